@@ -1,0 +1,1 @@
+"""The engine: decides and applies. Pure: no I/O, clock, randomness or log."""
