@@ -1,0 +1,1 @@
+"""Who may call: organisations, API keys and scopes. No HTTP."""

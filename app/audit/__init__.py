@@ -1,0 +1,1 @@
+"""Who did what, when and with which outcome: append-only, hash-chained. No values of patients."""

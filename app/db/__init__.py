@@ -1,0 +1,1 @@
+"""Tables, connections, migrations and the embedded server. No decisions about DICOM."""

@@ -1,0 +1,1 @@
+"""Pseudonyms, keys and the sealed way back from them. No HTTP, no DICOM."""
