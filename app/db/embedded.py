@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
@@ -286,13 +285,13 @@ class EmbeddedPostgres:
             self._make_cluster(binaries)
         self._check_version(binaries)
         self._end_orphan(deadline)
-        self._rotate_log()
+        said_before = self._rotate_log()
         self._spawn_guardian(binaries)
         while not self._is_ready():
             if not self._is_guarded():
                 raise errors.DatabaseUnavailable(
-                    "The embedded database ended while it started; "
-                    f"see {self.log_path}{self._last_fatal()}"
+                    f"The embedded database ended while it started; see {self.log_path} "
+                    f"({self._last_words(said_before)})"
                 )
             self._check_deadline(deadline)
             time.sleep(_POLL_S)
@@ -395,9 +394,15 @@ class EmbeddedPostgres:
                 f"The embedded database does not answer; see {self.log_path}"
             ) from None
 
-    def _rotate_log(self) -> None:
-        if self.log_path.exists() and self.log_path.stat().st_size > _LOG_KEPT_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+    def _rotate_log(self) -> int:
+        """Put a long log aside, and return the length of the one that is written on."""
+        self.log_path.touch(mode=0o600)
+        size = self.log_path.stat().st_size
+        if size < _LOG_KEPT_BYTES:
+            return size
+        self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self.log_path.touch(mode=0o600)
+        return 0
 
     def _why_no_cluster(self, *, nameless: bool) -> str:
         text = f"The embedded database could not be created; see {self.log_path}"
@@ -408,15 +413,13 @@ class EmbeddedPostgres:
             )
         return text
 
-    def _last_fatal(self) -> str:
-        """Return the server's own last word: at start-up it speaks of files and settings only."""
-        with suppress(OSError):
-            text = self.log_path.read_bytes()[-65536:].decode("utf-8", "replace")
-            found = re.findall(r"(?:FATAL|PANIC):\s+(.*)", text)
-            telling = [line for line in found if "starting up" not in line]
-            if telling:
-                return f" ({telling[-1].strip()})"
-        return ""
+    def _last_words(self, since: int) -> str:
+        """Return what the server said last: at its start it speaks of files and settings only."""
+        lines = self.log_path.read_bytes()[since:].decode("utf-8", "replace").splitlines()
+        telling = [line for line in lines if line.strip() and "starting up" not in line]
+        fatal = [line for line in telling if "FATAL:" in line or "PANIC:" in line]
+        said = fatal[-1:] or telling[-2:]
+        return " ".join(line.partition("FATAL:")[2].strip() or line.strip() for line in said)
 
     def _binaries(self) -> Binaries:
         directory = self._installation or installation_of_wheel()

@@ -90,7 +90,7 @@ def appear_as_nobody() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "user namespaces are not available")
-    Path("/proc/self/uid_map").write_text(f"{_NOBODY} {uid} 1", encoding="ascii")
+    Path("/proc/self/uid_map").write_bytes(f"{_NOBODY} {uid} 1".encode())
 
 
 def run_once(order: dict[str, object], command: Sequence[str]) -> None:
