@@ -49,4 +49,4 @@ class AuditEvent:
     sop_instance_uid: str | None = None
     purpose: str | None = None
     request_id: str | None = None
-    detail: Mapping[str, str | int] = field(default=_NO_DETAIL)
+    detail: Mapping[str, str | int] = field(default_factory=lambda: _NO_DETAIL)

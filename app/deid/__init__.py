@@ -1,1 +1,1 @@
-"""The engine: decides and applies. Pure: no I/O, clock, randomness or log."""
+"""The profile engine of PS3.15 Annex E: pure, without I/O, clock, randomness or log."""

@@ -213,6 +213,10 @@ def required_type(*, path: tuple[int, ...], tag: int) -> str | None:
     return _REQUIRED.get((path, tag))
 
 
+#: Tags coded plain X that some IOD requires somewhere; every other one is absent from any result.
+REQUIRED_SOMEWHERE = frozenset(tag for _, tag in _REQUIRED)
+
+
 # --- UIDs --------------------------------------------------------------------------------------
 
 _REGISTRY: dict[str, str] = dict(_lines(uids.REGISTRY))

@@ -1,0 +1,350 @@
+"""Carry out a plan: runs of kept bytes untouched, changed elements encoded anew, lengths right.
+
+Collects on the way what identifies somebody in this instance, for cleaning and for verifying.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from app.deid.planning import (
+    METHOD,
+    METHOD_CODES,
+    Op,
+    Place,
+    Remark,
+    ShapePlan,
+)
+from app.deid.rules.documents import notice
+from app.deid.rules.text import Identifier, Kind, TextCleaner
+from app.deid.standard import dictionary_vr, uid_kind, well_known_uid
+from app.dicom.elements import (
+    CHARSET_VRS,
+    encode_element,
+    encode_item,
+    encode_text,
+    key_tag,
+    key_vr,
+    pad,
+    tag_text,
+)
+from app.dicom.part10 import Dataset
+from app.dicom.text import decode, encode
+
+_PACK = struct.Struct("<Q").pack
+_U32 = struct.Struct("<I").pack
+_MIME_TYPE = 0x00420012
+_CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
+_BINARY_VRS = frozenset({"OB", "OW", "UN"})
+_MAX_METHOD = 64
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Substitutes:
+    """What is written in the place of originals.
+
+    Attributes:
+        identity: tag → text of the four identity attributes.
+        uid: keyed replacement of one UID.
+        method: text appended to De-identification Method, at most 64 characters.
+        codes: CID 7050 code values and meanings.
+        offset_tables: tag → value of the Extended Offset Table's elements, if frames changed.
+    """
+
+    identity: Mapping[int, str]
+    uid: Callable[[str], str]
+    method: str
+    codes: tuple[tuple[str, str], ...]
+    offset_tables: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True, repr=False)
+class Findings:
+    """What was met on the way: hidden from ``repr``.
+
+    Attributes:
+        values: kind, bytes and character set of each identifying value, in order.
+        uids: original UIDs that were mapped.
+        warnings: codes and places.
+    """
+
+    values: list[tuple[Kind, bytes, bytes]] = field(default_factory=list)
+    uids: set[str] = field(default_factory=set)
+    warnings: list[Remark] = field(default_factory=list)
+
+    def identifiers(self) -> frozenset[Identifier]:
+        """Return the identifying values as text."""
+        return frozenset(
+            Identifier(kind, decode(raw, charset).strip("\0 "))
+            for kind, raw, charset in self.values
+        )
+
+
+class Applier:
+    """Writes one data set.
+
+    Args:
+        buffer: what the spans point into.
+        substitutes: replacements.
+        cleaner: when given, every kept text goes through it.
+        charset: Specific Character Set in force before the data set's own.
+    """
+
+    def __init__(
+        self,
+        buffer: bytes,
+        substitutes: Substitutes,
+        cleaner: TextCleaner | None = None,
+        charset: bytes = b"",
+    ) -> None:
+        self.buffer = buffer
+        self.substitutes = substitutes
+        self.cleaner = cleaner
+        self.charset = charset
+        self.findings = Findings()
+        self.document_bytes = 0
+        self._out: list[bytes] = []
+        self._uid_values: dict[bytes, bytes] = {}
+
+    def write(self, dataset: Dataset, place: Place) -> bytes:
+        """Return the bytes of the de-identified data set."""
+        if self._dataset(dataset, place) is None:
+            return self.buffer[dataset.starts[0] : dataset.stop] if dataset.keys else b""
+        return b"".join(self._out)
+
+    def _dataset(self, dataset: Dataset, place: Place) -> int | None:
+        """Append the data set's bytes to the output; None, and nothing appended, if unchanged."""
+        plan = place.plan_of(dataset)
+        outer_charset = self.charset
+        if plan.charset >= 0:
+            self.charset = self._value(dataset, plan.charset)
+        if plan.identifying or plan.removed_items:
+            self._collect(dataset, plan)
+        if plan.warnings:
+            self._warn(place, plan)
+        mark = len(self._out)
+        size, changed = self._run(dataset, plan, changed=plan.changes)
+        self.charset = outer_charset
+        if changed:
+            return size
+        del self._out[mark:]
+        return None
+
+    def _run(self, dataset: Dataset, plan: ShapePlan, *, changed: bool) -> tuple[int, bool]:
+        buffer, out, starts, keys = self.buffer, self._out, dataset.starts, dataset.keys
+        count, explicit = len(keys), dataset.explicit
+        size = 0
+        for op in plan.ops:
+            code = op[0]
+            if code == Op.KEEP:
+                # (KEEP, first index, index behind the last)
+                _, first, behind = op
+                if self.cleaner is None:
+                    part = buffer[
+                        starts[first] : starts[behind] if behind < count else dataset.stop
+                    ]
+                else:
+                    part = self._cleaned(dataset, first, behind)
+            elif code == Op.BYTES:
+                # (BYTES, elements)
+                part = op[1]
+            elif code == Op.MAP_UID:
+                # (MAP_UID, index, whether registered UIDs are mapped too, key or 0)
+                raw = self._value(dataset, op[1])
+                value = self._uid_values.get(raw)
+                if value is None or op[2]:
+                    value = self._map_uids(raw, always=op[2])
+                if explicit and op[3]:
+                    part = _PACK(op[3] | len(value) << 48) + value
+                else:
+                    part = encode_element(key_tag(keys[op[1]]), "UI", value, explicit=explicit)
+            elif code == Op.ENTER:
+                # (ENTER, index, place inside)
+                grown = self._sequence(dataset, op[1], op[2])
+                if grown is not None:
+                    size += grown
+                    changed = True
+                    continue
+                start, stop = dataset.span(op[1])
+                part = buffer[start:stop]
+            elif code == Op.DUMMY:
+                # (DUMMY, index, dummy value, element with it, element with the other dummy)
+                same = self._value(dataset, op[1]).rstrip(b"\0 ") == op[2]
+                part = op[4] if same else op[3]
+            else:
+                part = self._special(dataset, plan, op)
+            out.append(part)
+            size += len(part)
+        return size, changed or self.cleaner is not None
+
+    def _special(self, dataset: Dataset, plan: ShapePlan, op: tuple[int, int]) -> bytes:
+        """Return an element of which a data set has one at most."""
+        code, operand = op
+        explicit = dataset.explicit
+        if code == Op.IDENTITY:
+            vr = dictionary_vr(operand) or "LO"
+            return encode_text(operand, vr, self.substitutes.identity[operand], explicit=explicit)
+        if code == Op.METHOD:
+            return self._method(dataset, operand)
+        if code == Op.METHOD_CODES:
+            return self._method_codes(dataset, operand)
+        if code == Op.NOTICE:
+            mime = plan.places.get(_MIME_TYPE)
+            kind = b"" if mime is None else self._value(dataset, mime).rstrip(b"\0 ")
+            document = notice(kind.decode("ascii", "replace"))
+            self.document_bytes = len(document)
+            return encode_element(key_tag(dataset.keys[operand]), "OB", document, explicit=explicit)
+        if code == Op.OFFSET_TABLE:
+            tag = key_tag(dataset.keys[operand])
+            table = self.substitutes.offset_tables.get(tag) or self._value(dataset, operand)
+            return encode_element(tag, "OV", table, explicit=explicit)
+        # DOCUMENT_LENGTH: stands behind the document and tells its length without padding.
+        return encode_element(
+            key_tag(dataset.keys[operand]), "UL", _U32(self.document_bytes), explicit=explicit
+        )
+
+    def _sequence(self, dataset: Dataset, index: int, place: Place) -> int | None:
+        """Append a sequence with its items planned; None, and nothing appended, if unchanged."""
+        items = dataset.sequences.get(index)
+        if items is None:
+            return None
+        out, buffer = self._out, self.buffer
+        mark = len(out)
+        out.append(b"")
+        size, changed = 0, False
+        for item in items.datasets:
+            slot = len(out)
+            out.append(b"")
+            length = self._dataset(item, place)
+            if length is None:
+                out[slot] = buffer[item.begin : item.after]
+                size += item.after - item.begin
+            else:
+                out[slot] = b"\xfe\xff\x00\xe0" + _U32(length)
+                size += 8 + length
+                changed = True
+        if not changed:
+            del out[mark:]
+            return None
+        key = dataset.keys[index]
+        # The content of a sequence written as UN is implicit; so it stays UN.
+        header = encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)
+        out[mark] = header[:-4] + _U32(size)
+        return len(header) + size
+
+    def _value(self, dataset: Dataset, index: int) -> bytes:
+        start, stop = dataset.value_span(index)
+        return self.buffer[start:stop]
+
+    def _map_uids(self, raw: bytes, *, always: bool) -> bytes:
+        """Return the replacement of a UI value, each of several by itself."""
+        texts = raw.decode("ascii", "replace").split("\\")
+        value = pad("\\".join(self._map_uid(t.strip("\0 "), always) for t in texts).encode(), "UI")
+        if not always:
+            self._uid_values[raw] = value
+        return value
+
+    def _map_uid(self, uid: str, always: bool) -> str:
+        if not uid or uid_kind(uid) or (not always and well_known_uid(uid)):
+            return uid
+        self.findings.uids.add(uid)
+        return self.substitutes.uid(uid)
+
+    def _collect(self, dataset: Dataset, plan: ShapePlan) -> None:
+        values, charset = self.findings.values, self.charset
+        for index, kind in plan.identifying:
+            raw = self._value(dataset, index)
+            if raw:
+                values.append((kind, raw, charset))
+        for index, place in plan.removed_items:
+            items = dataset.sequences.get(index)
+            if items is not None:
+                for item in items.datasets:
+                    self._collect(item, place.plan_of(item))
+
+    def _warn(self, place: Place, plan: ShapePlan) -> None:
+        where = ".".join(map(tag_text, place.path))
+        for code, tag in plan.warnings:
+            path = f"{where}.{tag_text(tag)}" if where else tag_text(tag)
+            self.findings.warnings.append(Remark(code, path))
+
+    def _cleaned(self, dataset: Dataset, first: int, behind: int) -> bytes:
+        return b"".join(self._cleaned_element(dataset, i) for i in range(first, behind))
+
+    def _cleaned_element(self, dataset: Dataset, index: int) -> bytes:
+        """Return a kept element without identifying values in its text."""
+        start, stop = dataset.span(index)
+        element = self.buffer[start:stop]
+        key = dataset.keys[index]
+        tag, vr = key_tag(key), key_vr(key >> 32)
+        if vr not in _CLEANED_VRS or self.cleaner is None:
+            return element
+        known = dictionary_vr(tag) if vr == "UN" else vr
+        if known not in _CLEANED_VRS:
+            return element
+        charset = self.charset if known in CHARSET_VRS else b""
+        text = decode(self._value(dataset, index), charset).rstrip("\0 ")
+        cleaned = self.cleaner.clean(text, vr=known)
+        if cleaned == text:
+            return element
+        self.findings.warnings.append(Remark("kept-text-cleaned", tag_text(tag)))
+        value = pad(encode(cleaned or "REMOVED", charset), vr)
+        return encode_element(tag, vr, value, explicit=dataset.explicit)
+
+    def _method(self, dataset: Dataset, index: int) -> bytes:
+        """Return De-identification Method with our text appended.
+
+        Source: PS3.3 2026d, C.7.1.1 (0012,0063); PS3.15 2026d, E.1.1.
+        """
+        before = b"" if index < 0 else self._value(dataset, index).rstrip(b"\0 ")
+        ours = encode(self.substitutes.method[:_MAX_METHOD], b"")
+        if before and self.cleaner is not None:
+            text = self.cleaner.clean(decode(before, self.charset), vr="LO")
+            before = encode(text, self.charset)
+        if ours in before.split(b"\\"):
+            value = before
+        else:
+            value = before + b"\\" + ours if before else ours
+        return encode_element(METHOD, "LO", pad(value, "LO"), explicit=dataset.explicit)
+
+    def _method_codes(self, dataset: Dataset, index: int) -> bytes:
+        """Return De-identification Method Code Sequence with our codes appended.
+
+        Source: PS3.15 2026d, E.1.1; PS3.16, CID 7050.
+        """
+        explicit = dataset.explicit
+        items = self._foreign_codes(dataset, index)
+        for value, meaning in self.substitutes.codes:
+            items.append(
+                encode_item(
+                    encode_text(0x00080100, "SH", value, explicit=explicit)
+                    + encode_text(0x00080102, "SH", "DCM", explicit=explicit)
+                    + encode_text(0x00080104, "LO", meaning[:64], explicit=explicit)
+                )
+            )
+        return encode_element(METHOD_CODES, "SQ", b"".join(items), explicit=explicit)
+
+    def _foreign_codes(self, dataset: Dataset, index: int) -> list[bytes]:
+        """Return the codes that an earlier de-identification left, ours left out."""
+        sequence = dataset.sequences.get(index) if index >= 0 else None
+        if sequence is None:
+            return []
+        ours = {value for value, _ in self.substitutes.codes}
+        items = []
+        for item in sequence.datasets:
+            code = {
+                key_tag(key): self._value(item, i).rstrip(b"\0 ").decode("ascii", "replace")
+                for i, key in enumerate(item.keys)
+            }
+            if code.get(0x00080100) in ours or code.get(0x00080102) != "DCM":
+                continue
+            items.append(
+                encode_item(
+                    b"".join(
+                        encode_text(t, v, code[t].replace("\ufffd", "?"), explicit=dataset.explicit)
+                        for t, v in ((0x00080100, "SH"), (0x00080102, "SH"), (0x00080104, "LO"))
+                        if t in code
+                    )
+                )
+            )
+        return items

@@ -1,0 +1,189 @@
+"""Profiles: options of PS3.15 Annex E, identity templates and policy.
+
+A profile is data. What its options mean for one element is decided in ``planning``.
+"""
+
+import hashlib
+import json
+import string
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from app.deid.standard import CID7050, EDITION
+from app.errors import InvalidProfile, ProfileNotFound
+
+# Raised when the engine treats the same profile differently, so that versions tell it.
+RULES_VERSION = 1
+AVAILABLE_OPTIONS = frozenset({"basic"})
+_NAME_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "-_.")
+
+
+class BurnedInPolicy(StrEnum):
+    """What happens to an instance whose Burned In Annotation (0028,0301) is YES."""
+
+    REFUSE = "refuse"
+    ACCEPT_UNCLEANED_PIXELS = "accept-uncleaned-pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityTemplates:
+    """Texts written into four attributes; ``{organization}``, ``{cloud_study_id}`` and
+    ``{cloud_patient_id}`` are filled in.
+    """
+
+    patient_id: str = "{organization}-{cloud_patient_id}"
+    patient_name: str = "CloudPatient^{cloud_patient_id}"
+    accession_number: str = "{cloud_study_id}"
+    institution_name: str = "{organization}"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One way to de-identify.
+
+    Attributes:
+        name: lower-case letters, digits, ``-``, ``_`` and ``.``; at most 32.
+        options: columns of Table E.1-1, ``basic`` always among them.
+        identity: templates of the four replaced identity attributes.
+        burned_in: policy for declared burned-in annotation.
+        description: one line for people.
+        version: hash of all that decides the outcome, twelve hexadecimal digits.
+    """
+
+    name: str
+    options: tuple[str, ...] = ("basic",)
+    identity: IdentityTemplates = IdentityTemplates()
+    burned_in: BurnedInPolicy = BurnedInPolicy.REFUSE
+    description: str = ""
+    version: str = ""
+
+    @property
+    def method_codes(self) -> tuple[tuple[str, str], ...]:
+        """Code values and meanings of CID 7050 that stand for the options."""
+        return tuple(CID7050[option] for option in self.options)
+
+
+def with_version(profile: Profile) -> Profile:
+    """Return the profile with its content hash as version."""
+    content = asdict(profile)
+    del content["version"], content["description"]
+    text = json.dumps([EDITION, RULES_VERSION, content], sort_keys=True)
+    return replace(profile, version=hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+BUILT_IN: dict[str, Profile] = {
+    profile.name: with_version(profile)
+    for profile in (
+        Profile(
+            name="basic",
+            description="Basic Profile; the studies of a patient stay linked",
+        ),
+        Profile(
+            name="basic-per-study",
+            identity=IdentityTemplates(
+                patient_id="{organization}-{cloud_study_id}",
+                patient_name="CloudStudy^{cloud_study_id}",
+            ),
+            description="Basic Profile; every study stands alone",
+        ),
+    )
+}
+
+
+def builtin_profile(name: str) -> Profile:
+    """Return a ready-made profile.
+
+    Raises:
+        ProfileNotFound: there is none by that name.
+    """
+    try:
+        return BUILT_IN[name]
+    except KeyError:
+        raise ProfileNotFound from None
+
+
+_FIELDS = {"name", "options", "identity", "burned_in", "description"}
+_IDENTITY_FIELDS = {"patient_id", "patient_name", "accession_number", "institution_name"}
+_PLACEHOLDERS = {"organization", "cloud_study_id", "cloud_patient_id"}
+# Longest text that each attribute takes, and the longest that its placeholders can fill in.
+_LENGTHS = {"patient_id": 64, "patient_name": 64, "accession_number": 16, "institution_name": 64}
+_LONGEST = {"organization": "O" * 24, "cloud_study_id": "S" * 16, "cloud_patient_id": "P" * 13}
+
+
+@lru_cache(maxsize=64)
+def profile_from_text(text: str) -> Profile:
+    """Read a profile from YAML or JSON.
+
+    Raises:
+        InvalidProfile: with the field that is wrong; never with its content.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InvalidProfile("The text is neither YAML nor JSON") from None
+    if not isinstance(content, dict):
+        raise InvalidProfile("A profile is a mapping of fields")
+    if unknown := set(map(str, content)) - _FIELDS:
+        raise InvalidProfile(
+            f"{len(unknown)} unknown fields; known are {', '.join(sorted(_FIELDS))}"
+        )
+    try:
+        burned_in = BurnedInPolicy(content.get("burned_in", "refuse"))
+    except ValueError:
+        raise InvalidProfile("burned_in is refuse or accept-uncleaned-pixels") from None
+    return with_version(
+        Profile(
+            name=_name(content.get("name")),
+            options=_options(content.get("options", ["basic"])),
+            identity=_identity(content.get("identity", {})),
+            burned_in=burned_in,
+            description=str(content.get("description", "")),
+        )
+    )
+
+
+def _name(value: Any) -> str:  # noqa: ANN401 - whatever the text held
+    if not isinstance(value, str) or not 0 < len(value) <= 32 or set(value) - _NAME_CHARACTERS:
+        raise InvalidProfile("name is 1 to 32 of a-z, 0-9, '-', '_' and '.'")
+    if value in BUILT_IN:
+        raise InvalidProfile("name is that of a ready-made profile")
+    return value
+
+
+def _options(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever the text held
+    if not isinstance(value, list) or "basic" not in value:
+        raise InvalidProfile("options is a list that holds basic")
+    for option in value:
+        if option not in CID7050:
+            raise InvalidProfile("options holds a name that is no option of PS3.15 Annex E")
+        if option not in AVAILABLE_OPTIONS:
+            raise InvalidProfile(f"The option {option} is not available yet")
+    return tuple(dict.fromkeys(value))
+
+
+def _identity(value: Any) -> IdentityTemplates:  # noqa: ANN401 - whatever the text held
+    if not isinstance(value, dict) or set(value) - _IDENTITY_FIELDS:
+        raise InvalidProfile(f"identity takes {', '.join(sorted(_IDENTITY_FIELDS))}")
+    for field, template in value.items():
+        _check_template(field, template)
+    return IdentityTemplates(**value)
+
+
+def _check_template(field: str, template: Any) -> None:  # noqa: ANN401 - whatever the text held
+    if not isinstance(template, str) or not template.isascii() or not template.isprintable():
+        raise InvalidProfile(f"identity.{field} is printable ASCII text")
+    try:
+        names = {name for _, name, spec, conversion in string.Formatter().parse(template) if name}
+        longest = template.format(**_LONGEST)
+    except (ValueError, KeyError, IndexError, AttributeError):
+        raise InvalidProfile(f"identity.{field} has a placeholder that is not known") from None
+    if names - _PLACEHOLDERS or "\\" in template:
+        raise InvalidProfile(f"identity.{field} has a placeholder that is not known")
+    if len(longest) > _LENGTHS[field]:
+        raise InvalidProfile(f"identity.{field} can become longer than {_LENGTHS[field]}")
+    if field == "patient_id" and not names & {"cloud_patient_id", "cloud_study_id"}:
+        raise InvalidProfile("identity.patient_id needs cloud_patient_id or cloud_study_id")

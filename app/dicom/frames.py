@@ -1,0 +1,165 @@
+"""Encapsulated pixel data without the metadata that hides inside its frames.
+
+One frame is in memory at a time; what stays is referred to in the source, not copied.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.dicom.codestreams import (
+    Codestream,
+    Edit,
+    begins_image,
+    codestream_of,
+    edited_size,
+    frame_fragments,
+    metadata_edits,
+)
+from app.dicom.part10 import PixelValue
+from app.dicom.source import Source
+from app.errors import MalformedDicom
+
+_ITEM = struct.Struct("<II").pack
+_ITEM_TAG = 0xE000FFFE
+_SEQUENCE_END = _ITEM(0xE0DDFFFE, 0)
+_MAX_OFFSET = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of the source that goes out as it is."""
+
+    offset: int
+    size: int
+
+
+Segment = bytes | Range
+
+
+@dataclass(frozen=True, slots=True)
+class CleanFrames:
+    """Encapsulated pixel data, ready to be written behind the element's header.
+
+    Attributes:
+        segments: the items and the sequence delimiter.
+        offsets, lengths: values of the Extended Offset Table and its lengths, little endian.
+    """
+
+    segments: list[Segment]
+    offsets: bytes
+    lengths: bytes
+
+
+def clean_frames(
+    source: Source,
+    pixels: PixelValue,
+    transfer_syntax: str,
+    *,
+    frame_count: int,
+    segment_bytes: int | None,
+) -> CleanFrames | None:
+    """Strip the metadata inside compressed frames; None where there is none to strip.
+
+    Source: PS3.5 2026d, A.4 (encapsulation, Basic Offset Table).
+
+    Raises:
+        MalformedDicom, UndecidableElement: a frame is not understood.
+    """
+    if codestream_of(transfer_syntax) is Codestream.NATIVE or not pixels.fragments:
+        return None
+    table, fragments = pixels.fragments[0], pixels.fragments[1:]
+    if not fragments:
+        return None
+    offsets = _offset_table(source, table)
+    frames = _divide(source, fragments, offsets, frame_count)
+    changed = False
+    segments: list[Segment] = []
+    starts, lengths = [], []
+    position = 0
+    for frame in frames:
+        parts = [fragments[i] for i in frame]
+        data = b"".join(source.read(*part) for part in parts)
+        edits = metadata_edits(data, transfer_syntax, segment_bytes=segment_bytes)
+        starts.append(position)
+        if edits:
+            changed = True
+            size = edited_size(len(data), edits)
+            segments.append(_ITEM(_ITEM_TAG, size))
+            segments += _edited(parts, edits, len(data))
+            position += 8 + size
+            lengths.append(size)
+        else:
+            begin, end = parts[0][0] - 8, parts[-1][0] + parts[-1][1]
+            segments.append(Range(begin, end - begin))
+            position += end - begin
+            lengths.append(len(data))
+    if not changed:
+        return None
+    has_table = bool(offsets) and starts[-1] <= _MAX_OFFSET
+    basic = struct.pack(f"<{len(starts)}I", *starts) if has_table else b""
+    return CleanFrames(
+        segments=[_ITEM(_ITEM_TAG, len(basic)) + basic, *_merged(segments), _SEQUENCE_END],
+        offsets=struct.pack(f"<{len(starts)}Q", *starts),
+        lengths=struct.pack(f"<{len(lengths)}Q", *lengths),
+    )
+
+
+def _offset_table(source: Source, table: tuple[int, int]) -> tuple[int, ...]:
+    offset, size = table
+    return struct.unpack(f"<{size // 4}I", source.read(offset, size // 4 * 4))
+
+
+def _divide(
+    source: Source, fragments: Sequence[tuple[int, int]], offsets: Sequence[int], frame_count: int
+) -> list[range]:
+    def begins_frame(index: int) -> bool:
+        offset, size = fragments[index]
+        return begins_image(source.read(offset, min(size, 12)))
+
+    try:
+        return frame_fragments(fragments, offsets, frame_count, begins_frame)
+    except MalformedDicom:
+        # Number of Frames does not fit: what begins an image is one.
+        count = sum(map(begins_frame, range(len(fragments))))
+        return frame_fragments(fragments, (), count, begins_frame)
+
+
+def _edited(
+    parts: Sequence[tuple[int, int]], edits: Sequence[Edit], size: int
+) -> Iterator[Segment]:
+    """Yield what stays of a frame as ranges of the source, with the replacements between."""
+    position = 0
+    for edit in edits:
+        yield from _ranges(parts, position, edit.start)
+        if edit.replacement:
+            yield edit.replacement
+        position = edit.end
+    yield from _ranges(parts, position, size)
+
+
+def _ranges(parts: Sequence[tuple[int, int]], start: int, stop: int) -> Iterator[Range]:
+    """Yield where ``frame[start:stop]`` lies in the source."""
+    base = 0
+    for offset, size in parts:
+        low, high = max(start, base), min(stop, base + size)
+        if low < high:
+            yield Range(offset + low - base, high - low)
+        base += size
+
+
+def _merged(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """Yield the segments with neighbouring ranges joined."""
+    pending: Range | None = None
+    for segment in segments:
+        if pending and isinstance(segment, Range):
+            if pending.offset + pending.size == segment.offset:
+                pending = Range(pending.offset, pending.size + segment.size)
+                continue
+        if pending:
+            yield pending
+        pending = segment if isinstance(segment, Range) else None
+        if pending is None:
+            yield segment
+    if pending:
+        yield pending

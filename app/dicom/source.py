@@ -1,0 +1,102 @@
+"""Random access to the bytes of one SOP Instance, wherever they rest.
+
+A source never grows and is never written; who opened a file closes it.
+"""
+
+import os
+from typing import Protocol
+
+from app.errors import Truncated
+
+
+class Source(Protocol):
+    """Bytes that can be read at any place.
+
+    Attributes:
+        size: length in bytes.
+    """
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes from ``offset``; raise Truncated when there are fewer."""
+
+    def view(self, offset: int, size: int) -> bytes | memoryview:
+        """Return the same bytes without a copy where that is possible."""
+
+    def send(self, target: int, offset: int, size: int) -> None:
+        """Append ``size`` bytes from ``offset`` to the file descriptor ``target``."""
+
+
+class MemorySource:
+    """A source over bytes that are already in memory."""
+
+    __slots__ = ("data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes from ``offset``."""
+        if offset + size > self.size:
+            raise Truncated
+        if offset == 0 and size == self.size:
+            return self.data
+        return self.data[offset : offset + size]
+
+    def view(self, offset: int, size: int) -> bytes | memoryview:
+        """Return a view of the bytes."""
+        if offset + size > self.size:
+            raise Truncated
+        return memoryview(self.data)[offset : offset + size]
+
+    def send(self, target: int, offset: int, size: int) -> None:
+        """Append a part of the bytes to the file descriptor ``target``."""
+        write_all(target, self.view(offset, size))
+
+
+class FileSource:
+    """A source over a regular file that the caller keeps open."""
+
+    __slots__ = ("fd", "size")
+
+    def __init__(self, fd: int, size: int | None = None) -> None:
+        self.fd = fd
+        self.size = os.fstat(fd).st_size if size is None else size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes from ``offset``."""
+        data = os.pread(self.fd, size, offset)
+        if len(data) == size:
+            return data
+        parts = [data]
+        missing = size - len(data)
+        while missing and parts[-1]:
+            parts.append(os.pread(self.fd, missing, offset + size - missing))
+            missing -= len(parts[-1])
+        if missing:
+            raise Truncated
+        return b"".join(parts)
+
+    def view(self, offset: int, size: int) -> bytes | memoryview:
+        """Return the bytes, read from the file."""
+        return self.read(offset, size)
+
+    def send(self, target: int, offset: int, size: int) -> None:
+        """Append a part of the file to the file descriptor ``target`` inside the kernel."""
+        while size:
+            sent = os.sendfile(target, self.fd, offset, size)
+            if not sent:
+                raise Truncated
+            offset += sent
+            size -= sent
+
+
+def write_all(target: int, data: bytes | memoryview) -> None:
+    """Write every byte of ``data`` to the file descriptor ``target``."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]

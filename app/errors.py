@@ -1,0 +1,281 @@
+"""The error tree: stable codes and public texts.
+
+No HTTP here (status numbers live in ``app.api.problems``) and never a value of a patient: an
+error names the element path and the reason.
+
+GatewayError
+├── InvalidInput     NotDicom · Truncated · MalformedDicom · LimitExceeded · TooLarge ·
+│                    UnsupportedTransferSyntax · UnsupportedSOPClass · MissingIdentifier ·
+│                    InvalidProfile · InvalidRequest · BodyTimeout · UnsupportedMediaType ·
+│                    MistypedCloudStudyId
+├── Denied           NotAuthenticated · NotAuthorised · WrongOrganization
+├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound
+├── Conflict         AlreadyExists · PseudonymCollision
+├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier
+├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable · RoleNotServed
+└── Misconfigured    (start-up only)
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Base of everything the gateway says no with.
+
+    Args:
+        detail: one sentence for the caller; never a value that came out of an instance.
+        path: element path such as ``(0040,A730)[3].(0040,A160)`` where one is to blame.
+    """
+
+    code: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The gateway could not do this"
+
+    def __init__(self, detail: str | None = None, *, path: str | None = None) -> None:
+        self.detail = detail or self.title
+        self.path = path
+        super().__init__(f"{self.detail} at {path}" if path else self.detail)
+
+
+class InvalidInput(GatewayError):
+    """What was sent cannot be worked with."""
+
+    code = "invalid-input"
+    title = "The input is not valid"
+
+
+class NotDicom(InvalidInput):
+    """No DICOM data set could be recognised."""
+
+    code = "not-dicom"
+    title = "This is not a DICOM object"
+
+
+class Truncated(InvalidInput):
+    """The object ends before its own lengths say it does."""
+
+    code = "truncated"
+    title = "The DICOM object is incomplete"
+
+
+class MalformedDicom(InvalidInput):
+    """The structure contradicts itself."""
+
+    code = "malformed-dicom"
+    title = "The DICOM object is malformed"
+
+
+class LimitExceeded(InvalidInput):
+    """A bound on header size, element count, nesting depth or inflation was passed."""
+
+    code = "limit-exceeded"
+    title = "The DICOM object exceeds a configured bound"
+
+
+class TooLarge(InvalidInput):
+    """The body is larger than the gateway accepts."""
+
+    code = "too-large"
+    title = "The body is too large"
+
+
+class UnsupportedMediaType(InvalidInput):
+    """The body's media type is not one that the endpoint takes."""
+
+    code = "unsupported-media-type"
+    title = "The media type is not supported"
+
+
+class InvalidRequest(InvalidInput):
+    """A parameter, header or form field is missing or not valid."""
+
+    code = "invalid-request"
+    title = "The request is not valid"
+
+
+class BodyTimeout(InvalidInput):
+    """The rest of the body did not come in time."""
+
+    code = "body-timeout"
+    title = "The body did not arrive in time"
+
+
+class UnsupportedTransferSyntax(InvalidInput):
+    """The transfer syntax is unknown or not taken."""
+
+    code = "unsupported-transfer-syntax"
+    title = "The transfer syntax is not supported"
+
+
+class UnsupportedSOPClass(InvalidInput):
+    """The SOP Class has no meaning outside its system, or is not taken."""
+
+    code = "unsupported-sop-class"
+    title = "The SOP Class is not supported"
+
+
+class MissingIdentifier(InvalidInput):
+    """An identifier without which the instance cannot be linked is absent or empty."""
+
+    code = "missing-identifier"
+    title = "A required identifier is missing"
+
+
+class InvalidProfile(InvalidInput):
+    """The profile text is not a valid profile."""
+
+    code = "invalid-profile"
+    title = "The profile is not valid"
+
+
+class MistypedCloudStudyId(InvalidInput):
+    """The check character, the length or the alphabet does not fit."""
+
+    code = "mistyped-cloud-study-id"
+    title = "This is not a cloud study id; check it for typing errors"
+
+
+class Denied(GatewayError):
+    """The caller may not do this."""
+
+    code = "denied"
+    title = "Access denied"
+
+
+class NotAuthenticated(Denied):
+    """No key, or a key that is unknown or revoked."""
+
+    code = "not-authenticated"
+    title = "A valid API key is required"
+
+
+class NotAuthorised(Denied):
+    """The key lacks the scope or the right to this override."""
+
+    code = "not-authorised"
+    title = "The API key does not allow this"
+
+
+class WrongOrganization(Denied):
+    """The pseudonym belongs to another organisation."""
+
+    code = "wrong-organization"
+    title = "This id does not belong to your organisation"
+
+
+class NotFound(GatewayError):
+    """There is nothing by that name."""
+
+    code = "not-found"
+    title = "Not found"
+
+
+class ProfileNotFound(NotFound):
+    """No profile by that name."""
+
+    code = "profile-not-found"
+    title = "There is no profile by that name"
+
+
+class OrganizationNotFound(NotFound):
+    """No organisation by that id."""
+
+    code = "organization-not-found"
+    title = "There is no organisation by that id"
+
+
+class PseudonymNotFound(NotFound):
+    """The id is well-formed but was never issued here."""
+
+    code = "pseudonym-not-found"
+    title = "This id was not issued by this gateway"
+
+
+class Conflict(GatewayError):
+    """The request contradicts what is there."""
+
+    code = "conflict"
+    title = "The request conflicts with the present state"
+
+
+class AlreadyExists(Conflict):
+    """The name is taken."""
+
+    code = "already-exists"
+    title = "This already exists"
+
+
+class PseudonymCollision(Conflict):
+    """Two originals met in one pseudonym; the second is refused."""
+
+    code = "pseudonym-collision"
+    title = "The pseudonym is already in use for another original"
+
+
+class Refused(GatewayError):
+    """Policy forbids passing this instance on; nothing of it leaves."""
+
+    code = "refused"
+    title = "The instance was refused"
+
+
+class BurnedInAnnotationSuspected(Refused):
+    """The pixel data is declared to carry identifying text."""
+
+    code = "burned-in-annotation-suspected"
+    title = "The pixel data may show identifying text"
+
+
+class UndecidableElement(Refused):
+    """No rule could decide, and removing would not be safe."""
+
+    code = "undecidable-element"
+    title = "An element could not be decided"
+
+
+class ResidualIdentifier(Refused):
+    """Verification found something of the original in the result."""
+
+    code = "residual-identifier"
+    title = "An identifying value was left in the result"
+
+
+class Unavailable(GatewayError):
+    """A part that this needs does not answer; try again later."""
+
+    code = "unavailable"
+    title = "Temporarily unavailable"
+
+
+class DatabaseUnavailable(Unavailable):
+    """Postgres does not answer."""
+
+    code = "database-unavailable"
+    title = "The mapping database does not answer"
+
+
+class KeyUnavailable(Unavailable):
+    """The key that this needs is not held by this process."""
+
+    code = "key-unavailable"
+    title = "This process does not hold the key for this"
+
+
+class StorageUnavailable(Unavailable):
+    """Spool, staging or destination cannot be written."""
+
+    code = "storage-unavailable"
+    title = "Storage is not available"
+
+
+class RoleNotServed(Unavailable):
+    """This process does not serve that role."""
+
+    code = "role-not-served"
+    title = "This process does not serve this endpoint"
+
+
+class Misconfigured(GatewayError):
+    """The settings, keys or files at start are not safe to run with."""
+
+    code = "misconfigured"
+    title = "The gateway is not configured safely"

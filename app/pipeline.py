@@ -1,0 +1,478 @@
+"""read → plan → resolve → apply → verify → write: the one path of a SOP Instance.
+
+Every entrance (upload endpoint, command line, batches) calls the functions here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app import __version__
+from app.audit.events import Action, AuditEvent
+from app.deid.applying import Applier, Findings, Substitutes
+from app.deid.planning import (
+    ACCESSION_NUMBER,
+    INSTITUTION_NAME,
+    PATIENT_ID,
+    PATIENT_NAME,
+    PIXEL_DATA,
+    Plan,
+    Remark,
+    place_for,
+)
+from app.deid.profile import BurnedInPolicy, Profile
+from app.deid.rules.text import Kind, TextCleaner
+from app.deid.standard import ciod_of, uid_kind
+from app.deid.verifying import Search, compile_search, hits_punctuated, verify
+from app.dicom import part10
+from app.dicom.codestreams import Codestream, codestream_of
+from app.dicom.elements import encode_element, encode_text, make_key, tag_text
+from app.dicom.frames import CleanFrames, Range, Segment, clean_frames
+from app.dicom.part10 import Limits, Tokens
+from app.dicom.source import Source, write_all
+from app.dicom.text import decode
+from app.errors import (
+    BurnedInAnnotationSuspected,
+    GatewayError,
+    MissingIdentifier,
+    ResidualIdentifier,
+    UnsupportedSOPClass,
+    UnsupportedTransferSyntax,
+)
+from app.vault.mapping import Originals, Replacements
+from app.vault.pseudonyms import Pseudonyms
+
+if TYPE_CHECKING:
+    from app.vault.service import Vault
+
+# Our own arc: a UUID of this project under 2.25 (PS3.5 2026d, B.2).
+IMPLEMENTATION_CLASS_UID = "2.25.297861250519478283184932114850462341120"
+IMPLEMENTATION_VERSION = f"DEIDGATEWAY_{__version__}"[:16]
+_STUDY_UID = 0x0020000D
+_SERIES_UID = 0x0020000E
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+_CHARSET = 0x00080005
+_ISSUER = 0x00100021
+_BURNED_IN = 0x00280301
+_ROWS, _COLUMNS, _FRAMES = 0x00280010, 0x00280011, 0x00280008
+_SAMPLES, _BITS = 0x00280002, 0x00280100
+_MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
+_SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
+_PREAMBLE = bytes(128) + b"DICM"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What one instance is de-identified with.
+
+    Attributes:
+        organization: id of the organisation whose pseudonyms are used.
+        profile: the confidentiality profile.
+        pseudonyms: the organisation's.
+        limits: bounds on the instance.
+    """
+
+    organization: str
+    profile: Profile
+    pseudonyms: Pseudonyms
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, for the audit.
+
+    Attributes:
+        name: of the API key, or ``cli:<operating system user>``.
+        api_key_id: the key that must still be valid when the audit row is committed.
+        request_id: correlates log, answer and audit.
+    """
+
+    name: str
+    api_key_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Deidentified:
+    """One de-identified SOP Instance, verified, not yet written.
+
+    Attributes:
+        plan: what was decided and why.
+        originals: the identifiers it came with; sealed by the vault, nothing else reads them.
+        replacements: the pseudonyms it goes out with.
+        warnings: codes and places for the receiver.
+        size: length in bytes.
+    """
+
+    plan: Plan
+    originals: Originals
+    replacements: Replacements
+    warnings: tuple[Remark, ...]
+    size: int
+    _source: Source
+    _segments: tuple[Segment, ...]
+
+    def chunks(self, max_bytes: int = 1 << 20) -> Iterator[bytes | memoryview]:
+        """Yield the object's bytes; pixel bytes are read from the source as they are needed."""
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                yield segment
+                continue
+            offset, remaining = segment.offset, segment.size
+            while remaining:
+                size = min(max_bytes, remaining)
+                yield self._source.view(offset, size)
+                offset += size
+                remaining -= size
+
+    def write_to(self, fd: int) -> None:
+        """Append the object to a file descriptor; ranges of a file are copied by the kernel."""
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                write_all(fd, segment)
+            else:
+                self._source.send(fd, segment.offset, segment.size)
+
+
+def deidentify(source: Source, context: Context) -> Deidentified:
+    """Take one SOP Instance through read, plan, resolve, apply and verify.
+
+    Raises:
+        InvalidInput: the object cannot be worked with.
+        Refused: policy or verification forbids passing it on.
+    """
+    tokens = part10.read(source, context.limits)
+    instance = _Instance(tokens, context)
+    instance.admit()
+    return instance.deidentified()
+
+
+async def run(source: Source, context: Context, *, vault: "Vault", actor: Actor) -> Deidentified:
+    """De-identify one SOP Instance and make its mapping durable before any byte can leave.
+
+    A refusal is audited as well.
+
+    Raises:
+        GatewayError: as ``deidentify``; DatabaseUnavailable or NotAuthenticated from the vault.
+    """
+    try:
+        result = deidentify(source, context)
+    except GatewayError as error:
+        await record_refusal(error, context, vault=vault, actor=actor)
+        raise
+    await record(result, context, vault=vault, actor=actor)
+    return result
+
+
+async def record(result: Deidentified, context: Context, *, vault: "Vault", actor: Actor) -> None:
+    """Make the mapping and the audit row of a de-identified instance durable."""
+    replacements = result.replacements
+    await vault.record(
+        organization=context.organization,
+        originals=result.originals,
+        replacements=replacements,
+        event=AuditEvent(
+            action=Action.ANONYMIZE,
+            organization=context.organization,
+            actor=actor.name,
+            api_key_id=actor.api_key_id,
+            profile=context.profile.name,
+            profile_version=context.profile.version,
+            cloud_study_id=replacements.cloud_study_id,
+            sop_instance_uid=replacements.sop_instance_uid,
+            request_id=actor.request_id,
+        ),
+    )
+
+
+async def record_refusal(
+    error: GatewayError, context: Context, *, vault: "Vault", actor: Actor
+) -> None:
+    """Audit that an instance was refused: the code and the place, nothing of the instance."""
+    await vault.audit(
+        AuditEvent(
+            action=Action.ANONYMIZE,
+            outcome=error.code,
+            organization=context.organization,
+            actor=actor.name,
+            api_key_id=actor.api_key_id,
+            profile=context.profile.name,
+            profile_version=context.profile.version,
+            request_id=actor.request_id,
+            detail={"path": error.path} if error.path else {},
+        )
+    )
+
+
+class _Instance:
+    """One instance on its way through the steps."""
+
+    def __init__(self, tokens: Tokens, context: Context) -> None:
+        self.tokens = tokens
+        self.context = context
+        self.sop_class = self._sop_class()
+        self.ciod = ciod_of(self.sop_class)
+        self.place = place_for(context.profile, self.ciod)
+        self.places = self.place.plan_of(tokens.root).places
+        self.charset = self._raw(_CHARSET)
+        self.warnings = [Remark(code) for code in tokens.anomalies]
+
+    def _sop_class(self) -> str:
+        root, meta = self.tokens.root, self.tokens.meta
+        if meta.get(0x00020002, b"").rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
+            raise UnsupportedSOPClass("A DICOMDIR is not passed on; send the instances it lists")
+        try:
+            start, stop = root.value_span(root.keys.index(_SOP_CLASS_KEY))
+        except ValueError:
+            raise MissingIdentifier(path=tag_text(_SOP_CLASS_UID)) from None
+        return self.tokens.buffer[start:stop].rstrip(b"\0 ").decode("ascii", "replace")
+
+    def _raw(self, tag: int) -> bytes:
+        index = self.places.get(tag)
+        if index is None:
+            return b""
+        start, stop = self.tokens.root.value_span(index)
+        return self.tokens.buffer[start:stop]
+
+    def _text(self, tag: int) -> str:
+        return decode(self._raw(tag), self.charset).strip("\0 ")
+
+    def _number(self, tag: int) -> int:
+        """Return a US or IS value; 0 where there is none."""
+        raw = self._raw(tag)
+        if tag == _FRAMES:
+            text = raw.strip(b"\0 ")
+            return int(text) if text.isdigit() else 0
+        return int.from_bytes(raw[:2], "little")
+
+    def admit(self) -> None:
+        """Refuse what policy forbids or no rule covers."""
+        if self.ciod is None and uid_kind(self.sop_class) != "SOPClass":
+            raise UnsupportedSOPClass("The SOP Class is not registered in the standard")
+        syntax = self.tokens.transfer_syntax
+        pixels = self.tokens.pixels
+        if codestream_of(syntax) is Codestream.UNKNOWN and (
+            pixels is not None or uid_kind(syntax) != "TransferSyntax"
+        ):
+            raise UnsupportedTransferSyntax
+        policy = self.context.profile.burned_in
+        if policy is BurnedInPolicy.REFUSE and self._text(_BURNED_IN).upper() == "YES":
+            raise BurnedInAnnotationSuspected(path=tag_text(_BURNED_IN))
+
+    def deidentified(self) -> Deidentified:
+        """Resolve, apply, verify, and lay out what is to be written."""
+        originals = self._originals()
+        replacements = self._replacements(originals)
+        frames = self._frames()
+        substitutes = self._substitutes(replacements, frames)
+        header, tail = self._verified(substitutes)
+        segments = self._segments(replacements, header, tail, frames)
+        size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
+        return Deidentified(
+            plan=Plan(
+                profile=self.context.profile,
+                ciod=self.ciod,
+                root=self.tokens.root,
+                tail=self.tokens.tail,
+                place=self.place,
+                warnings=tuple(dict.fromkeys(self.warnings)),
+            ),
+            originals=originals,
+            replacements=replacements,
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            size=size,
+            _source=self.tokens.source,
+            _segments=tuple(segments),
+        )
+
+    def _originals(self) -> Originals:
+        study_uid, sop_uid = self._text(_STUDY_UID), self._text(_SOP_INSTANCE_UID)
+        for tag, value in ((_STUDY_UID, study_uid), (_SOP_INSTANCE_UID, sop_uid)):
+            if not value:
+                raise MissingIdentifier(path=tag_text(tag))
+        patient_id, issuer = self._text(PATIENT_ID), self._text(_ISSUER)
+        # Without a Patient ID nobody can say that two studies are one person's: each is its own.
+        subject = (
+            f"patient:{len(issuer)}:{issuer}{patient_id}" if patient_id else f"study:{study_uid}"
+        )
+        return Originals(
+            patient_id=patient_id,
+            issuer_of_patient_id=issuer,
+            study_uid=study_uid,
+            accession_number=self._text(ACCESSION_NUMBER),
+            series_uid=self._text(_SERIES_UID),
+            sop_instance_uid=sop_uid,
+            subject=subject,
+        )
+
+    def _replacements(self, originals: Originals) -> Replacements:
+        pseudonyms = self.context.pseudonyms
+        cloud_study_id = pseudonyms.cloud_study_id(originals.study_uid)
+        cloud_patient_id = pseudonyms.cloud_patient_id(originals.subject)
+        return Replacements(
+            cloud_study_id=cloud_study_id,
+            cloud_patient_id=cloud_patient_id,
+            patient_id=self.context.profile.identity.patient_id.format(
+                organization=self.context.organization,
+                cloud_study_id=cloud_study_id,
+                cloud_patient_id=cloud_patient_id,
+            ),
+            study_uid=pseudonyms.uid(originals.study_uid),
+            series_uid=pseudonyms.uid(originals.series_uid) if originals.series_uid else "",
+            sop_instance_uid=pseudonyms.uid(originals.sop_instance_uid),
+        )
+
+    def _substitutes(self, replacements: Replacements, frames: CleanFrames | None) -> Substitutes:
+        profile = self.context.profile
+        names = {
+            "organization": self.context.organization,
+            "cloud_study_id": replacements.cloud_study_id,
+            "cloud_patient_id": replacements.cloud_patient_id,
+        }
+        identity = profile.identity
+        return Substitutes(
+            identity={
+                PATIENT_ID: replacements.patient_id,
+                PATIENT_NAME: identity.patient_name.format(**names),
+                ACCESSION_NUMBER: identity.accession_number.format(**names),
+                INSTITUTION_NAME: identity.institution_name.format(**names),
+            },
+            uid=self.context.pseudonyms.uid,
+            method=f"deid-gateway {profile.name} {profile.version}",
+            codes=profile.method_codes,
+            offset_tables=(
+                {0x7FE00001: frames.offsets, 0x7FE00002: frames.lengths} if frames else {}
+            ),
+        )
+
+    def _frames(self) -> CleanFrames | None:
+        pixels = self.tokens.pixels
+        if pixels is None or pixels.length is not None:
+            return None
+        frames = clean_frames(
+            self.tokens.source,
+            pixels,
+            self.tokens.transfer_syntax,
+            frame_count=self._number(_FRAMES) or 1,
+            segment_bytes=self._rle_segment_bytes(),
+        )
+        if frames is not None:
+            self.warnings.append(Remark("frame-metadata-removed", tag_text(PIXEL_DATA)))
+        return frames
+
+    def _rle_segment_bytes(self) -> int | None:
+        """Return how many bytes an RLE segment decodes to; None where pixels are not bytes."""
+        if self._number(_BITS) % 8:
+            return None
+        return self._number(_ROWS) * self._number(_COLUMNS) or None
+
+    def _verified(self, substitutes: Substitutes) -> tuple[bytes, bytes]:
+        """Return the data set before and behind the pixel value, applied and verified.
+
+        Kept text is looked at word by word only where a first search finds something in it.
+        """
+        header, tail, findings = self._applied(substitutes, None)
+        values = tuple(findings.values)
+        search = compile_search(values)
+        own = self._own(substitutes)
+        try:
+            if hits_punctuated(header, search) or hits_punctuated(tail, search):
+                raise ResidualIdentifier
+            self._verify(header, tail, values, findings, own)
+        except ResidualIdentifier:
+            cleaner = TextCleaner(findings.identifiers(), frozenset(findings.uids))
+            header, tail, findings = self._applied(substitutes, cleaner)
+            self._verify(header, tail, values, findings, own)
+        self._verify_surplus(search)
+        self.warnings += findings.warnings
+        return header, tail
+
+    def _applied(
+        self, substitutes: Substitutes, cleaner: TextCleaner | None
+    ) -> tuple[bytes, bytes, Findings]:
+        tokens = self.tokens
+        applier = Applier(tokens.buffer, substitutes, cleaner)
+        header = applier.write(tokens.root, self.place)
+        findings = applier.findings
+        if tokens.tail is None:
+            return header, b"", findings
+        behind = Applier(tokens.tail_buffer, substitutes, cleaner, charset=self.charset)
+        place = place_for(self.context.profile, self.ciod, tail=True)
+        tail = behind.write(tokens.tail, place)
+        findings.values += behind.findings.values
+        findings.uids |= behind.findings.uids
+        findings.warnings += behind.findings.warnings
+        return header, tail, findings
+
+    def _own(self, substitutes: Substitutes) -> frozenset[bytes]:
+        """Return the texts that the gateway itself writes; they are no residue."""
+        texts = [*substitutes.identity.values(), substitutes.method, "DCM"]
+        texts += [text for code in substitutes.codes for text in code]
+        return frozenset(text.encode() for text in texts)
+
+    def _verify(
+        self,
+        header: bytes,
+        tail: bytes,
+        values: tuple[tuple[Kind, bytes, bytes], ...],
+        findings: Findings,
+        own: frozenset[bytes],
+    ) -> None:
+        explicit = self.tokens.root.explicit
+        verify(header, explicit=explicit, values=values, uids=findings.uids, own=own)
+        if tail:
+            verify(tail, explicit=explicit, values=values, uids=findings.uids, own=own)
+
+    def _verify_surplus(self, search: Search) -> None:
+        """Refuse a native pixel value that hides an identifying value behind its last pixel."""
+        pixels = self.tokens.pixels
+        if pixels is None or pixels.length is None:
+            return
+        bits = self._number(_ROWS) * self._number(_COLUMNS) * self._number(_BITS)
+        expected = bits * (self._number(_SAMPLES) or 1) * (self._number(_FRAMES) or 1) // 8
+        surplus = min(pixels.length - expected, self.context.limits.max_header_bytes)
+        if not expected or surplus <= 1:
+            return
+        data = self.tokens.source.read(pixels.value + expected, surplus)
+        if any(True for _ in search.hits(data)):
+            raise ResidualIdentifier("Behind the last pixel", path=tag_text(PIXEL_DATA))
+
+    def _segments(
+        self, replacements: Replacements, header: bytes, tail: bytes, frames: CleanFrames | None
+    ) -> list[Segment]:
+        tokens, pixels = self.tokens, self.tokens.pixels
+        segments: list[Segment] = [self._meta(replacements) + header]
+        if pixels is not None and frames is None:
+            segments.append(Range(pixels.start, pixels.stop - pixels.start))
+        elif pixels is not None and frames is not None:
+            segments.append(tokens.source.read(pixels.start, pixels.value - pixels.start))
+            segments += frames.segments
+        if tail:
+            segments.append(tail)
+        return segments
+
+    def _meta(self, replacements: Replacements) -> bytes:
+        """Return preamble and File Meta Information, all new. Source: PS3.10 2026d, 7.1."""
+        elements = (
+            encode_element(0x00020001, "OB", b"\0\1", explicit=True)
+            + encode_text(0x00020002, "UI", self.sop_class, explicit=True)
+            + encode_text(0x00020003, "UI", replacements.sop_instance_uid, explicit=True)
+            + encode_text(0x00020010, "UI", self._syntax(), explicit=True)
+            + encode_text(0x00020012, "UI", IMPLEMENTATION_CLASS_UID, explicit=True)
+            + encode_text(0x00020013, "SH", IMPLEMENTATION_VERSION, explicit=True)
+        )
+        length = encode_element(
+            0x00020000, "UL", len(elements).to_bytes(4, "little"), explicit=True
+        )
+        return _PREAMBLE + length + elements
+
+    def _syntax(self) -> str:
+        """Return the transfer syntax as the data set is really encoded."""
+        syntax, explicit = self.tokens.transfer_syntax, self.tokens.root.explicit
+        if syntax == part10.IMPLICIT_LE and explicit:
+            return part10.EXPLICIT_LE
+        if syntax == part10.EXPLICIT_LE and not explicit:
+            return part10.IMPLICIT_LE
+        return syntax
