@@ -1,0 +1,1 @@
+"""The HTTP border: routes, problem documents, bodies. The only package that knows HTTP."""

@@ -1,0 +1,80 @@
+"""Puts the routes together. The services come from the composition root."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import NoReturn
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+import app as package
+from app import errors
+from app.api import openapi
+from app.api.dependencies import Services
+from app.api.middleware import Boundary
+from app.api.routes import reidentify, system
+from app.api.routes.anonymize import AnonymizeStream
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    services: Services | None = None,
+    *,
+    lifespan: Lifespan | None = None,
+    max_concurrent_uploads: int = 64,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        services: what the routes call; or None when `lifespan` sets ``app.state.services``.
+        lifespan: opens and closes the services around the serving.
+        max_concurrent_uploads: uploads that are taken at once; further ones wait.
+    """
+    application = FastAPI(
+        title="deid-gateway",
+        version=package.__version__,
+        lifespan=lifespan,
+        docs_url=None,  # the framework's pages load scripts from other hosts
+        redoc_url=None,
+        exception_handlers={
+            HTTPException: _pass_on,
+            RequestValidationError: _as_invalid_request,
+        },
+        # The framework's own telemetry records exception texts and request bodies.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    application.state.services = services
+    application.router.routes.insert(
+        0,
+        Route(
+            AnonymizeStream.path,
+            AnonymizeStream(max_concurrent_uploads),
+            methods=["POST"],
+            name="anonymize_stream",
+            include_in_schema=False,
+        ),
+    )
+    application.include_router(system.router)
+    application.include_router(reidentify.router)
+    application.add_middleware(Boundary)
+    application.openapi = lambda: openapi.describe(application)  # type: ignore[method-assign]
+    return application
+
+
+async def _pass_on(_request: Request, error: Exception) -> NoReturn:
+    """Leave the answer to the outermost layer, which answers all errors alike."""
+    raise error
+
+
+async def _as_invalid_request(_request: Request, _error: Exception) -> NoReturn:
+    """Turn the framework's complaint, which quotes the input, into ours, which does not."""
+    raise errors.InvalidRequest("A parameter is missing or malformed") from None

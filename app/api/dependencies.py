@@ -1,0 +1,193 @@
+"""What a route needs: the services of the process, and who is asking.
+
+Authentication, scopes, overrides and the audit of denials are decided here, once for all routes.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from starlette.types import Scope
+
+from app import errors, telemetry
+from app.access.api_keys import ApiKeys, Principal
+from app.api.spool import BodyLimits
+from app.audit.events import AuditEvent
+from app.pipeline import Context
+from app.vault.service import Vault
+
+ANY: Final = "*"
+# Attempts without a known key are written to the audit up to this rate; the metrics count all.
+# Without it anybody who reaches the port could fill the database.
+UNKNOWN_ROWS_PER_MINUTE: Final = 60
+
+
+class Contexts(Protocol):
+    """Gives the pipeline what one organisation and profile need."""
+
+    def get(self, organization: str, profile: str) -> Context:
+        """Return it; raise errors.ProfileNotFound for a name that nobody defined."""
+
+
+class UnknownCallers:
+    """Decides whether one more attempt without a known key gets its own audit row."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._minute = 0
+        self._rows = 0
+        self._suppressed = 0
+
+    def admit(self) -> int | None:
+        """Return how many attempts went unrecorded since the last row, or None to skip this one."""
+        minute = int(self._clock() // 60)
+        if minute != self._minute:
+            self._minute, self._rows = minute, 0
+        if self._rows >= UNKNOWN_ROWS_PER_MINUTE:
+            self._suppressed += 1
+            return None
+        self._rows += 1
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that routes may call; built by the composition root."""
+
+    vault: Vault
+    api_keys: ApiKeys
+    contexts: Contexts
+    roles: frozenset[str]
+    limits: BodyLimits
+    spool_dir: Path
+    executor: Executor
+    metrics: telemetry.Metrics
+    readiness: Callable[[], Awaitable[Mapping[str, bool]]]
+    max_concurrent_uploads: int = 64
+    unknown_callers: UnknownCallers = field(default_factory=UnknownCallers)
+
+
+def services_of(scope: Scope) -> Services:
+    """Return the services of the application that answers this request."""
+    services: Services = scope["app"].state.services
+    return services
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id that the outermost layer gave this request."""
+    request_id: str = scope["state"]["request_id"]
+    return request_id
+
+
+def require_role(services: Services, role: str) -> None:
+    """Refuse what this process was not started for.
+
+    Raises:
+        errors.RoleNotServed: see ``DEID_ROLES``.
+    """
+    if role not in services.roles:
+        raise errors.RoleNotServed(f"This process does not serve the role '{role}'")
+
+
+async def authorise(
+    services: Services, scope: Scope, *, needed: str, event: AuditEvent
+) -> Principal:
+    """Find out who asks and whether the key has a scope; denials are audited.
+
+    Raises:
+        errors.NotAuthenticated: there is no valid key.
+        errors.NotAuthorised: the key lacks the scope.
+    """
+    try:
+        principal = await services.api_keys.authenticate(presented_token(scope))
+    except errors.NotAuthenticated as denied:
+        await _audit_unknown(services, event, denied)
+        raise
+    if needed not in principal.scopes:
+        denied_scope = errors.NotAuthorised(f"The API key lacks the scope '{needed}'")
+        await services.vault.audit(described(event, principal, outcome=denied_scope.code))
+        raise denied_scope
+    return principal
+
+
+def presented_token(scope: Scope) -> str:
+    """Return the token of ``Authorization: Bearer`` or ``X-API-Key``.
+
+    Raises:
+        errors.NotAuthenticated: there is none, or two that differ.
+    """
+    tokens = set()
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, credentials = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                tokens.add(credentials.strip())
+        elif name == b"x-api-key":
+            tokens.add(value.strip())
+    if len(tokens) != 1:
+        raise errors.NotAuthenticated
+    return str(tokens.pop(), "latin-1")
+
+
+def chosen_organization(principal: Principal, asked: str | None) -> str:
+    """Return the organisation to act for.
+
+    Raises:
+        errors.NotAuthorised: the key may not act for the one asked for.
+    """
+    if asked is None or asked == principal.organization:
+        return principal.organization
+    if asked in principal.organizations:
+        return asked
+    raise errors.NotAuthorised("The API key may not act for that organisation")
+
+
+def chosen_profile(principal: Principal, asked: str | None) -> str:
+    """Return the name of the profile to use.
+
+    Raises:
+        errors.NotAuthorised: the key may not choose the one asked for.
+    """
+    if asked is None or asked == principal.profile:
+        return principal.profile
+    if asked in principal.profiles or ANY in principal.profiles:
+        return asked
+    raise errors.NotAuthorised("The API key may not choose that profile")
+
+
+def described(event: AuditEvent, principal: Principal, *, outcome: str) -> AuditEvent:
+    """Return the event with the caller and the outcome filled in."""
+    return AuditEvent(
+        action=event.action,
+        outcome=outcome,
+        organization=principal.organization,
+        actor=principal.name,
+        api_key_id=principal.api_key_id,
+        profile=event.profile,
+        profile_version=event.profile_version,
+        cloud_study_id=event.cloud_study_id,
+        purpose=event.purpose,
+        request_id=event.request_id,
+        detail=event.detail,
+    )
+
+
+async def _audit_unknown(
+    services: Services, event: AuditEvent, denied: errors.NotAuthenticated
+) -> None:
+    suppressed = services.unknown_callers.admit()
+    if suppressed is None:
+        return
+    await services.vault.audit(
+        AuditEvent(
+            action=event.action,
+            outcome=denied.code,
+            actor="unknown",
+            request_id=event.request_id,
+            detail={"unrecorded": suppressed} if suppressed else {},
+        )
+    )

@@ -1,0 +1,123 @@
+"""The outermost layer: request id, metrics, and the last answer to every error. Pure ASGI."""
+
+import asyncio
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import errors, telemetry
+from app.api import problems
+from app.api.dependencies import services_of
+from app.api.spool import Disconnected
+
+# A caller who is still sending when it is refused reads the answer only if the connection stays
+# open a while: what it sends meanwhile is thrown away, within these bounds.
+LINGER_S: Final = 3.0
+LINGER_BYTES: Final = 64 << 20
+BODY_TAKEN: Final = "deid.body_taken"
+
+
+class Boundary:
+    """Wraps the application so that nothing but answers leaves it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await _Exchange(self.app, scope, receive, send).run()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_app", "_receive", "_request_id", "_scope", "_send", "_status")
+
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._request_id = telemetry.new_request_id()
+        self._status = 0
+
+    async def run(self) -> None:
+        scope = self._scope
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = self._request_id
+        metrics = services_of(scope).metrics
+        metrics.in_flight.inc()
+        started = time.perf_counter()
+        try:
+            await self._app(scope, self._receive, self._note_and_send)
+        except Disconnected:
+            self._status = self._status or 499  # the caller went away: nobody reads a status
+        except errors.GatewayError as error:
+            await self._refuse(problems.of_error(error), metrics)
+        except HTTPException as error:
+            await self._refuse(problems.of_status(error.status_code, error.headers), metrics)
+        except Exception as error:  # noqa: BLE001 - the outermost handler
+            self._report(error)
+            await self._refuse(problems.internal(), metrics)
+        finally:
+            metrics.in_flight.dec()
+            metrics.answered(self._endpoint(), self._status, time.perf_counter() - started)
+
+    def _endpoint(self) -> str:
+        """Return the route's own pattern: a path as sent could carry anything."""
+        route = self._scope.get("route") or self._scope.get("endpoint")
+        return getattr(route, "path", "none")
+
+    async def _note_and_send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", self._request_id.encode()),
+            ]
+        await self._send(message)
+
+    def _report(self, error: Exception) -> None:
+        telemetry.log().error(
+            "request-failed",
+            request_id=self._request_id,
+            endpoint=self._endpoint(),
+            kind=type(error).__name__,
+            where=telemetry.place_of(error),
+        )
+
+    async def _refuse(self, problem: problems.Problem, metrics: telemetry.Metrics) -> None:
+        metrics.refusals.labels(problem.code).inc()
+        telemetry.log().info(
+            "request-refused",
+            request_id=self._request_id,
+            endpoint=self._endpoint(),
+            code=problem.code,
+            element_path=problem.path,
+            status=problem.status,
+        )
+        if self._status:
+            return  # the answer has begun: the server cuts the connection, so it cannot look whole
+        if self._scope["method"] != "POST" or self._scope.get(BODY_TAKEN):
+            await problems.send_problem(self._note_and_send, problem, self._request_id)
+            return
+        closing = problems.closing(problem)
+        await problems.send_problem(self._note_and_send, closing, self._request_id, more_body=True)
+        await self._drain()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _drain(self) -> None:
+        dropped, more = 0, True
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while more and dropped < LINGER_BYTES:
+                    message = await self._receive()
+                    dropped += len(message.get("body", b""))
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            return
