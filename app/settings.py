@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         "development mode creates it.",
     )
     profiles_dir: Path | None = Field(
-        None, description="Directory of further profiles (*.yaml, *.json), named by their file."
+        None, description="Directory of further profiles (*.yaml, *.yml, *.json)."
     )
 
     # Database and keys
@@ -151,6 +151,11 @@ class Settings(BaseSettings):
         1_000_000, ge=1, description="Most elements in one instance, nested ones counted."
     )
     max_depth: int = Field(32, ge=1, le=256, description="Deepest nesting of sequences.")
+    max_converted_bytes: int = Field(
+        512 * MIB,
+        ge=1024,
+        description="Largest data set that is inflated or converted (in memory), in bytes.",
+    )
 
     @field_validator("roles", mode="before")
     @classmethod
