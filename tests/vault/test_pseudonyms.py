@@ -89,7 +89,9 @@ def test_pseudonyms_do_not_depend_on_the_hash_seed_of_the_process() -> None:
         "print(p.uid('1.2.3'), p.cloud_study_id('1.2.3'), p.cloud_patient_id('x'))"
     )
 
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    printed = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-c", code], capture_output=True, check=True
+    ).stdout
 
     assert printed.decode().split() == [
         OURS.uid("1.2.3"),
@@ -136,7 +138,7 @@ def test_ids_are_understood_as_people_type_them(study_uid: str, random: object) 
 
     typed = "".join(
         random.choice(look_alikes.get(symbol, symbol + symbol.lower())) + random.choice(["", " "])
-        for symbol in cloud_study_id.replace("-", random.choice(["", "-", "–", " - "]))
+        for symbol in cloud_study_id.replace("-", random.choice(["", "-", "\u2013", " - "]))
     )
 
     assert parse_cloud_study_id(typed) == cloud_study_id
@@ -176,19 +178,22 @@ def test_every_wrong_symbol_of_one_id_is_noticed_at_every_place() -> None:
     assert not [text for text in wrong if _is_accepted(text)]
 
 
-@given(st.text(string.printable + "ſıÅ０", max_size=80))
+@given(st.text(string.printable + "\u017f\u0131\u00c5\uff10", max_size=80))
 def test_other_text_is_mistyped_or_canonical(text: str) -> None:
-    try:
-        read = parse_cloud_study_id(text)
-    except MistypedCloudStudyId as error:
-        assert text.strip() not in str(error) or len(text.strip()) < 6
-    else:
-        assert parse_cloud_study_id(read) == read
+    if _is_accepted(text):
+        assert parse_cloud_study_id(parse_cloud_study_id(text)) == parse_cloud_study_id(text)
+
+
+def test_the_error_does_not_repeat_what_was_typed() -> None:
+    with pytest.raises(MistypedCloudStudyId) as caught:
+        parse_cloud_study_id("DOE^JANE")
+
+    assert "DOE" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "9EXEB", "9EXEB-ZCJG3-FAPDD", "UUUUU-UUUUU-UUUU", "ſEXEB-ZCJG3-FAPD", "9" * 5000],
+    ["", "9EXEB", "9EXEB-ZCJG3-FAPDD", "UUUUU-UUUUU-UUUU", "\u017fEXEB-ZCJG3-FAPD", "9" * 5000],
     ids=["empty", "short", "long", "letter U", "not ASCII", "very long"],
 )
 def test_what_cannot_be_an_id_is_mistyped(typed: str) -> None:

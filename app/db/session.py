@@ -1,0 +1,113 @@
+"""Connections to Postgres: the engine, the raw connection, and where driver errors end.
+
+Nothing above this package sees an error text of the driver: Postgres quotes values in it.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.errors import DatabaseUnavailable, Misconfigured
+
+CONNECT_TIMEOUT_S: Final = 5
+STATEMENT_TIMEOUT_MS: Final = 10_000
+LOCK_TIMEOUT_MS: Final = 5_000
+
+_SESSION_OPTIONS: Final = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+    " -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+)
+
+
+class Database:
+    """One Postgres database: a pool of SQLAlchemy connections, and raw ones on request.
+
+    Args:
+        url: ``postgresql://…`` as libpq knows it; a socket directory as ``?host=…``.
+        pool_size: most connections of the pool; raw ones come on top.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self._url = parse_url(url)
+        self.engine = create_engine(url, pool_size=pool_size)
+
+    async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        """Open a raw connection outside of the pool; the caller closes it.
+
+        Raises:
+            psycopg.OperationalError: the server does not answer; never to be shown.
+        """
+        conninfo = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return await psycopg.AsyncConnection.connect(
+            conninfo, options=_SESSION_OPTIONS, connect_timeout=CONNECT_TIMEOUT_S
+        )
+
+    async def is_ready(self) -> bool:
+        """Ask the server for a sign of life."""
+        try:
+            with database_errors():
+                async with self.engine.connect() as connection:
+                    await connection.exec_driver_sql("SELECT 1")
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self.engine.dispose()
+
+
+def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """Make the async engine; nothing is connected yet.
+
+    Raises:
+        Misconfigured: the URL is not one of Postgres.
+    """
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+    return create_async_engine(
+        parse_url(url),
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={"options": _SESSION_OPTIONS, "connect_timeout": CONNECT_TIMEOUT_S},
+    )
+
+
+def parse_url(url: str) -> URL:
+    """Read a libpq URL for SQLAlchemy with psycopg.
+
+    Raises:
+        Misconfigured: the URL is not one of Postgres.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise Misconfigured("the database URL cannot be read") from None
+    if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise Misconfigured("the database URL must begin with postgresql://")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn every failure of driver and server into `DatabaseUnavailable`, without its text."""
+    try:
+        yield
+    except (psycopg.Error, SQLAlchemyError, OSError) as error:
+        raise unavailable(error) from None
+
+
+def unavailable(error: BaseException) -> DatabaseUnavailable:
+    """Name a failure by its SQLSTATE alone, which is a constant of Postgres."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    detail = f"{DatabaseUnavailable.title} (SQLSTATE {state})" if state else None
+    return DatabaseUnavailable(detail)
