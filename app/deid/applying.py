@@ -7,14 +7,9 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.deid.planning import (
-    METHOD,
-    METHOD_CODES,
-    Op,
-    Place,
-    Remark,
-    ShapePlan,
-)
+from app.deid.attributes import METHOD, METHOD_CODES
+from app.deid.compiling import Op, ShapePlan
+from app.deid.planning import Place, Remark
 from app.deid.rules.documents import notice
 from app.deid.rules.text import Identifier, Kind, TextCleaner
 from app.deid.standard import dictionary_vr, uid_kind, well_known_uid
@@ -28,8 +23,8 @@ from app.dicom.elements import (
     pad,
     tag_text,
 )
-from app.dicom.part10 import Dataset
 from app.dicom.text import decode, encode
+from app.dicom.tokens import Dataset
 
 _PACK = struct.Struct("<Q").pack
 _U32 = struct.Struct("<I").pack
@@ -130,14 +125,16 @@ class Applier:
         del self._out[mark:]
         return None
 
-    def _run(self, dataset: Dataset, plan: ShapePlan, *, changed: bool) -> tuple[int, bool]:
+    def _run(  # noqa: C901, PLR0912, PLR0915 - the inner loop
+        self, dataset: Dataset, plan: ShapePlan, *, changed: bool
+    ) -> tuple[int, bool]:
         buffer, out, starts, keys = self.buffer, self._out, dataset.starts, dataset.keys
         count, explicit = len(keys), dataset.explicit
         size = 0
         for op in plan.ops:
             code = op[0]
             if code == Op.KEEP:
-                # (KEEP, first index, index behind the last)
+                # Operands: first index, index behind the last.
                 _, first, behind = op
                 if self.cleaner is None:
                     part = buffer[
@@ -146,10 +143,10 @@ class Applier:
                 else:
                     part = self._cleaned(dataset, first, behind)
             elif code == Op.BYTES:
-                # (BYTES, elements)
+                # Operand: the encoded elements.
                 part = op[1]
             elif code == Op.MAP_UID:
-                # (MAP_UID, index, whether registered UIDs are mapped too, key or 0)
+                # Operands: index, whether registered UIDs are mapped too, key or 0.
                 raw = self._value(dataset, op[1])
                 value = self._uid_values.get(raw)
                 if value is None or op[2]:
@@ -159,7 +156,7 @@ class Applier:
                 else:
                     part = encode_element(key_tag(keys[op[1]]), "UI", value, explicit=explicit)
             elif code == Op.ENTER:
-                # (ENTER, index, place inside)
+                # Operands: index, place inside.
                 grown = self._sequence(dataset, op[1], op[2])
                 if grown is not None:
                     size += grown
@@ -168,7 +165,7 @@ class Applier:
                 start, stop = dataset.span(op[1])
                 part = buffer[start:stop]
             elif code == Op.DUMMY:
-                # (DUMMY, index, dummy value, element with it, element with the other dummy)
+                # Operands: index, dummy value, element with it, element with the other dummy.
                 same = self._value(dataset, op[1]).rstrip(b"\0 ") == op[2]
                 part = op[4] if same else op[3]
             else:
@@ -263,7 +260,7 @@ class Applier:
                     self._collect(item, place.plan_of(item))
 
     def _warn(self, place: Place, plan: ShapePlan) -> None:
-        where = ".".join(map(tag_text, place.path))
+        where = ".".join(map(tag_text, place.where.path))
         for code, tag in plan.warnings:
             path = f"{where}.{tag_text(tag)}" if where else tag_text(tag)
             self.findings.warnings.append(Remark(code, path))
@@ -301,10 +298,8 @@ class Applier:
         if before and self.cleaner is not None:
             text = self.cleaner.clean(decode(before, self.charset), vr="LO")
             before = encode(text, self.charset)
-        if ours in before.split(b"\\"):
-            value = before
-        else:
-            value = before + b"\\" + ours if before else ours
+        texts = [text for text in before.split(b"\\") if text]
+        value = b"\\".join(texts if ours in texts else [*texts, ours])
         return encode_element(METHOD, "LO", pad(value, "LO"), explicit=dataset.explicit)
 
     def _method_codes(self, dataset: Dataset, index: int) -> bytes:

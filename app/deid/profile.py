@@ -9,7 +9,6 @@ import string
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
 
 import yaml
 
@@ -31,8 +30,9 @@ class BurnedInPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IdentityTemplates:
-    """Texts written into four attributes; ``{organization}``, ``{cloud_study_id}`` and
-    ``{cloud_patient_id}`` are filled in.
+    """Texts of four attributes.
+
+    ``{organization}``, ``{cloud_study_id}`` and ``{cloud_patient_id}`` are filled in.
     """
 
     patient_id: str = "{organization}-{cloud_patient_id}"
@@ -146,7 +146,7 @@ def profile_from_text(text: str) -> Profile:
     )
 
 
-def _name(value: Any) -> str:  # noqa: ANN401 - whatever the text held
+def _name(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 32 or set(value) - _NAME_CHARACTERS:
         raise InvalidProfile("name is 1 to 32 of a-z, 0-9, '-', '_' and '.'")
     if value in BUILT_IN:
@@ -154,7 +154,7 @@ def _name(value: Any) -> str:  # noqa: ANN401 - whatever the text held
     return value
 
 
-def _options(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever the text held
+def _options(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or "basic" not in value:
         raise InvalidProfile("options is a list that holds basic")
     for option in value:
@@ -165,7 +165,7 @@ def _options(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever the text
     return tuple(dict.fromkeys(value))
 
 
-def _identity(value: Any) -> IdentityTemplates:  # noqa: ANN401 - whatever the text held
+def _identity(value: object) -> IdentityTemplates:
     if not isinstance(value, dict) or set(value) - _IDENTITY_FIELDS:
         raise InvalidProfile(f"identity takes {', '.join(sorted(_IDENTITY_FIELDS))}")
     for field, template in value.items():
@@ -173,7 +173,7 @@ def _identity(value: Any) -> IdentityTemplates:  # noqa: ANN401 - whatever the t
     return IdentityTemplates(**value)
 
 
-def _check_template(field: str, template: Any) -> None:  # noqa: ANN401 - whatever the text held
+def _check_template(field: str, template: object) -> None:
     if not isinstance(template, str) or not template.isascii() or not template.isprintable():
         raise InvalidProfile(f"identity.{field} is printable ASCII text")
     try:

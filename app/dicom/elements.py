@@ -123,4 +123,5 @@ def _dictionary_keys() -> dict[int, int]:
 
 
 LONG_CODES = frozenset(vr_code(vr) for vr in LONG_VRS)
+SHORT_CODES = frozenset(vr_code(vr) for vr in SHORT_VRS)
 IMPLICIT_KEYS = _dictionary_keys()

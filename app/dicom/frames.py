@@ -16,8 +16,8 @@ from app.dicom.codestreams import (
     frame_fragments,
     metadata_edits,
 )
-from app.dicom.part10 import PixelValue
 from app.dicom.source import Source
+from app.dicom.tokens import PixelValue
 from app.errors import MalformedDicom
 
 _ITEM = struct.Struct("<II").pack
@@ -152,10 +152,9 @@ def _merged(segments: Sequence[Segment]) -> Iterator[Segment]:
     """Yield the segments with neighbouring ranges joined."""
     pending: Range | None = None
     for segment in segments:
-        if pending and isinstance(segment, Range):
-            if pending.offset + pending.size == segment.offset:
-                pending = Range(pending.offset, pending.size + segment.size)
-                continue
+        if pending and isinstance(segment, Range) and _touch(pending, segment):
+            pending = Range(pending.offset, pending.size + segment.size)
+            continue
         if pending:
             yield pending
         pending = segment if isinstance(segment, Range) else None
@@ -163,3 +162,7 @@ def _merged(segments: Sequence[Segment]) -> Iterator[Segment]:
             yield segment
     if pending:
         yield pending
+
+
+def _touch(first: Range, second: Range) -> bool:
+    return first.offset + first.size == second.offset

@@ -63,7 +63,7 @@ def _text(tag: int, vr: str, *, explicit: bool) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def dummy_items(tag: int, *, explicit: bool) -> bytes:
+def dummy_items(tag: int, *, explicit: bool) -> bytes:  # noqa: C901, PLR0911 - a table
     """Return one valid item, item tag included, for a sequence that is to be replaced.
 
     Action D on a sequence means one item that is valid in itself, not an empty sequence.

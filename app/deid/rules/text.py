@@ -75,36 +75,8 @@ def identifying_kind(tag: int, vr: str) -> Kind | None:
 
 # Parts of names that are titles or placeholders, not names.
 _NO_NAMES = frozenset(
-    [
-        "dr",
-        "md",
-        "prof",
-        "mrs",
-        "miss",
-        "phd",
-        "rn",
-        "np",
-        "rt",
-        "the",
-        "and",
-        "von",
-        "van",
-        "der",
-        "den",
-        "del",
-        "dos",
-        "das",
-        "anonymous",
-        "anonymized",
-        "anonymised",
-        "anonymus",
-        "anon",
-        "unknown",
-        "removed",
-        "redacted",
-        "none",
-        "null",
-    ]
+    "dr md prof mrs miss phd rn np rt the and von van der den del dos das "  # noqa: SIM905
+    "anonymous anonymized anonymised anonymus anon unknown removed redacted none null".split()
 )
 _SEPARATORS = re.compile(r"[\s^=\\,;:._/()\[\]*\"'+-]+")
 _WORD = re.compile(r"[^\W_]+")
@@ -116,119 +88,14 @@ ANYWHERE = 5
 # Whole CS values that are terms of the standard and may be somebody's name as well.
 # Source: PS3.3 2026d (Modality, Image Type and others); PS3.16 2026d, Annex L (body parts).
 TERMS = frozenset(
-    [
-        "ABDOMEN",
-        "ANKLE",
-        "AORTA",
-        "ARM",
-        "BACK",
-        "BODY",
-        "BRAIN",
-        "BREAST",
-        "CHEST",
-        "CLAVICLE",
-        "COLON",
-        "EAR",
-        "ELBOW",
-        "EYE",
-        "FACE",
-        "FEMUR",
-        "FINGER",
-        "FOOT",
-        "FOREARM",
-        "HAND",
-        "HEAD",
-        "HEADNECK",
-        "HEART",
-        "HIP",
-        "HUMERUS",
-        "JAW",
-        "KIDNEY",
-        "KNEE",
-        "LEG",
-        "LIVER",
-        "LUNG",
-        "NECK",
-        "NOSE",
-        "ORBIT",
-        "PELVIS",
-        "PROSTATE",
-        "RIB",
-        "SHOULDER",
-        "SKULL",
-        "SPINE",
-        "STOMACH",
-        "THIGH",
-        "THORAX",
-        "TOE",
-        "WRIST",
-        "ANGIO",
-        "AXIAL",
-        "CODE",
-        "COMPOSITE",
-        "DERIVED",
-        "DIFFUSION",
-        "DYNAMIC",
-        "FLUOROSCOPY",
-        "FUNCTIONAL",
-        "GATED",
-        "IMAGE",
-        "LOCALIZER",
-        "MIXED",
-        "MULTI",
-        "NORMAL",
-        "NUM",
-        "ORIGINAL",
-        "OTHER",
-        "PATIENT",
-        "PERFUSION",
-        "PRIMARY",
-        "REPROJECTION",
-        "SCOUT",
-        "SECONDARY",
-        "STATIC",
-        "TEXT",
-        "TOMO",
-        "VOLUME",
-        "WHOLE",
-        "AR",
-        "AU",
-        "CR",
-        "CT",
-        "DOC",
-        "DX",
-        "ECG",
-        "ES",
-        "GM",
-        "IO",
-        "IVUS",
-        "KO",
-        "LEFT",
-        "MG",
-        "MR",
-        "NM",
-        "NONE",
-        "OCT",
-        "OP",
-        "OT",
-        "PR",
-        "PT",
-        "PX",
-        "RF",
-        "RG",
-        "RIGHT",
-        "RTDOSE",
-        "RTIMAGE",
-        "RTPLAN",
-        "RTSTRUCT",
-        "SC",
-        "SEG",
-        "SM",
-        "SR",
-        "US",
-        "XA",
-        "XC",
-    ]
+    "ABDOMEN ANKLE AORTA ARM BACK BODY BRAIN BREAST CHEST CLAVICLE COLON EAR ELBOW EYE "  # noqa: SIM905
+    "FACE FEMUR FINGER FOOT FOREARM HAND HEAD HEADNECK HEART HIP HUMERUS JAW KIDNEY KNEE LEG "
+    "LIVER LUNG NECK NOSE ORBIT PELVIS PROSTATE RIB SHOULDER SKULL SPINE STOMACH THIGH THORAX "
+    "TOE WRIST ANGIO AXIAL CODE COMPOSITE DERIVED DIFFUSION DYNAMIC FLUOROSCOPY FUNCTIONAL GATED "
+    "IMAGE LOCALIZER MIXED MULTI NORMAL NUM ORIGINAL OTHER PATIENT PERFUSION PRIMARY REPROJECTION "
+    "SCOUT SECONDARY STATIC TEXT TOMO VOLUME WHOLE AR AU CR CT DOC DX ECG ES GM IO IVUS KO LEFT "
+    "MG MR NM NONE OCT OP OT PR PT PX RF RG RIGHT RTDOSE RTIMAGE RTPLAN RTSTRUCT SC SEG SM SR US "
+    "XA XC".split()
 )
 
 
@@ -264,12 +131,8 @@ _MONTHS = "January February March April May June July August September October N
 
 def written_dates(value: str) -> Iterator[str]:
     """Yield the usual written forms of a DA or DT value; nothing for what is no date."""
-    digits = value.strip()[:8]
-    if digits in _KNOWN_DUMMY_DATES:
-        return
-    try:
-        day = dt.datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - DA has no zone
-    except ValueError:
+    day = _day(value.strip()[:8])
+    if day is None:
         return
     y, m, d = f"{day:%Y}", f"{day:%m}", f"{day:%d}"
     yield y + m + d
@@ -280,6 +143,20 @@ def written_dates(value: str) -> Iterator[str]:
             for yy in (y, y[2:]):
                 yield sep.join((dd, mm, yy))
                 yield sep.join((mm, dd, yy))
+    yield from _with_month_name(day)
+
+
+def _day(digits: str) -> dt.date | None:
+    if digits in _KNOWN_DUMMY_DATES or not digits.isdigit():
+        return None
+    try:
+        return dt.datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - DA has no zone
+    except ValueError:
+        return None
+
+
+def _with_month_name(day: dt.date) -> Iterator[str]:
+    y, d = f"{day:%Y}", f"{day:%d}"
     month = _MONTHS.split()[day.month - 1]
     for name in {month, month[:3]}:
         for dd in dict.fromkeys((d, d.lstrip("0"))):
@@ -308,23 +185,39 @@ def _bounded(pattern: str) -> str:
 
 def _patterns(identifiers: Iterable[Identifier]) -> Iterator[str]:
     for identifier in identifiers:
-        match identifier.kind:
-            case Kind.NAME:
-                for part in name_parts(identifier.text):
-                    escaped = r"\s+".join(map(re.escape, folded(part).split()))
-                    yield escaped if len(part) >= ANYWHERE else _bounded(escaped)
-            case Kind.DATE:
-                for form in written_dates(identifier.text):
-                    yield rf"(?<!\d){re.escape(form.casefold())}(?!\d)"
-            case Kind.ID:
-                for value in identifier.text.split("\\"):
-                    if (pattern := _id_pattern(folded(value))) is not None:
-                        yield pattern
-            case Kind.PHRASE:
-                for value in identifier.text.split("\\"):
-                    words = _WORD.findall(folded(value))
-                    if sum(map(len, words)) >= MIN_ID:
-                        yield _bounded(r"[\W_]+".join(map(re.escape, words)))
+        yield from _PATTERNS[identifier.kind](identifier.text)
+
+
+def _name_patterns(text: str) -> Iterator[str]:
+    for part in name_parts(text):
+        escaped = r"\s+".join(map(re.escape, folded(part).split()))
+        yield escaped if len(part) >= ANYWHERE else _bounded(escaped)
+
+
+def _date_patterns(text: str) -> Iterator[str]:
+    for form in written_dates(text):
+        yield rf"(?<!\d){re.escape(form.casefold())}(?!\d)"
+
+
+def _id_patterns(text: str) -> Iterator[str]:
+    for value in text.split("\\"):
+        if (pattern := _id_pattern(folded(value))) is not None:
+            yield pattern
+
+
+def _phrase_patterns(text: str) -> Iterator[str]:
+    for value in text.split("\\"):
+        words = _WORD.findall(folded(value))
+        if sum(map(len, words)) >= MIN_ID:
+            yield _bounded(r"[\W_]+".join(map(re.escape, words)))
+
+
+_PATTERNS = {
+    Kind.NAME: _name_patterns,
+    Kind.DATE: _date_patterns,
+    Kind.ID: _id_patterns,
+    Kind.PHRASE: _phrase_patterns,
+}
 
 
 def folded(text: str) -> str:

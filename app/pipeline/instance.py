@@ -1,39 +1,32 @@
-"""read → plan → resolve → apply → verify → write: the one path of a SOP Instance.
-
-Every entrance (upload endpoint, command line, batches) calls the functions here.
-"""
+"""One instance on its way through the steps, and what comes out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from app import __version__
-from app.audit.events import Action, AuditEvent
 from app.deid.applying import Applier, Findings, Substitutes
-from app.deid.planning import (
+from app.deid.attributes import (
     ACCESSION_NUMBER,
     INSTITUTION_NAME,
     PATIENT_ID,
     PATIENT_NAME,
     PIXEL_DATA,
-    Plan,
-    Remark,
-    place_for,
 )
+from app.deid.planning import Plan, Remark, place_for
 from app.deid.profile import BurnedInPolicy, Profile
 from app.deid.rules.text import Kind, TextCleaner
+from app.deid.searching import Search, compile_search, hits_punctuated
 from app.deid.standard import ciod_of, uid_kind
-from app.deid.verifying import Search, compile_search, hits_punctuated, verify
+from app.deid.verifying import verify
 from app.dicom import part10
 from app.dicom.codestreams import Codestream, codestream_of
 from app.dicom.elements import encode_element, encode_text, make_key, tag_text
 from app.dicom.frames import CleanFrames, Range, Segment, clean_frames
-from app.dicom.part10 import Limits, Tokens
 from app.dicom.source import Source, write_all
 from app.dicom.text import decode
+from app.dicom.tokens import Limits, Tokens
 from app.errors import (
     BurnedInAnnotationSuspected,
-    GatewayError,
     MissingIdentifier,
     ResidualIdentifier,
     UnsupportedSOPClass,
@@ -41,9 +34,6 @@ from app.errors import (
 )
 from app.vault.mapping import Originals, Replacements
 from app.vault.pseudonyms import Pseudonyms
-
-if TYPE_CHECKING:
-    from app.vault.service import Vault
 
 # Our own arc: a UUID of this project under 2.25 (PS3.5 2026d, B.2).
 IMPLEMENTATION_CLASS_UID = "2.25.297861250519478283184932114850462341120"
@@ -76,22 +66,7 @@ class Context:
     organization: str
     profile: Profile
     pseudonyms: Pseudonyms
-    limits: Limits = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who asks, for the audit.
-
-    Attributes:
-        name: of the API key, or ``cli:<operating system user>``.
-        api_key_id: the key that must still be valid when the audit row is committed.
-        request_id: correlates log, answer and audit.
-    """
-
-    name: str
-    api_key_id: str | None = None
-    request_id: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,77 +111,7 @@ class Deidentified:
                 self._source.send(fd, segment.offset, segment.size)
 
 
-def deidentify(source: Source, context: Context) -> Deidentified:
-    """Take one SOP Instance through read, plan, resolve, apply and verify.
-
-    Raises:
-        InvalidInput: the object cannot be worked with.
-        Refused: policy or verification forbids passing it on.
-    """
-    tokens = part10.read(source, context.limits)
-    instance = _Instance(tokens, context)
-    instance.admit()
-    return instance.deidentified()
-
-
-async def run(source: Source, context: Context, *, vault: "Vault", actor: Actor) -> Deidentified:
-    """De-identify one SOP Instance and make its mapping durable before any byte can leave.
-
-    A refusal is audited as well.
-
-    Raises:
-        GatewayError: as ``deidentify``; DatabaseUnavailable or NotAuthenticated from the vault.
-    """
-    try:
-        result = deidentify(source, context)
-    except GatewayError as error:
-        await record_refusal(error, context, vault=vault, actor=actor)
-        raise
-    await record(result, context, vault=vault, actor=actor)
-    return result
-
-
-async def record(result: Deidentified, context: Context, *, vault: "Vault", actor: Actor) -> None:
-    """Make the mapping and the audit row of a de-identified instance durable."""
-    replacements = result.replacements
-    await vault.record(
-        organization=context.organization,
-        originals=result.originals,
-        replacements=replacements,
-        event=AuditEvent(
-            action=Action.ANONYMIZE,
-            organization=context.organization,
-            actor=actor.name,
-            api_key_id=actor.api_key_id,
-            profile=context.profile.name,
-            profile_version=context.profile.version,
-            cloud_study_id=replacements.cloud_study_id,
-            sop_instance_uid=replacements.sop_instance_uid,
-            request_id=actor.request_id,
-        ),
-    )
-
-
-async def record_refusal(
-    error: GatewayError, context: Context, *, vault: "Vault", actor: Actor
-) -> None:
-    """Audit that an instance was refused: the code and the place, nothing of the instance."""
-    await vault.audit(
-        AuditEvent(
-            action=Action.ANONYMIZE,
-            outcome=error.code,
-            organization=context.organization,
-            actor=actor.name,
-            api_key_id=actor.api_key_id,
-            profile=context.profile.name,
-            profile_version=context.profile.version,
-            request_id=actor.request_id,
-            detail={"path": error.path} if error.path else {},
-        )
-    )
-
-
-class _Instance:
+class Instance:
     """One instance on its way through the steps."""
 
     def __init__(self, tokens: Tokens, context: Context) -> None:
@@ -378,10 +283,11 @@ class _Instance:
         search = compile_search(values)
         own = self._own(substitutes)
         try:
-            if hits_punctuated(header, search) or hits_punctuated(tail, search):
-                raise ResidualIdentifier
             self._verify(header, tail, values, findings, own)
+            is_clean = not (hits_punctuated(header, search) or hits_punctuated(tail, search))
         except ResidualIdentifier:
+            is_clean = False
+        if not is_clean:
             cleaner = TextCleaner(findings.identifiers(), frozenset(findings.uids))
             header, tail, findings = self._applied(substitutes, cleaner)
             self._verify(header, tail, values, findings, own)

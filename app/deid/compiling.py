@@ -1,0 +1,212 @@
+"""The instructions for every data set of one shape: what ``applying`` carries out."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from app.deid.attributes import (
+    CHARACTER_SET,
+    DOCUMENT_LENGTH,
+    IDENTITY_TAGS,
+    MARKER_TAGS,
+    METHOD,
+    METHOD_CODES,
+    OFFSET_TABLES,
+    PATIENT_IDENTITY_REMOVED,
+)
+from app.deid.deciding import Decision, Effect, names_class
+from app.deid.rules.dummies import dummy_items, dummy_values
+from app.deid.rules.text import Kind, identifying_kind
+from app.deid.standard import dictionary_vr, may_hold_well_known_uid
+from app.dicom.elements import encode_element, encode_text, key_tag, key_vr
+from app.dicom.tokens import Dataset
+
+if TYPE_CHECKING:
+    from app.deid.planning import Place
+
+
+class Op(IntEnum):
+    """Instructions that ``applying`` carries out; operands are described there."""
+
+    KEEP = 0
+    BYTES = 1
+    DUMMY = 2
+    MAP_UID = 3
+    ENTER = 4
+    IDENTITY = 5
+    NOTICE = 6
+    METHOD = 7
+    METHOD_CODES = 8
+    DOCUMENT_LENGTH = 9
+    OFFSET_TABLE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ShapePlan:
+    """The compiled plan of every data set with one shape at one place.
+
+    Attributes:
+        decisions: one per element, in stream order.
+        ops: instructions in output order.
+        changes: whether an instruction other than keeping and entering is among them.
+        identifying: index and kind of elements whose values identify.
+        removed_items: index and node of sequences that go but may hold identifying values.
+        charset: index of Specific Character Set, or -1.
+        places: tag → index, at the root only.
+        warnings: codes and tags.
+    """
+
+    decisions: tuple[Decision, ...]
+    ops: tuple[tuple[Any, ...], ...]
+    changes: bool
+    identifying: tuple[tuple[int, Kind], ...]
+    removed_items: "tuple[tuple[int, Place], ...]"
+    charset: int
+    places: dict[int, int]
+    warnings: tuple[tuple[str, int], ...]
+
+
+class Compiler:
+    """Turns the decisions about one shape into instructions."""
+
+    def __init__(self, place: "Place", dataset: Dataset) -> None:
+        self.place = place
+        self.explicit = dataset.explicit
+        self.keys = dataset.keys
+        self.tags = [key_tag(key) for key in dataset.keys]
+        self.vrs = [key_vr(key >> 32) for key in dataset.keys]
+        self.decisions = [place.decide(t, v) for t, v in zip(self.tags, self.vrs, strict=True)]
+        self.ops: list[tuple[Any, ...]] = []
+        self.warnings = [
+            (d.warning, t) for d, t in zip(self.decisions, self.tags, strict=True) if d.warning
+        ]
+        where = place.where
+        self.is_root = not (where.path or where.removed or where.tail)
+
+    def compiled(self) -> ShapePlan:
+        """Return the compiled plan; instructions are in the order of tags."""
+        if not self.place.where.removed:
+            for tag, index in self._output_order():
+                if index < 0:
+                    self._insert(tag)
+                else:
+                    self._element(index)
+        return ShapePlan(
+            decisions=tuple(self.decisions),
+            ops=tuple(self.ops),
+            changes=not self._keeps_everything(),
+            identifying=tuple(self._identifying()),
+            removed_items=tuple(
+                (i, self.place.child(self.tags[i]))
+                for i, decision in enumerate(self.decisions)
+                if decision.effect is not Effect.ENTER and self.vrs[i] in {"SQ", "UN"}
+            ),
+            charset=self.tags.index(CHARACTER_SET) if CHARACTER_SET in self.tags else -1,
+            places={tag: i for i, tag in enumerate(self.tags)} if self.is_root else {},
+            warnings=tuple(self.warnings),
+        )
+
+    def _keeps_everything(self) -> bool:
+        """Say whether the instructions keep or enter every element in its order."""
+        following = 0
+        for op in self.ops:
+            if op[0] not in (Op.KEEP, Op.ENTER) or op[1] != following:
+                return False
+            following = op[2] if op[0] == Op.KEEP else following + 1
+        return following == len(self.keys)
+
+    def _output_order(self) -> list[tuple[int, int]]:
+        """Return tag and index (-1: to be inserted), ascending, the last of equal tags only."""
+        present = dict(zip(self.tags, range(len(self.tags)), strict=True))
+        if len(present) != len(self.tags):
+            self.warnings += [("duplicate-element-removed", t) for t in self._duplicates()]
+        if self.is_root:
+            for tag in IDENTITY_TAGS | MARKER_TAGS:
+                present.setdefault(tag, -1)
+        return sorted(present.items())
+
+    def _duplicates(self) -> list[int]:
+        return [tag for tag, count in Counter(self.tags).items() if count > 1]
+
+    def _identifying(self) -> Iterator[tuple[int, Kind]]:
+        for index, (tag, vr) in enumerate(zip(self.tags, self.vrs, strict=True)):
+            known = dictionary_vr(tag)
+            kind = identifying_kind(tag, known if vr == "UN" and known else vr)
+            if kind is not None:
+                yield index, kind
+
+    def _insert(self, tag: int) -> None:
+        if tag in IDENTITY_TAGS:
+            self.ops.append((Op.IDENTITY, tag))
+        elif tag == METHOD:
+            self.ops.append((Op.METHOD, -1))
+        elif tag == METHOD_CODES:
+            self.ops.append((Op.METHOD_CODES, -1))
+        else:
+            self._marker(tag)
+
+    def _marker(self, tag: int) -> None:
+        # Source: PS3.15 2026d, E.1.1 and E.3.6: without a date option the value is REMOVED.
+        text = "YES" if tag == PATIENT_IDENTITY_REMOVED else "REMOVED"
+        self._bytes(encode_text(tag, "CS", text, explicit=self.explicit))
+
+    def _bytes(self, data: bytes) -> None:
+        if self.ops and self.ops[-1][0] == Op.BYTES:
+            data = self.ops.pop()[1] + data
+        self.ops.append((Op.BYTES, data))
+
+    def _element(self, index: int) -> None:  # noqa: C901 - one line per effect
+        tag, vr = self.tags[index], self.vrs[index]
+        match self.decisions[index].effect:
+            case Effect.KEEP:
+                self._keep(index)
+            case Effect.ENTER:
+                self.ops.append((Op.ENTER, index, self.place.child(tag)))
+            case Effect.EMPTY:
+                self._bytes(
+                    encode_element(tag, self._written_vr(index), b"", explicit=self.explicit)
+                )
+            case Effect.DUMMY:
+                self._dummy(index)
+            case Effect.MAP_UID:
+                always = not may_hold_well_known_uid(tag) and not names_class(tag)
+                self.ops.append((Op.MAP_UID, index, always, self.keys[index] if vr == "UI" else 0))
+            case Effect.IDENTITY:
+                self.ops.append((Op.IDENTITY, tag))
+            case Effect.NOTICE:
+                self.ops.append((Op.NOTICE, index))
+            case Effect.MARKER if tag == METHOD:
+                self.ops.append((Op.METHOD, index))
+            case Effect.MARKER if tag == METHOD_CODES:
+                self.ops.append((Op.METHOD_CODES, index))
+            case Effect.MARKER:
+                self._marker(tag)
+
+    def _keep(self, index: int) -> None:
+        if self.tags[index] == DOCUMENT_LENGTH and self.is_root:
+            self.ops.append((Op.DOCUMENT_LENGTH, index))
+        elif self.tags[index] in OFFSET_TABLES and self.is_root:
+            self.ops.append((Op.OFFSET_TABLE, index))
+        elif self.ops and self.ops[-1][0] == Op.KEEP and self.ops[-1][2] == index:
+            self.ops[-1] = (Op.KEEP, self.ops[-1][1], index + 1)
+        else:
+            self.ops.append((Op.KEEP, index, index + 1))
+
+    def _dummy(self, index: int) -> None:
+        tag, vr = self.tags[index], self._written_vr(index)
+        if vr == "SQ":
+            items = dummy_items(tag, explicit=self.explicit)
+            self._bytes(encode_element(tag, vr, items, explicit=self.explicit))
+            return
+        first, second = dummy_values(tag, vr)
+        encoded = [encode_element(tag, vr, v, explicit=self.explicit) for v in (first, second)]
+        self.ops.append((Op.DUMMY, index, first.rstrip(b"\0 "), *encoded))
+
+    def _written_vr(self, index: int) -> str:
+        """Return the VR of a new value: the dictionary's, where the file's is no help."""
+        vr, known = self.vrs[index], dictionary_vr(self.tags[index])
+        if known is None or known[:2] == vr or vr in known:
+            return vr
+        return known[:2]

@@ -1,0 +1,198 @@
+"""The decision about one element: its action and the rule that decided it.
+
+Depends on tag, VR, place and IOD, never on a value.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.deid.attributes import (
+    ENCAPSULATED_DOCUMENT,
+    IDENTITY_TAGS,
+    MARKER_TAGS,
+    PIXEL_DATA,
+)
+from app.deid.standard import (
+    EDITION,
+    Action,
+    dictionary_vr,
+    keyword,
+    required_type,
+    resolve_compound,
+    table_row,
+    uid_role,
+)
+from app.dicom.elements import TEXT_VRS, tag_text
+
+# What the table does not list and its VR does not give away, yet identifies or locates.
+_UNLISTED = {
+    0x00100033: "the birth date in another calendar",
+    0x00100034: "the death date in another calendar",
+    0x00102295: "a registration number",
+    0x00181003: "a device identifier",
+    0x00181803: "a network address",
+}
+# Tags that the Type tables require at the root of these IODs only. Source: PS3.3 2026d, A.1.4.
+_REQUIRED_IN = {0x00080201: frozenset({"inventory"})}
+_BULK_VRS = frozenset(
+    {"AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "US", "UV"}
+)
+
+
+class Effect(StrEnum):
+    """What is done to one element; the table's letter stands beside it in the step."""
+
+    KEEP = "keep"
+    ENTER = "enter"
+    REMOVE = "remove"
+    EMPTY = "empty"
+    DUMMY = "dummy"
+    MAP_UID = "map-uid"
+    IDENTITY = "identity"
+    NOTICE = "notice"
+    MARKER = "marker"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An effect, the letter of the table and the rule that decided it."""
+
+    effect: Effect
+    action: Action
+    because: str
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where an element stands.
+
+    Attributes:
+        ciod: the IOD, if it is known.
+        path: tags of the enclosing sequences, outermost first.
+        removed: whether an enclosing sequence goes.
+        tail: whether this is what follows Pixel Data.
+    """
+
+    ciod: str | None
+    path: tuple[int, ...] = ()
+    removed: bool = False
+    tail: bool = False
+
+
+def decide(tag: int, vr: str, where: Where) -> Decision:
+    """Decide about one element; the enclosing sequences were decided before.
+
+    Source: PS3.15 2026d, E.1.1, E.2 and Table E.1-1.
+    """
+    structural = _by_structure(tag, where)
+    if structural is not None:
+        return structural
+    row = table_row(tag)
+    if row is not None:
+        return _by_table(tag, vr, row.basic, where)
+    if tag in _UNLISTED:
+        return _remove(f"not in Table E.1-1, but {_UNLISTED[tag]}")
+    return _by_dictionary(tag, vr)
+
+
+def _by_structure(tag: int, where: Where) -> Decision | None:  # noqa: PLR0911 - a table
+    """Decide what neither the table nor a dictionary is asked about."""
+    group = tag >> 16
+    if where.removed:
+        return _remove("its sequence is removed")
+    if where.tail and tag <= PIXEL_DATA:
+        return _remove("out of order behind Pixel Data", "out-of-order-element-removed")
+    if not where.path and tag in IDENTITY_TAGS:
+        return Decision(Effect.IDENTITY, Action.DUMMY, "identity template of the profile")
+    if not where.path and tag in MARKER_TAGS:
+        return Decision(Effect.MARKER, Action.DUMMY, f"marker, PS3.15 {EDITION}, E.1.1")
+    if not tag & 0xFFFF:
+        return _remove("group length, retired")
+    if not group & 1 and group < 0x0008:
+        return _remove("group that does not belong to a data set")
+    if 0x6000 <= group <= 0x601E:
+        return _remove("Table E.1-1 (60XX,3000): X; an overlay goes with its data")
+    return None
+
+
+def _by_table(  # noqa: PLR0911 - one return per outcome
+    tag: int, vr: str, code: str, where: Where
+) -> Decision:
+    row = "private attributes" if tag & 0x10000 else tag_text(tag)
+    action = resolve_compound(code, ciod=where.ciod, path=where.path, tag=tag)
+    because = f"Table E.1-1 {row}: {code}" + (f", here {action}" if action != code else "")
+    if action is Action.REMOVE:
+        return _table_removal(tag, because, where)
+    if action is Action.EMPTY:
+        return Decision(Effect.EMPTY, action, because)
+    if action is Action.MAP_UID and dictionary_vr(tag) == "SQ":
+        if vr not in {"SQ", "UN"}:
+            return _remove(because + "; not encoded as a sequence")
+        return Decision(Effect.ENTER, action, because)
+    if action is Action.MAP_UID or dictionary_vr(tag) == "UI":
+        return Decision(Effect.MAP_UID, action, because)
+    if tag == ENCAPSULATED_DOCUMENT and not where.path:
+        return Decision(Effect.NOTICE, action, because, "document-replaced")
+    return Decision(Effect.DUMMY, action, because)
+
+
+def _table_removal(tag: int, because: str, where: Where) -> Decision:
+    """Decide a plain X: it must not break an IOD that requires the attribute here."""
+    needed = None if tag & 0x10000 else required_type(path=where.path, tag=tag)
+    if not where.path and tag in _REQUIRED_IN and where.ciod not in _REQUIRED_IN[tag]:
+        needed = None
+    if needed == "1":
+        return Decision(
+            Effect.DUMMY, Action.DUMMY, because + "; a dummy, Type 1 here", "dummy-on-type-1"
+        )
+    if needed == "2":
+        return Decision(Effect.EMPTY, Action.EMPTY, because + "; emptied, Type 2 here")
+    return _remove(because)
+
+
+def _by_dictionary(tag: int, vr: str) -> Decision:  # noqa: PLR0911 - a table
+    """Decide by VR what Table E.1-1 does not list."""
+    known = dictionary_vr(tag)
+    if known is None:
+        return _remove("no dictionary knows it", "unknown-element-removed")
+    if _contradicts(vr, known):
+        return _remove("its VR contradicts the dictionary", "vr-contradicted")
+    if known == "SQ":
+        return Decision(Effect.ENTER, Action.KEEP, "not in Table E.1-1: its items are judged")
+    judged = {known} if vr == "UN" else {vr, known}
+    outside = f"not in Table E.1-1: VR {known}"
+    if "UI" in judged:
+        if uid_role(tag) == "keep" and not names_class(tag):
+            return Decision(Effect.KEEP, Action.KEEP, f"{outside}, names no instance")
+        return Decision(Effect.MAP_UID, Action.MAP_UID, f"{outside}, by value")
+    for vrs, meaning in _REPLACED_VRS:
+        if judged & vrs:
+            return Decision(Effect.DUMMY, Action.DUMMY, f"{outside}, {meaning}")
+    return Decision(Effect.KEEP, Action.KEEP, f"{outside}, kept")
+
+
+_REPLACED_VRS = (
+    (frozenset({"PN"}), "a person"),
+    (frozenset({"DA", "DT", "TM"}), "a date or time"),
+    (frozenset({"UR"}), "an address"),
+)
+
+
+def _contradicts(vr: str, known: str) -> bool:
+    """Say whether an element's VR cannot be that of its attribute; UN can be anything."""
+    if vr == "UN":
+        return False
+    if "SQ" in {vr, known}:
+        return vr != known
+    return (vr in TEXT_VRS) == (known[:2] in _BULK_VRS)
+
+
+def names_class(tag: int) -> bool:
+    """Say whether a UI attribute names SOP Classes or transfer syntaxes: kept when registered."""
+    name = keyword(tag)
+    return "SOPClass" in name or "TransferSyntax" in name
+
+
+def _remove(because: str, warning: str | None = None) -> Decision:
+    return Decision(Effect.REMOVE, Action.REMOVE, because, warning)

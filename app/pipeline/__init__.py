@@ -1,0 +1,111 @@
+"""read → plan → resolve → apply → verify → write: the one path of a SOP Instance.
+
+Every entrance (upload endpoint, command line, batches) calls the functions here.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.audit.events import Action, AuditEvent
+from app.dicom import part10
+from app.dicom.source import Source
+from app.errors import GatewayError
+from app.pipeline.instance import Context, Deidentified, Instance
+
+if TYPE_CHECKING:
+    from app.vault.service import Vault
+
+__all__ = [
+    "Actor",
+    "Context",
+    "Deidentified",
+    "deidentify",
+    "record",
+    "record_refusal",
+    "run",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, for the audit.
+
+    Attributes:
+        name: of the API key, or ``cli:<operating system user>``.
+        api_key_id: the key that must still be valid when the audit row is committed.
+        request_id: correlates log, answer and audit.
+    """
+
+    name: str
+    api_key_id: str | None = None
+    request_id: str | None = None
+
+
+def deidentify(source: Source, context: Context) -> Deidentified:
+    """Take one SOP Instance through read, plan, resolve, apply and verify.
+
+    Raises:
+        InvalidInput: the object cannot be worked with.
+        Refused: policy or verification forbids passing it on.
+    """
+    tokens = part10.read(source, context.limits)
+    instance = Instance(tokens, context)
+    instance.admit()
+    return instance.deidentified()
+
+
+async def run(source: Source, context: Context, *, vault: "Vault", actor: Actor) -> Deidentified:
+    """De-identify one SOP Instance and make its mapping durable before any byte can leave.
+
+    A refusal is audited as well.
+
+    Raises:
+        GatewayError: as ``deidentify``; DatabaseUnavailable or NotAuthenticated from the vault.
+    """
+    try:
+        result = deidentify(source, context)
+    except GatewayError as error:
+        await record_refusal(error, context, vault=vault, actor=actor)
+        raise
+    await record(result, context, vault=vault, actor=actor)
+    return result
+
+
+async def record(result: Deidentified, context: Context, *, vault: "Vault", actor: Actor) -> None:
+    """Make the mapping and the audit row of a de-identified instance durable."""
+    replacements = result.replacements
+    await vault.record(
+        organization=context.organization,
+        originals=result.originals,
+        replacements=replacements,
+        event=AuditEvent(
+            action=Action.ANONYMIZE,
+            organization=context.organization,
+            actor=actor.name,
+            api_key_id=actor.api_key_id,
+            profile=context.profile.name,
+            profile_version=context.profile.version,
+            cloud_study_id=replacements.cloud_study_id,
+            sop_instance_uid=replacements.sop_instance_uid,
+            request_id=actor.request_id,
+        ),
+    )
+
+
+async def record_refusal(
+    error: GatewayError, context: Context, *, vault: "Vault", actor: Actor
+) -> None:
+    """Audit that an instance was refused: the code and the place, nothing of the instance."""
+    await vault.audit(
+        AuditEvent(
+            action=Action.ANONYMIZE,
+            outcome=error.code,
+            organization=context.organization,
+            actor=actor.name,
+            api_key_id=actor.api_key_id,
+            profile=context.profile.name,
+            profile_version=context.profile.version,
+            request_id=actor.request_id,
+            detail={"path": error.path} if error.path else {},
+        )
+    )
