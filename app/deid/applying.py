@@ -28,6 +28,11 @@ from app.dicom.tokens import Dataset
 
 _PACK = struct.Struct("<Q").pack
 _U32 = struct.Struct("<I").pack
+_ITEM = b"\xfe\xff\x00\xe0"
+_UNDEFINED_LENGTH = b"\xff\xff\xff\xff"
+_DELIMITED_ITEM = _ITEM + _UNDEFINED_LENGTH
+_ITEM_END = b"\xfe\xff\x0d\xe0" + bytes(4)
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0" + bytes(4)
 _MIME_TYPE = 0x00420012
 _CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
 _BINARY_VRS = frozenset({"OB", "OW", "UN"})
@@ -216,8 +221,13 @@ class Applier:
             if length is None:
                 out[slot] = buffer[item.begin : item.after]
                 size += item.after - item.begin
+            elif item.delimited:
+                out[slot] = _DELIMITED_ITEM
+                out.append(_ITEM_END)
+                size += 16 + length
+                changed = True
             else:
-                out[slot] = b"\xfe\xff\x00\xe0" + _U32(length)
+                out[slot] = _ITEM + _U32(length)
                 size += 8 + length
                 changed = True
         if not changed:
@@ -226,6 +236,10 @@ class Applier:
         key = dataset.keys[index]
         # The content of a sequence written as UN is implicit; so it stays UN.
         header = encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)
+        if items.delimited:
+            out[mark] = header[:-4] + _UNDEFINED_LENGTH
+            out.append(_SEQUENCE_END)
+            return len(header) + size + 8
         out[mark] = header[:-4] + _U32(size)
         return len(header) + size
 

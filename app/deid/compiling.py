@@ -10,16 +10,18 @@ from app.deid.attributes import (
     CHARACTER_SET,
     DOCUMENT_LENGTH,
     IDENTITY_TAGS,
+    MANUFACTURER,
     MARKER_TAGS,
     METHOD,
     METHOD_CODES,
     OFFSET_TABLES,
     PATIENT_IDENTITY_REMOVED,
+    REFERENCED_SERIES,
 )
 from app.deid.deciding import Decision, Effect, names_class
 from app.deid.rules.dummies import dummy_items, dummy_values
 from app.deid.rules.text import Kind, identifying_kind
-from app.deid.standard import dictionary_vr, may_hold_well_known_uid
+from app.deid.standard import Action, dictionary_vr, may_hold_well_known_uid
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr
 from app.dicom.tokens import Dataset
 
@@ -68,6 +70,19 @@ class ShapePlan:
     warnings: tuple[tuple[str, int], ...]
 
 
+def _kept_reference(decision: Decision) -> Decision:
+    """Keep a reference to instances that the Common Instance Reference module lists.
+
+    Table E.1-1 lets such a sequence stay with mapped UIDs where the IOD needs it (X/Z/U*): the
+    module must not list what nothing refers to. Source: PS3.3 2026d, C.12.2.
+    """
+    if decision.effect is not Effect.REMOVE or "X/Z/U*" not in decision.because:
+        return decision
+    return Decision(
+        Effect.ENTER, Action.MAP_UID, decision.because + "; kept, listed in (0008,1115)"
+    )
+
+
 class Compiler:
     """Turns the decisions about one shape into instructions."""
 
@@ -78,6 +93,8 @@ class Compiler:
         self.tags = [key_tag(key) for key in dataset.keys]
         self.vrs = [key_vr(key >> 32) for key in dataset.keys]
         self.decisions = [place.decide(t, v) for t, v in zip(self.tags, self.vrs, strict=True)]
+        if REFERENCED_SERIES in self.tags and not place.where.removed:
+            self.decisions = list(map(_kept_reference, self.decisions))
         self.ops: list[tuple[Any, ...]] = []
         self.warnings = [
             (d.warning, t) for d, t in zip(self.decisions, self.tags, strict=True) if d.warning
@@ -99,7 +116,7 @@ class Compiler:
             changes=not self._keeps_everything(),
             identifying=tuple(self._identifying()),
             removed_items=tuple(
-                (i, self.place.child(self.tags[i]))
+                (i, self.place.child(self.tags[i], removed=True))
                 for i, decision in enumerate(self.decisions)
                 if decision.effect is not Effect.ENTER and self.vrs[i] in {"SQ", "UN"}
             ),
@@ -123,7 +140,7 @@ class Compiler:
         if len(present) != len(self.tags):
             self.warnings += [("duplicate-element-removed", t) for t in self._duplicates()]
         if self.is_root:
-            for tag in IDENTITY_TAGS | MARKER_TAGS:
+            for tag in IDENTITY_TAGS | MARKER_TAGS | {MANUFACTURER}:
                 present.setdefault(tag, -1)
         return sorted(present.items())
 
@@ -140,6 +157,8 @@ class Compiler:
     def _insert(self, tag: int) -> None:
         if tag in IDENTITY_TAGS:
             self.ops.append((Op.IDENTITY, tag))
+        elif tag == MANUFACTURER:
+            self._bytes(encode_text(tag, "LO", "UNKNOWN", explicit=self.explicit))
         elif tag == METHOD:
             self.ops.append((Op.METHOD, -1))
         elif tag == METHOD_CODES:
@@ -163,7 +182,7 @@ class Compiler:
             case Effect.KEEP:
                 self._keep(index)
             case Effect.ENTER:
-                self.ops.append((Op.ENTER, index, self.place.child(tag)))
+                self.ops.append((Op.ENTER, index, self.place.child(tag, removed=False)))
             case Effect.EMPTY:
                 self._bytes(
                     encode_element(tag, self._written_vr(index), b"", explicit=self.explicit)

@@ -122,6 +122,10 @@ def _by_table(  # noqa: PLR0911 - one return per outcome
     row = "private attributes" if tag & 0x10000 else tag_text(tag)
     action = resolve_compound(code, ciod=where.ciod, path=where.path, tag=tag)
     because = f"Table E.1-1 {row}: {code}" + (f", here {action}" if action != code else "")
+    if code.endswith("U*") and action is Action.EMPTY:
+        # An empty sequence is lawful here, but the references that the IOD lists elsewhere (PS3.3
+        # 2026d, C.12.2) would point at nothing: the items stay, with mapped UIDs.
+        return Decision(Effect.ENTER, Action.MAP_UID, because + "; kept with mapped UIDs")
     if action is Action.REMOVE:
         return _table_removal(tag, because, where)
     if action is Action.EMPTY:

@@ -66,21 +66,24 @@ class Place:
     def __init__(self, profile: Profile, where: Where) -> None:
         self.profile = profile
         self.where = where
-        self._children: dict[int, Place] = {}
+        self._children: dict[tuple[int, bool], Place] = {}
         self._decisions: dict[tuple[int, str], Decision] = {}
         self._shapes: dict[tuple[int, ...], ShapePlan] = {}
 
-    def child(self, tag: int) -> "Place":
-        """Return the place inside the items of a sequence here."""
-        place = self._children.get(tag)
+    def child(self, tag: int, *, removed: bool) -> "Place":
+        """Return the place inside the items of a sequence here.
+
+        Args:
+            tag: the sequence.
+            removed: whether it goes, with its items.
+        """
+        key = (tag, removed or self.where.removed)
+        place = self._children.get(key)
         if place is None:
-            where = self.where
-            removed = where.removed or self.decide(tag, "SQ").effect is not Effect.ENTER
             if len(self._children) >= self._MAX_SHAPES:
                 self._children.clear()
-            inside = Where(where.ciod, (*where.path, tag), removed=removed)
-            place = Place(self.profile, inside)
-            self._children[tag] = place
+            inside = Where(self.where.ciod, (*self.where.path, tag), removed=key[1])
+            place = self._children[key] = Place(self.profile, inside)
         return place
 
     def plan_of(self, dataset: Dataset) -> ShapePlan:
@@ -165,6 +168,6 @@ def _steps(place: Place, dataset: Dataset, path: tuple[tuple[int, int], ...]) ->
         )
         items = dataset.sequences.get(index)
         if items is not None:
-            child = place.child(tag)
+            child = place.child(tag, removed=decision.effect is not Effect.ENTER)
             for number, item in enumerate(items.datasets):
                 yield from _steps(child, item, (*path, (tag, number)))

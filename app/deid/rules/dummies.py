@@ -109,8 +109,8 @@ def dummy_items(tag: int, *, explicit: bool) -> bytes:  # noqa: C901, PLR0911 - 
             return encode_item(_text(0x00080080, "LO", explicit=e) + person)
         case 0x0040B020:  # Waveform Annotation Sequence.
             return encode_item(
-                _text(0x00700006, "ST", explicit=e)
-                + encode_element(0x0040A0B0, "US", b"\1\0\1\0", explicit=e)
+                encode_element(0x0040A0B0, "US", b"\1\0\1\0", explicit=e)
+                + _text(0x00700006, "ST", explicit=e)
             )
         case 0x00340001:  # Flow Identifier Sequence.
             return encode_item(encode_element(0x00340002, "OB", b"\0\0", explicit=e))

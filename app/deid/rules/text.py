@@ -38,10 +38,12 @@ _ID_WORDS = ("ID", "IDs", "Identifier", "Number", "Numbers", "Locator")
 # Attributes whose whole value identifies somebody or some place when it stands in other text.
 _PHRASES = frozenset(
     {
+        0x00080054,  # Retrieve AE Title
         0x00080080,  # Institution Name
         0x00080081,  # Institution Address
         0x00080092,  # Referring Physician's Address
         0x00080094,  # Referring Physician's Telephone Numbers
+        0x00081010,  # Station Name
         0x00100021,  # Issuer of Patient ID
         0x00100050,  # Patient's Insurance Plan Code
         0x00101040,  # Patient's Address
@@ -51,6 +53,10 @@ _PHRASES = frozenset(
         0x00102154,  # Patient's Telephone Numbers
         0x00102155,  # Patient's Telecom Information
         0x00102299,  # Responsible Organization
+        0x00400001,  # Scheduled Station AE Title
+        0x00400010,  # Scheduled Station Name
+        0x00400241,  # Performed Station AE Title
+        0x00400242,  # Performed Station Name
         0x00401005,  # Requested Procedure Location
         0x00402008,  # Order Entered By
         0x00402010,  # Order Callback Phone Number
