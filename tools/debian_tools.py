@@ -47,14 +47,16 @@ def is_available() -> bool:
     return shutil.which("apt-get") is not None and shutil.which("dpkg-deb") is not None
 
 
-def provide(package: str, program: str, *, cache: Path = CACHE) -> Tool:
+def provide(
+    package: str, program: str, *, cache: Path = CACHE, prefer_installed: bool = True
+) -> Tool:
     """Return a program of a package: the installed one, or one unpacked into the cache.
 
     Raises:
         PackageUnavailable: there is no such package or program, or no way to fetch it.
     """
     installed = shutil.which(program)
-    if installed is not None:
+    if prefer_installed and installed is not None:
         return Tool(Path(installed))
     with _locked(cache):
         tree = cache / package
@@ -91,8 +93,10 @@ def _unpack(package: str, tree: Path, cache: Path) -> None:
 def _download(package: str, folder: Path, options: Sequence[str]) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    names = _missing_packages(package, options)
-    _run("apt-get", *options, "-o", "APT::Sandbox::User=root", "download", *names, cwd=folder)
+    names = {package, *_missing_packages(package, options)}
+    _run(
+        "apt-get", *options, "-o", "APT::Sandbox::User=root", "download", *sorted(names), cwd=folder
+    )
     return sorted(folder.glob("*.deb"))
 
 

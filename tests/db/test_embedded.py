@@ -16,7 +16,7 @@ import pytest
 from app import errors
 from app.db import guardian
 from app.db.embedded import EmbeddedPostgres
-from app.db.installation import choose_account, installation_of_wheel
+from app.db.installation import choose_account, copy_installation, installation_of_wheel
 
 pytestmark = pytest.mark.db
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops privileges")
@@ -26,8 +26,10 @@ import json, sys, time
 from pathlib import Path
 import psycopg
 from app.db.embedded import EmbeddedPostgres
-root, statement = sys.argv[1:]
-server = EmbeddedPostgres(Path(root), fsync=False)
+root, statement, binaries = sys.argv[1:]
+reachable = Path(root).parent / "reachable"
+given = Path(binaries) if binaries else None
+server = EmbeddedPostgres(Path(root), fsync=False, reachable_dir=reachable, binaries=given)
 url = server.start()
 with psycopg.connect(url, autocommit=True) as connection:
     if statement:
@@ -43,9 +45,9 @@ NAMELESS_UID = 54321
 class User:
     """Another process that uses the cluster until it is told to leave, or is killed."""
 
-    def __init__(self, root: Path, statement: str = "", prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, root: Path, statement="", *, prefix=(), binaries="") -> None:
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-c", USER, str(root), statement],
+            [*prefix, sys.executable, "-c", USER, str(root), statement, str(binaries)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -146,7 +148,7 @@ def test_two_processes_share_one_server_and_the_last_one_ends_it(server):
 
 
 def test_processes_that_start_at_the_same_moment_get_one_server(root):
-    command = [sys.executable, "-c", USER, str(root), ""]
+    command = [sys.executable, "-c", USER, str(root), "", ""]
     users = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
@@ -395,11 +397,12 @@ def test_a_user_without_a_name_in_the_user_database_can_run_the_server(reachable
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv (util-linux) is not installed")
     reachable_path.chmod(0o777)
+    binaries = copy_installation(installation_of_wheel(), reachable_path)
     # The capability only opens the way to this interpreter, wherever it is installed.
     prefix = ("setpriv", f"--reuid={NAMELESS_UID}", f"--regid={NAMELESS_UID}", "--clear-groups")
     capability = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 
-    user = User(reachable_path / "postgres", prefix=(*prefix, *capability))
+    user = User(reachable_path / "postgres", prefix=(*prefix, *capability), binaries=binaries)
     owner = (reachable_path / "postgres" / "cluster" / "data").stat().st_uid
     user.leave()
 
