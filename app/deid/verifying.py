@@ -12,6 +12,8 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 
 from app.deid.rules.dummies import dummy_values
 from app.deid.rules.text import ANYWHERE, MIN_ID, TERMS, Kind
@@ -26,7 +28,7 @@ from app.deid.standard import (
 from app.dicom.elements import LONG_VRS, VRS, tag_text
 from app.errors import MalformedDicom, ResidualIdentifier
 
-_HEADER = struct.Struct("<HH2sH").unpack_from
+_U64 = struct.Struct("<Q").unpack_from
 _U32 = struct.Struct("<I").unpack_from
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset(vr.encode() for vr in LONG_VRS)
@@ -47,14 +49,29 @@ _DUMMY_TEXTS = frozenset(v.rstrip() for v in dummy_values(0, "LO")) | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """One element of the result that is no sequence."""
+# One element of the result that is no sequence: value begin and end, tag, VR.
+_Leaf = tuple[int, int, int, bytes]
 
-    tag: int
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """What is known of all elements with one tag and VR.
+
+    Attributes:
+        header: bytes before the value; 8 or 12.
+        is_long: whether the length has four bytes.
+        is_sequence: whether items follow.
+        explicit: whether headers inside carry a VR.
+        vr: as the file or the dictionary says.
+        allowed: the only values that may stand there, if they are limited.
+    """
+
+    header: int
+    is_long: bool
+    is_sequence: bool
+    explicit: bool
     vr: bytes
-    start: int
-    stop: int
+    allowed: frozenset[bytes] | None
 
 
 def verify(
@@ -77,118 +94,124 @@ def verify(
     Raises:
         ResidualIdentifier: naming the tag.
     """
+    originals = frozenset(uids)
     try:
-        leaves = _read(data, explicit=explicit)
+        leaves = _read(data, originals, own, explicit=explicit)
     except (struct.error, IndexError, MalformedDicom):
         raise ResidualIdentifier("The result cannot be read back") from None
-    originals = frozenset(uids)
-    for leaf in leaves:
-        _check_leaf(data, leaf, originals, own)
     search = compile_search(values)
-    starts = [leaf.start for leaf in leaves]
     for start, stop in search.hits(data):
-        index = bisect_right(starts, start) - 1
+        index = bisect_right(leaves, start, key=itemgetter(0)) - 1
         if index >= 0 and _counts(data, leaves[index], start, stop, own):
-            raise ResidualIdentifier(path=tag_text(leaves[index].tag))
+            raise ResidualIdentifier(path=tag_text(leaves[index][2]))
     _check_uids(data, originals)
     for hidden in _hidden_texts(data):
         if any(True for _ in search.hits(hidden)) or _holds_uid(hidden, originals):
             raise ResidualIdentifier("An identifying value was left in the result, encoded")
 
 
-def _read(  # noqa: C901, PLR0915 - one loop, no call per element
-    data: bytes, *, explicit: bool
+def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
+    data: bytes, uids: frozenset[str], own: frozenset[bytes], *, explicit: bool
 ) -> list[_Leaf]:
-    """Return every element that is no sequence, at any depth."""
+    """Return every element that is no sequence, at any depth; refuse what must not be there."""
     leaves: list[_Leaf] = []
+    add = leaves.append
     # Open containers: end (None: delimited) and whether their elements carry a VR.
-    open_ends: list[int | None] = [len(data)]
-    modes = [explicit]
+    outer: list[tuple[int | None, bool]] = []
+    end: int | None = len(data)
     position = 0
-    while open_ends:
-        end = open_ends[-1]
+    while True:
         if position == end:
-            open_ends.pop()
-            modes.pop()
+            if not outer:
+                return leaves
+            end, explicit = outer.pop()
             continue
         if end is not None and position > end:
             raise MalformedDicom
-        group, element, vr, short = _HEADER(data, position)
-        if group == 0xFFFE:
-            length = _U32(data, position + 4)[0]
+        word = _U64(data, position)[0]
+        if word & 0xFFFF == 0xFFFE:
             position += 8
-            if element == 0xE000:
-                open_ends.append(None if length == _UNDEFINED else position + length)
-                modes.append(modes[-1])
+            if word >> 16 & 0xFFFF == 0xE000:
+                outer.append((end, explicit))
+                length = word >> 32
+                end = None if length == _UNDEFINED else position + length
             else:
-                open_ends.pop()
-                modes.pop()
+                end, explicit = outer.pop()
             continue
-        tag = group << 16 | element
-        _check_tag(tag)
-        if modes[-1]:
-            if vr not in _KNOWN:
-                raise MalformedDicom
-            if vr in _LONG:
-                length, value = _U32(data, position + 8)[0], position + 12
-            else:
-                length, value = short, position + 8
+        kind = _class_of(word & 0xFFFFFFFFFFFF) if explicit else _class_of(word & 0xFFFFFFFF)
+        if not explicit:
+            length = word >> 32
+        elif kind.is_long:
+            length = _U32(data, position + 8)[0]
         else:
-            length, value = _U32(data, position + 4)[0], position + 8
-            vr = (dictionary_vr(tag) or "UN")[:2].encode()
-        is_sequence = vr == b"SQ" or (vr == b"UN" and dictionary_vr(tag) == "SQ")
-        if is_sequence or length == _UNDEFINED:
-            open_ends.append(None if length == _UNDEFINED else value + length)
-            modes.append(modes[-1] and vr == b"SQ")
-            position = value
+            length = word >> 48
+        position += kind.header
+        if kind.is_sequence or length == _UNDEFINED:
+            outer.append((end, explicit))
+            end = None if length == _UNDEFINED else position + length
+            explicit = kind.explicit
             continue
-        position = value + length
-        leaves.append(_Leaf(tag, vr, value, position))
-    return leaves
+        start, position = position, position + length
+        tag = (word & 0xFFFF) << 16 | word >> 16 & 0xFFFF
+        add((start, position, tag, kind.vr))
+        if kind.allowed is not None:
+            value = data[start:position].rstrip(b"\0 ")
+            if value not in kind.allowed and value not in own:
+                raise ResidualIdentifier("A name, date or time was left", path=tag_text(tag))
+        elif kind.vr == b"UI":
+            _check_ui(data[start:position], tag, uids)
 
 
-def _check_tag(tag: int) -> None:
+@lru_cache(maxsize=16384)
+def _class_of(key: int) -> _Class:
+    """Classify the elements of one tag and VR (no VR bits: implicit); refuse forbidden tags."""
+    tag = (key & 0xFFFF) << 16 | key >> 16 & 0xFFFF
     group = tag >> 16
     odd_one = group & 1 or group < 8 or not tag & 0xFFFF
     if odd_one or tag in _GONE or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E:
         raise ResidualIdentifier("An element that must go is in the result", path=tag_text(tag))
+    known = (dictionary_vr(tag) or "UN")[:2].encode()
+    explicit = bool(key >> 32)
+    vr = (key >> 32).to_bytes(2, "little") if explicit else known
+    if vr not in _KNOWN:
+        raise MalformedDicom
+    is_long = vr in _LONG
+    return _Class(
+        header=12 if explicit and is_long else 8,
+        is_long=is_long,
+        is_sequence=vr == b"SQ" or (vr == b"UN" and known == b"SQ"),
+        explicit=explicit and vr == b"SQ",
+        vr=vr,
+        allowed=_DUMMIES.get(vr),
+    )
 
 
-def _check_leaf(data: bytes, leaf: _Leaf, uids: frozenset[str], own: frozenset[bytes]) -> None:
-    allowed = _DUMMIES.get(leaf.vr)
-    if allowed is not None:
-        value = data[leaf.start : leaf.stop].rstrip(b"\0 ")
-        if value not in allowed and value not in own:
-            raise ResidualIdentifier("A name, date or time was left", path=tag_text(leaf.tag))
-    elif leaf.vr == b"UI":
-        for uid in data[leaf.start : leaf.stop].decode("latin-1").split("\\"):
-            bare = uid.strip("\0 ")
-            if bare in uids or not (
-                not bare
-                or bare.startswith("2.25.")
-                or well_known_uid(bare)
-                or uid_role(leaf.tag) == "keep"
-            ):
-                raise ResidualIdentifier("A UID was left", path=tag_text(leaf.tag))
+def _check_ui(value: bytes, tag: int, uids: frozenset[str]) -> None:
+    for uid in value.decode("latin-1").split("\\"):
+        bare = uid.strip("\0 ")
+        if bare in uids or not (
+            bare.startswith("2.25.") or not bare or well_known_uid(bare) or uid_role(tag) == "keep"
+        ):
+            raise ResidualIdentifier("A UID was left", path=tag_text(tag))
 
 
 def _counts(data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]) -> bool:
     """Say whether a match is one: not across elements, not a number by chance, not our own text."""
-    if stop > leaf.stop or leaf.vr == b"UI":
+    begin, end, _, vr = leaf
+    if stop > end or vr == b"UI":
         return False
-    if leaf.vr in _NUMBERS:
+    if vr in _NUMBERS:
         return stop - start >= _MIN_IN_NUMBERS
-    if leaf.vr in _BULK:
+    if vr in _BULK:
         return stop - start >= _MIN_IN_BULK
-    value = data[leaf.start : leaf.stop]
-    begin = value.rfind(b"\\", 0, start - leaf.start) + 1
-    end = value.find(b"\\", stop - leaf.start)
-    component = value[begin : end if end >= 0 else None].strip(b"\0 ")
+    begin = max(data.rfind(b"\\", begin, start) + 1, begin)
+    behind = data.find(b"\\", stop, end)
+    component = data[begin : behind if behind >= 0 else end].strip(b"\0 ")
     if component in own or component in _DUMMY_TEXTS:
         return False
-    if leaf.vr in {b"DS", b"IS"}:
+    if vr in {b"DS", b"IS"}:
         return stop - start == len(component) and len(component) > ANYWHERE
-    return not (leaf.vr == b"CS" and component.decode("latin-1") in TERMS)
+    return not (vr == b"CS" and component.decode("latin-1") in TERMS)
 
 
 _UID_RUN = re.compile(rb"[0-2](?:\.[0-9]+){3,}")
