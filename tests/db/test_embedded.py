@@ -91,7 +91,7 @@ def wait_until_stopped(server: EmbeddedPostgres) -> None:
 
 
 def is_guarded(server: EmbeddedPostgres) -> bool:
-    with (server.location / "guardian.lock").open("r+b") as file:
+    with (server.root / "guardian.lock").open("r+b") as file:
         return guardian.lock_of_others(file) is not None
 
 
@@ -295,7 +295,7 @@ def test_a_long_path_gets_a_short_private_socket_directory(reachable_path):
 
 
 def test_a_socket_directory_of_somebody_else_is_refused(server):
-    stranger = server.root / "run"
+    stranger = server.root / "cluster" / "run"
     stranger.mkdir(parents=True)
     if os.geteuid() == 0:
         os.chown(stranger, NAMELESS_UID, NAMELESS_UID)
@@ -347,8 +347,7 @@ def test_root_runs_the_server_as_an_unprivileged_user(server):
     assert owner == choose_account().uid != 0
 
 
-@as_root
-def test_a_cluster_below_a_closed_home_is_placed_where_the_server_reaches_it(reachable_path):
+def test_a_cluster_lives_below_a_closed_home_and_goes_with_it(reachable_path):
     home = reachable_path / "home"
     home.mkdir(mode=0o700)
     server = EmbeddedPostgres(
@@ -358,15 +357,39 @@ def test_a_cluster_below_a_closed_home_is_placed_where_the_server_reaches_it(rea
     url = server.start()
     execute(url, "CREATE TABLE kept AS SELECT 1 AS value")
     server.stop()
-    again = EmbeddedPostgres(
-        home / "data" / "postgres", fsync=False, reachable_dir=reachable_path / "elsewhere"
-    )
+    moved = home.rename(reachable_path / "moved") / "data" / "postgres"
+    again = EmbeddedPostgres(moved, fsync=False, reachable_dir=reachable_path / "reachable")
     answer = execute(again.start(), "SELECT value FROM kept")
     again.stop()
 
     assert answer == [(1,)]
-    assert server.location.parent == reachable_path / "reachable"
-    assert str(server.location) in (home / "data" / "postgres" / "LOCATION").read_text()
+
+
+def test_a_server_is_known_by_its_name_where_its_process_may_not_be_looked_into(
+    server, monkeypatch
+):
+    server.start()
+
+    def closed(_path):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "readlink", closed)
+
+    assert server._is_own_server(postmaster_pid(server))
+    assert not server._is_own_server(os.getpid())
+
+
+def test_a_directory_that_was_deleted_under_the_server_does_not_hold_the_gateway_up(server):
+    server.start()
+    guarded = guardian_pid(server)
+    shutil.rmtree(server.root)
+
+    server.stop()
+
+    deadline = time.monotonic() + 20
+    while Path("/proc", str(guarded)).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path("/proc", str(guarded)).exists()
 
 
 @as_root
