@@ -1,7 +1,7 @@
 """The audit's rows: appended inside somebody's transaction, verified by reading them all again."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -10,14 +10,13 @@ from sqlalchemy import Row, literal, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.chain import GENESIS, OWN_CHAIN, canonical, chain_of, facts_of, facts_of_row, link
+from app.audit.events import AuditEvent
 from app.db.models import audit_events, audit_heads
 from app.db.session import Database, database_errors
 from app.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     import psycopg
-
-    from app.audit.events import AuditEvent
 
     _Connection = psycopg.AsyncConnection[tuple[Any, ...]]
     _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -64,7 +63,7 @@ class AuditTrail:
     def __init__(self) -> None:
         self._begun: set[str] = set()
 
-    async def lock(self, connection: "_Connection", events: "Sequence[AuditEvent]") -> "_Cursor":
+    async def lock(self, connection: "_Connection", events: Sequence[AuditEvent]) -> "_Cursor":
         """Lock the heads of the events' chains, always in the same order."""
         chains = sorted({chain_of(event) for event in events})
         new = [chain for chain in chains if chain not in self._begun]
@@ -74,7 +73,7 @@ class AuditTrail:
         return await connection.execute(_LOCK_HEADS, [chains])
 
     async def append(
-        self, connection: "_Connection", locked: "_Cursor", events: "Sequence[AuditEvent]"
+        self, connection: "_Connection", locked: "_Cursor", events: Sequence[AuditEvent]
     ) -> None:
         """Chain the events, in the order given, onto the locked heads.
 
@@ -99,13 +98,27 @@ class AuditTrail:
             ],
         )
 
+    async def record(
+        self,
+        connection: "_Connection",
+        *,
+        action: str,
+        organization: str,
+        actor: str,
+        detail: Mapping[str, str | int],
+    ) -> None:
+        """Append one event that is described by its facts, in the caller's transaction."""
+        event = AuditEvent(action=action, organization=organization, actor=actor, detail=detail)
+        self.forget()
+        await self.append(connection, await self.lock(connection, [event]), [event])
+
     def forget(self) -> None:
         """Take nothing for granted about which chains have begun."""
         self._begun.clear()
 
 
 def _chained(
-    events: "Sequence[AuditEvent]",
+    events: Sequence[AuditEvent],
     heads: dict[str, tuple[int, bytes]],
     recorded_at: dt.datetime,
 ) -> Iterator[str]:
