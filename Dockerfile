@@ -11,7 +11,7 @@ RUN /opt/venv/bin/python -m compileall -q /opt/deid-gateway/app
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin deid-gateway \
-    && install -d -o deid-gateway -g deid-gateway -m 0700 /data
+    && install -d -o deid-gateway -g deid-gateway -m 0700 /data /keys/gateway /keys/reidentify
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/deid-gateway /opt/deid-gateway
 COPY LICENSE /opt/deid-gateway/
