@@ -11,7 +11,7 @@ from app.deid.attributes import METHOD, METHOD_CODES
 from app.deid.compiling import Op, ShapePlan
 from app.deid.planning import Place, Remark
 from app.deid.rules.documents import notice
-from app.deid.rules.text import Identifier, Kind, TextCleaner
+from app.deid.rules.text import Identifier, Kind, TextCleaner, is_replacement
 from app.deid.standard import dictionary_vr, uid_kind, well_known_uid
 from app.dicom.elements import (
     CHARSET_VRS,
@@ -24,7 +24,8 @@ from app.dicom.elements import (
     tag_text,
 )
 from app.dicom.text import decode, encode
-from app.dicom.tokens import Dataset
+from app.dicom.tokens import Dataset, Limits
+from app.dicom.walker import items_in
 
 _PACK = struct.Struct("<Q").pack
 _U32 = struct.Struct("<I").pack
@@ -37,6 +38,8 @@ _MIME_TYPE = 0x00420012
 _CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
 _BINARY_VRS = frozenset({"OB", "OW", "UN"})
 _MAX_METHOD = 64
+# For items inside values that go: they are only looked into for what identifies.
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,6 +80,7 @@ class Findings:
         return frozenset(
             Identifier(kind, decode(raw, charset).strip("\0 "))
             for kind, raw, charset in self.values
+            if not is_replacement(decode(raw, charset))
         )
 
 
@@ -269,6 +273,8 @@ class Applier:
                 values.append((kind, raw, charset))
         for index, place in plan.removed_items:
             items = dataset.sequences.get(index)
+            if items is None:
+                items = items_in(self.buffer, *dataset.value_span(index), _LIMITS)
             if items is not None:
                 for item in items.datasets:
                     self._collect(item, place.plan_of(item))

@@ -31,6 +31,9 @@ _UNLISTED = {
     0x00102295: "a registration number",
     0x00181003: "a device identifier",
     0x00181803: "a network address",
+    0x04000500: "the originals, encrypted for another key",
+    0x04000510: "of the originals, encrypted for another key",
+    0x04000520: "the originals, encrypted for another key",
 }
 # Tags that the Type tables require at the root of these IODs only. Source: PS3.3 2026d, A.1.4.
 _REQUIRED_IN = {0x00080201: frozenset({"inventory"})}

@@ -19,6 +19,7 @@ from app.deid.rules.text import (
     Kind,
     folded,
     id_core,
+    is_replacement,
     name_parts,
     written_dates,
 )
@@ -66,6 +67,8 @@ def compile_search(values: tuple[tuple[Kind, bytes, bytes], ...]) -> Search:
     needles: dict[bytes, bool] = {}
     for kind, raw, charset in values:
         identifier = Identifier(kind, decode(raw, charset).strip("\0 "))
+        if is_replacement(identifier.text):
+            continue
         for text, bounded in _forms(identifier):
             for needle in _encoded(text, charset):
                 needles[needle] = needles.get(needle, True) and bounded

@@ -226,7 +226,7 @@ _ROLES: dict[int, UidRole] = {
 }
 # Context groups and templates are not in the registry. Their arcs are short numbers; a long one
 # under the standard's root is an instance UID that somebody put there.
-_STANDARD_ROOT = re.compile(r"1\.2\.840\.10008(?:\.(?:0|[1-9][0-9]{0,4})){1,9}")
+_STANDARD_ROOT = re.compile(r"1\.2\.840\.10008\.[1-9][0-9]?(?:\.(?:0|[1-9][0-9]{0,3})){1,8}")
 
 
 def well_known_uid(value: str) -> bool:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import itemgetter
 
 from app.deid.rules.dummies import dummy_values
-from app.deid.rules.text import ANYWHERE, MIN_ID, TERMS, Kind
+from app.deid.rules.text import ANYWHERE, MIN_ID, NUMERIC, TERMS, Kind
 from app.deid.searching import compile_search
 from app.deid.standard import (
     REQUIRED_SOMEWHERE,
@@ -209,7 +209,7 @@ def _counts(data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[byte
     component = data[begin : behind if behind >= 0 else end].strip(b"\0 ")
     if component in own or component in _DUMMY_TEXTS:
         return False
-    if vr in {b"DS", b"IS"}:
+    if vr in {b"DS", b"IS"} and NUMERIC.fullmatch(component.decode("latin-1")):
         return stop - start == len(component) and len(component) > ANYWHERE
     return not (vr == b"CS" and component.decode("latin-1") in TERMS)
 

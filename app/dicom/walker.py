@@ -53,6 +53,22 @@ def _unknown_vr(number: int) -> int:
     return _UN_BITS
 
 
+def items_in(buffer: bytes, start: int, stop: int, limits: Limits) -> Items | None:
+    """Read a value of VR UN as implicit VR items; None if it does not hold such.
+
+    Source: PS3.5 2026d, 6.2.2, note 2.
+    """
+    if buffer[start : start + 4] != b"\xfe\xff\x00\xe0":
+        return None
+    holder = Dataset(explicit=False)
+    holder.keys.append(_UN_BITS)
+    try:
+        Walker(buffer, limits).items(holder, 0, start, stop, explicit=False, depth=0)
+    except (HeaderEndsEarly, GatewayError, struct.error):
+        return None
+    return holder.sequences[0]
+
+
 class Walker:
     """One pass over the header; counts what it meets against the bounds."""
 
@@ -162,14 +178,14 @@ class Walker:
             return self._fragments(number, value)
         explicit = dataset.explicit and kind == _SEQUENCE
         if length == UNDEFINED_LENGTH:
-            return self._items(dataset, number, value, None, explicit=explicit, depth=depth)
+            return self.items(dataset, number, value, None, explicit=explicit, depth=depth)
         known = IMPLICIT_KEYS.get(number, 0)
         if kind == _UNKNOWN and (known >> 32 != _SQ_CODE or not length):
             return value + length
         # A public sequence that someone wrote as UN is implicit inside (PS3.5 2026d, 6.2.2).
-        return self._items(dataset, number, value, value + length, explicit=explicit, depth=depth)
+        return self.items(dataset, number, value, value + length, explicit=explicit, depth=depth)
 
-    def _items(  # noqa: C901, PLR0915 - one loop
+    def items(  # noqa: C901, PLR0915 - one loop
         self,
         dataset: Dataset,
         number: int,

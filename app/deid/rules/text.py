@@ -85,6 +85,7 @@ _NO_NAMES = frozenset(
     "anonymous anonymized anonymised anonymus anon unknown removed redacted none null".split()
 )
 _SEPARATORS = re.compile(r"[\s^=\\,;:._/()\[\]*\"'+-]+")
+NUMERIC = re.compile(r"[-+0-9.eE]*")
 _WORD = re.compile(r"[^\W_]+")
 _KNOWN_DUMMY_DATES = frozenset({"00000000", "19000101", "19000102", "99991231", "99999999"})
 _MIN_NAME = 3
@@ -103,6 +104,15 @@ TERMS = frozenset(
     "MG MR NM NONE OCT OP OT PR PT PX RF RG RIGHT RTDOSE RTIMAGE RTPLAN RTSTRUCT SC SEG SM SR US "
     "XA XC".split()
 )
+
+
+# What the gateway itself writes in the place of values: met again, it identifies nobody.
+_REPLACEMENTS = frozenset({"removed", "redacted", "unknown"})
+
+
+def is_replacement(text: str) -> bool:
+    """Say whether a value is one of the dummy texts, from an earlier de-identification."""
+    return text.strip("\0 ^").casefold() in _REPLACEMENTS
 
 
 def name_parts(text: str) -> Iterator[str]:
@@ -286,12 +296,12 @@ class TextCleaner:
         bare = term.strip()
         if vr == "CS" and bare in TERMS:
             return term
-        if vr in {"DS", "IS"}:
+        if vr in {"DS", "IS"} and NUMERIC.fullmatch(bare):
             whole = self._pattern is not None and self._pattern.fullmatch(folded(bare))
             return "0" if whole and len(id_core(bare)) > ANYWHERE else term
         if self._without_matches(bare, " ") == bare:
             return term
-        return {"AS": "000Y", "TM": "000000"}.get(vr, "REMOVED")
+        return {"AS": "000Y", "DS": "0", "IS": "0", "TM": "000000"}.get(vr, "REMOVED")
 
 
 def _is_under(run: str, uids: frozenset[str]) -> bool:
