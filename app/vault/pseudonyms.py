@@ -26,7 +26,7 @@ _AS_TYPED: Final = str.maketrans(
     | {"O": "0", "I": "1", "L": "1", "o": "0", "i": "1", "l": "1"}
 )
 # RFC 9562, 5.8: the value of a 2.25 UID is a UUID; version 8 leaves 122 bits to the digest.
-# The fixed bits also mean that the number is never 0 and always has 37 to 39 digits.
+# The fixed bits also mean that the number is never 0: it has 24 to 39 digits.
 _UUID_FIELDS: Final = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
 _UUID_VERSION: Final = (0x8 << 76) | (0x2 << 62)
 

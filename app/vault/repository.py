@@ -86,8 +86,8 @@ _TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 _DATA_KEYS: Final = "data_keys"
-# Its look-up hash is part of its name: two rows never contradict each other.
-_NEVER_CONTESTED: Final = frozenset({"study_identities"})
+# A look-up hash that is part of the name, and random numbers of 63 bits, contradict nobody.
+_NEVER_CONTESTED: Final = frozenset({"data_keys", "study_identities"})
 _VALID_KEYS: Final = "SELECT id FROM api_keys WHERE id = ANY(%s) AND revoked_at IS NULL"
 _RETRIED_STATES: Final = frozenset({"40001", "40P01"})
 
@@ -120,7 +120,9 @@ def _contradicting(table: str) -> bytes:
 
 # Built from the constants above; values are always parameters.
 _INSERT: Final = {table: _insert(table) for table in _TABLES}
-_CONTRADICTING: Final = {table: _contradicting(table) for table in _TABLES}
+_CONTRADICTING: Final = {
+    table: _contradicting(table) for table in _TABLES if table not in _NEVER_CONTESTED
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +390,7 @@ class MappingRepository:
         """Find entries whose pseudonym stands for another original already."""
         taken: set[RowKey] = set()
         for table, rows in contested.items():
-            if table not in _NEVER_CONTESTED:
+            if table in _CONTRADICTING:
                 found = await connection.execute(_CONTRADICTING[table], _literals(rows))
                 taken.update([rows[place - 1].key for (place,) in await found.fetchall()])
         return {

@@ -21,7 +21,7 @@ symbols = st.sampled_from(ALPHABET)
 def test_a_uid_is_valid_and_at_most_44_characters(original: str) -> None:
     uid = OURS.uid(original)
 
-    assert re.fullmatch(r"2\.25\.[1-9][0-9]{36,38}", uid)
+    assert re.fullmatch(r"2\.25\.[1-9][0-9]{23,38}", uid)
     assert len(uid) <= 44
 
 
@@ -89,9 +89,7 @@ def test_pseudonyms_do_not_depend_on_the_hash_seed_of_the_process() -> None:
         "print(p.uid('1.2.3'), p.cloud_study_id('1.2.3'), p.cloud_patient_id('x'))"
     )
 
-    printed = subprocess.run(  # noqa: S603 - our own interpreter and text
-        [sys.executable, "-c", code], capture_output=True, check=True
-    ).stdout
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
 
     assert printed.decode().split() == [
         OURS.uid("1.2.3"),

@@ -1,0 +1,128 @@
+"""Database users with the least privileges for each role of a process.
+
+Tables belong to whoever migrates. A process that only anonymises gets a user that can add rows
+and compare look-up hashes, but read no sealed original, no sealed data key and no audit row.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from app.db.session import CONNECT_TIMEOUT_S, database_errors, parse_url
+from app.errors import InvalidRequest
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_MIN_PASSWORD_CHARACTERS: Final = 12
+
+
+class DatabaseRole(StrEnum):
+    """What a database user is for."""
+
+    ANONYMIZE = "anonymize"  # and batches
+    REIDENTIFY = "reidentify"
+    AUDIT = "audit"  # verifies and reads the audit, nothing else
+
+
+_EVERYBODY: Final = (
+    "SELECT ON alembic_version",
+    "SELECT ON organizations",
+    "SELECT ON api_keys",
+)
+_APPEND_AUDIT: Final = ("INSERT ON audit_events", "SELECT, INSERT, UPDATE ON audit_heads")
+
+GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
+    DatabaseRole.ANONYMIZE: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        "INSERT ON data_keys",
+        "INSERT ON study_identities",
+        "INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects",
+        "INSERT, SELECT (organization, cloud_study_id, lookup) ON studies",
+        "INSERT, SELECT (organization, uid, lookup) ON series",
+        "INSERT, SELECT (organization, uid, lookup) ON instances",
+    ),
+    DatabaseRole.REIDENTIFY: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        "SELECT ON data_keys",
+        "SELECT ON subjects",
+        "SELECT ON studies",
+        "SELECT ON study_identities",
+        "SELECT ON series",
+        "SELECT ON instances",
+    ),
+    DatabaseRole.AUDIT: ("SELECT ON alembic_version", "SELECT ON audit_events, audit_heads"),
+}
+"""What each user may do; whatever is not here is refused by Postgres."""
+
+
+def ensure_user(url: str, role: DatabaseRole, *, name: str, password: str | None) -> bool:
+    """Make a database user for a role, or give an existing one exactly these privileges.
+
+    Args:
+        url: the database, as the owner of its tables with the right to create users.
+        role: what the user is for.
+        name: lower case letters, digits and ``_``.
+        password: it leaves this process only as a SCRAM verifier; None leaves it as it is.
+
+    Returns:
+        Whether the user is new.
+
+    Raises:
+        InvalidRequest: name or password are not fit.
+        DatabaseUnavailable: Postgres does not answer or refuses.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest("A database user's name is lower case letters, digits and _")
+    if password is not None and len(password) < _MIN_PASSWORD_CHARACTERS:
+        raise InvalidRequest(f"A password has at least {_MIN_PASSWORD_CHARACTERS} characters")
+    conninfo = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with (
+        database_errors(),
+        psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection,
+    ):
+        is_new = _create(connection, name)
+        if password is not None:
+            _set_password(connection, name, password)
+        for statement in _statements(role, name):
+            connection.execute(statement)
+    return is_new
+
+
+def _create(connection: psycopg.Connection[tuple[object, ...]], name: str) -> bool:
+    known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+    if known is not None:
+        return False
+    create = "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+    connection.execute(sql.SQL(create).format(sql.Identifier(name)))
+    return True
+
+
+def _set_password(
+    connection: psycopg.Connection[tuple[object, ...]], name: str, password: str
+) -> None:
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), name.encode(), b"scram-sha-256"
+    ).decode()
+    alter = sql.SQL("ALTER ROLE {} PASSWORD {}")
+    connection.execute(alter.format(sql.Identifier(name), sql.Literal(verifier)))
+
+
+def _statements(role: DatabaseRole, name: str) -> list[sql.Composed]:
+    user = sql.Identifier(name)
+    revoke = [
+        sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}").format(user),
+        sql.SQL("REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {}").format(user),
+        sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(user),
+    ]
+    grants = [sql.SQL("GRANT {} TO {}").format(_constant(grant), user) for grant in GRANTS[role]]
+    return revoke + grants
+
+
+def _constant(grant: str) -> sql.SQL:
+    """Take a text of `GRANTS`, which nothing from outside enters, as SQL."""
+    return sql.SQL(grant)
