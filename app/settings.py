@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import errors
-
 MIB = 1 << 20
 GIB = 1 << 30
 PREFIX = "DEID_"
@@ -30,6 +28,10 @@ MALLOC_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "268435456",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
 }
+
+
+class InvalidSettings(ValueError):
+    """A setting is unknown, malformed or not safe; the text names it and never its value."""
 
 
 class Mode(StrEnum):
@@ -205,16 +207,15 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - any field of Settings
     """Read the environment, with what the command line gives standing above it.
 
     Raises:
-        errors.Misconfigured: a setting is unknown, malformed or not safe in this mode; the text
-            names the setting and never its value.
+        InvalidSettings: a setting is unknown, malformed or not safe in this mode.
     """
     unknown = sorted(set(_own_names(os.environ)) - {f"{PREFIX}{n.upper()}" for n in _names()})
     if unknown:
-        raise errors.Misconfigured(f"unknown setting {', '.join(unknown)}")
+        raise InvalidSettings(f"unknown setting {', '.join(unknown)}")
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise errors.Misconfigured("; ".join(_complaints(error))) from None
+        raise InvalidSettings("; ".join(_complaints(error))) from None
     _check_listening(settings)
     if settings.is_production:
         _check_production(settings)
@@ -246,7 +247,7 @@ def _complaints(error: ValidationError) -> Iterator[str]:
 def _check_listening(settings: Settings) -> None:
     """Development keys lie in the open beside the data: they must not face a network."""
     if not settings.is_production and not _is_loopback(settings.host):
-        raise errors.Misconfigured(
+        raise InvalidSettings(
             "DEID_HOST: development mode listens on the loopback interface only; "
             "set DEID_MODE=production to listen elsewhere"
         )
@@ -265,4 +266,4 @@ def _check_production(settings: Settings) -> None:
     if settings.database_url is not None:
         parts = urlsplit(settings.database_url.get_secret_value())
         if parts.password is not None and parts.password.lower() in PLACEHOLDER_PASSWORDS:
-            raise errors.Misconfigured("DATABASE_URL: the password is a placeholder")
+            raise InvalidSettings("DATABASE_URL: the password is a placeholder")

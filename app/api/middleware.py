@@ -17,7 +17,6 @@ from app.api.spool import Disconnected
 # open a while: what it sends meanwhile is thrown away, within these bounds.
 LINGER_S: Final = 3.0
 LINGER_BYTES: Final = 64 << 20
-BODY_TAKEN: Final = "deid.body_taken"
 
 
 class Boundary:
@@ -36,7 +35,7 @@ class Boundary:
 class _Exchange:
     """One request and its answer."""
 
-    __slots__ = ("_app", "_receive", "_request_id", "_scope", "_send", "_status")
+    __slots__ = ("_app", "_is_taken", "_receive", "_request_id", "_scope", "_send", "_status")
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         self._app = app
@@ -45,6 +44,7 @@ class _Exchange:
         self._send = send
         self._request_id = telemetry.new_request_id()
         self._status = 0
+        self._is_taken = False
 
     async def run(self) -> None:
         scope = self._scope
@@ -54,7 +54,7 @@ class _Exchange:
         metrics.in_flight.inc()
         started = time.perf_counter()
         try:
-            await self._app(scope, self._receive, self._note_and_send)
+            await self._app(scope, self._receive_and_note, self._note_and_send)
         except Disconnected:
             self._status = self._status or 499  # the caller went away: nobody reads a status
         except errors.GatewayError as error:
@@ -72,6 +72,12 @@ class _Exchange:
         """Return the route's own pattern: a path as sent could carry anything."""
         route = self._scope.get("route") or self._scope.get("endpoint")
         return getattr(route, "path", "none")
+
+    async def _receive_and_note(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._is_taken = True
+        return message
 
     async def _note_and_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -103,7 +109,7 @@ class _Exchange:
         )
         if self._status:
             return  # the answer has begun: the server cuts the connection, so it cannot look whole
-        if self._scope["method"] != "POST" or self._scope.get(BODY_TAKEN):
+        if self._scope["method"] != "POST" or self._is_taken:
             await problems.send_problem(self._note_and_send, problem, self._request_id)
             return
         closing = problems.closing(problem)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app import errors, settings
+from app import settings
 from app.settings import Role, Settings
 
 
@@ -45,7 +45,7 @@ def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_mistyped_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEID_MAX_BODY_BITES", "1")
 
-    with pytest.raises(errors.Misconfigured, match="unknown setting DEID_MAX_BODY_BITES"):
+    with pytest.raises(settings.InvalidSettings, match="unknown setting DEID_MAX_BODY_BITES"):
         settings.load()
 
 
@@ -64,7 +64,7 @@ def test_a_complaint_names_the_setting_but_not_its_value(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(errors.Misconfigured) as caught:
+    with pytest.raises(settings.InvalidSettings) as caught:
         settings.load()
 
     assert name in str(caught.value)
@@ -75,12 +75,12 @@ def test_production_refuses_a_placeholder_password(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DEID_MODE", "production")
     monkeypatch.setenv("DATABASE_URL", "postgresql://gateway:changeme@db/gateway")
 
-    with pytest.raises(errors.Misconfigured, match="placeholder"):
+    with pytest.raises(settings.InvalidSettings, match="placeholder"):
         settings.load()
 
 
 def test_development_does_not_listen_on_a_network() -> None:
-    with pytest.raises(errors.Misconfigured, match="loopback"):
+    with pytest.raises(settings.InvalidSettings, match="loopback"):
         settings.load(host="0.0.0.0")  # noqa: S104 - that it is refused is the point
 
 

@@ -24,11 +24,10 @@ from app.api.dependencies import (
     require_role,
     services_of,
 )
-from app.api.middleware import BODY_TAKEN
 from app.api.multipart import OVERHEAD_BYTES, boundary_of, receive_multipart
 from app.api.spool import Body, Bytes, Disconnected, in_thread, receive_raw, too_large
 from app.audit.events import Action, AuditEvent
-from app.deid.planning import Warning  # noqa: A004 - the engine's own word
+from app.deid.planning import Remark
 
 NAME: Final = "anonymize"  # of the role, the scope and the action alike
 MEDIA_TYPE: Final = b"application/dicom"
@@ -72,7 +71,6 @@ class AnonymizeStream:
         async with self._places:
             with Body(services.limits, services.spool_dir, services.executor) as body:
                 await _receive(receive, body, head, services)
-                scope[BODY_TAKEN] = True
                 services.metrics.received.inc(body.size)
                 done = await _deidentify(services, body, context, actor)
                 await _answer(send, receive, done, services, threaded=body.is_spooled)
@@ -105,7 +103,7 @@ def read_head(scope: Scope) -> Head:
     )
 
 
-def warnings_header(warnings: Iterable[Warning]) -> str:
+def warnings_header(warnings: Iterable[Remark]) -> str:
     """List codes and element paths, ``code path, …``, cut at a bound with the rest counted."""
     entries = [str(warning) for warning in warnings]
     text = ", ".join(entries)

@@ -1,0 +1,262 @@
+"""The composition root: settings in, running parts out. The only place that knows all of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app import errors, telemetry
+from app.access.api_keys import ApiKeys
+from app.access.organizations import Organizations
+from app.api.dependencies import Services
+from app.api.spool import BodyLimits, prepare_directory
+from app.audit.repository import AuditTrail
+from app.db import migrate
+from app.db.embedded import EmbeddedPostgres
+from app.db.session import Database
+from app.deid.profile import BUILT_IN, Profile, profile_from_text
+from app.dicom.tokens import Limits
+from app.pipeline import Context
+from app.settings import Role, Settings
+from app.vault.keys import (
+    GatewayKeys,
+    ensure_key_files,
+    load_keys,
+    load_reidentify_keys,
+)
+from app.vault.sealing import Opener
+from app.vault.service import Vault
+
+# Spool, large objects and database start-up; small objects never leave the event loop.
+WORKER_THREADS: Final = 8
+PROFILE_SUFFIXES: Final = frozenset({".json", ".yaml", ".yml"})
+
+
+class Profiles:
+    """The ready-made profiles and those of a directory, read once.
+
+    Raises:
+        errors.Misconfigured: a file in the directory is not a profile, or a name comes twice.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._by_name = dict(BUILT_IN)
+        for path in sorted(directory.iterdir()) if directory else ():
+            if path.suffix in PROFILE_SUFFIXES:
+                self._add(path)
+
+    def get(self, name: str) -> Profile:
+        """Return one profile; raise errors.ProfileNotFound for an unknown name."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise errors.ProfileNotFound from None
+
+    def all(self) -> tuple[Profile, ...]:
+        """Return every profile, the ready-made ones first."""
+        return tuple(self._by_name.values())
+
+    def _add(self, path: Path) -> None:
+        try:
+            profile = profile_from_text(path.read_text(encoding="utf-8"))
+        except (errors.InvalidProfile, OSError, UnicodeDecodeError) as error:
+            raise errors.Misconfigured(f"the profile {path.name} cannot be used: {error}") from None
+        if profile.name in self._by_name:
+            raise errors.Misconfigured(f"the profile {path.name} has a name that is taken")
+        self._by_name[profile.name] = profile
+
+
+class Contexts:
+    """Gives the pipeline what it needs, put together once per organisation and profile."""
+
+    def __init__(self, vault: Vault, profiles: Profiles, limits: Limits) -> None:
+        self._vault = vault
+        self._profiles = profiles
+        self._limits = limits
+        self._known: dict[tuple[str, str], Context] = {}
+
+    def get(self, organization: str, profile: str) -> Context:
+        """Return the context by names; raise errors.ProfileNotFound for an unknown profile."""
+        known = self._known.get((organization, profile))
+        if known is None:
+            known = self.of(organization, self._profiles.get(profile))
+            self._known[organization, profile] = known
+        return known
+
+    def of(self, organization: str, profile: Profile) -> Context:
+        """Return the context for a profile at hand."""
+        pseudonyms = self._vault.pseudonyms(organization)
+        return Context(organization, profile, pseudonyms, self._limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The running parts of one process."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    api_keys: ApiKeys
+    organizations: Organizations
+    contexts: Contexts
+    executor: Executor
+    can_reidentify: bool
+
+    def services(self) -> Services:
+        """Return what the routes may call."""
+        settings = self.settings
+        return Services(
+            vault=self.vault,
+            api_keys=self.api_keys,
+            contexts=self.contexts,
+            roles=frozenset(map(str, settings.roles)),
+            limits=BodyLimits(
+                max_bytes=settings.max_body_bytes,
+                memory_bytes=settings.memory_body_bytes,
+                inline_bytes=settings.inline_body_bytes,
+                idle_timeout_s=settings.body_idle_timeout_s,
+            ),
+            spool_dir=settings.spool_path,
+            executor=self.executor,
+            metrics=telemetry.Metrics(),
+            readiness=self._readiness,
+        )
+
+    async def require_organization(self, organization: str) -> None:
+        """Check that an organisation is there; development mode makes it.
+
+        Raises:
+            errors.OrganizationNotFound: production mode makes none.
+        """
+        if not self.settings.is_production:
+            await self.organizations.ensure(organization)
+        elif not await self.organizations.exists(organization):
+            raise errors.OrganizationNotFound
+
+    async def _readiness(self) -> Mapping[str, bool]:
+        checks = {"database": await self.database.is_ready()}
+        if Role.REIDENTIFY in self.settings.roles:
+            checks["reidentification-key"] = self.can_reidentify
+        return checks
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What the database holds beside the mapping; needs no key."""
+
+    database: Database
+    api_keys: ApiKeys
+    organizations: Organizations
+
+
+@asynccontextmanager
+async def administration(settings: Settings) -> AsyncIterator[Administration]:
+    """Open the database with the tables of this release.
+
+    Raises:
+        errors.Misconfigured: directories or tables are not fit.
+        errors.DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    _make_data_directory(settings)
+    async with AsyncExitStack() as stack:
+        url = await asyncio.to_thread(stack.enter_context, database(settings))
+        await _bring_schema(settings, url)
+        connected = Database(url, pool_size=settings.database_pool_size)
+        stack.push_async_callback(connected.close)
+        yield Administration(connected, ApiKeys(connected, AuditTrail()), Organizations(connected))
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Gateway]:
+    """Open the parts that the roles need, and close them in turn.
+
+    Raises:
+        errors.Misconfigured: keys, directories or tables are not fit to start with.
+        errors.DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    _make_data_directory(settings)
+    keys, opener = _keys(settings)
+    profiles = Profiles(settings.profiles_dir)
+    prepare_directory(settings.spool_path)
+    async with AsyncExitStack() as stack:
+        held = await stack.enter_async_context(administration(settings))
+        vault = Vault(held.database, keys, trail=AuditTrail(), opener=opener)
+        stack.push_async_callback(vault.close)
+        gateway = Gateway(
+            settings=settings,
+            database=held.database,
+            vault=vault,
+            api_keys=held.api_keys,
+            organizations=held.organizations,
+            contexts=Contexts(vault, profiles, _limits(settings)),
+            executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
+            can_reidentify=opener is not None,
+        )
+        if not settings.is_production:
+            await gateway.require_organization(settings.organization)
+        yield gateway
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """Lend the URL of the database: the user's own, or that of the embedded server.
+
+    Raises:
+        errors.Misconfigured, errors.DatabaseUnavailable: see ``app.db.embedded``.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    server = EmbeddedPostgres(settings.data_dir / "postgres")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def _make_data_directory(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.Misconfigured(
+            f"the data directory {settings.data_dir} cannot be made: {error.strerror}"
+        ) from None
+
+
+def _keys(settings: Settings) -> tuple[GatewayKeys, Opener | None]:
+    """Load the keys that the roles need; development mode makes both files on its first start.
+
+    Where the private key has been taken away, development mode goes on without it.
+    """
+    private = settings.reidentify_key_path
+    if not settings.is_production and ensure_key_files(settings.key_path, private):
+        telemetry.log().warning("key-files-made")
+    keys = load_keys(settings.key_path)
+    if Role.REIDENTIFY not in settings.roles:
+        return keys, None
+    if not settings.is_production and not private.exists():
+        telemetry.log().warning("private-key-absent")
+        return keys, None
+    return keys, Opener(load_reidentify_keys(private))
+
+
+async def _bring_schema(settings: Settings, url: str) -> None:
+    """Migrate a database of our own; one that somebody runs in production is only looked at."""
+    if settings.database_url is None or not settings.is_production:
+        await migrate.upgrade(url)
+    elif await migrate.current_revision(url) != migrate.head_revision():
+        raise errors.Misconfigured(
+            "the database does not have this release's tables; run 'deid-gateway db upgrade'"
+        )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_header_bytes=settings.max_header_bytes,
+        max_elements=settings.max_elements,
+        max_depth=settings.max_depth,
+        max_converted_bytes=settings.max_converted_bytes,
+    )

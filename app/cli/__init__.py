@@ -1,0 +1,85 @@
+"""The command line: names and one line each. A command's module is imported when it is called.
+
+Nothing but click is imported here, so that ``deid-gateway --help`` answers at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from app import __version__, errors
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "serve": ("app.cli.serve:serve", "Start the gateway."),
+    "anonymize": ("app.cli.anonymize:anonymize", "De-identify files and folders without a server."),
+    "reidentify": ("app.cli.reidentify:reidentify", "Find the patient behind a cloud study id."),
+    "api-keys": ("app.cli.api_keys:api_keys", "Make, list and revoke the API keys of callers."),
+    "organizations": ("app.cli.organizations:organizations", "Add and list organisations."),
+    "keys": ("app.cli.keys:keys", "Make and check the key files of this gateway."),
+    "audit": ("app.cli.audit:audit", "Check the audit."),
+    "db": ("app.cli.database:db", "Bring the database to this version's schema."),
+    "profiles": ("app.cli.profiles:profiles", "List and show confidentiality profiles."),
+    "openapi": ("app.cli.openapi:openapi", "Print the OpenAPI document."),
+}
+EXIT_REFUSED: Final = 1
+EXIT_BROKEN: Final = 70  # EX_SOFTWARE
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="deid-gateway")
+def group() -> None:
+    """De-identify DICOM at the hospital's border, and guard the way back."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; errors end in one line and an exit code, never in a traceback."""
+    try:
+        group.main(args=arguments, prog_name="deid-gateway", standalone_mode=True)
+    except errors.GatewayError as error:
+        _complain(f"{error} ({error.code})")
+        sys.exit(EXIT_REFUSED)
+    except Exception as error:  # noqa: BLE001 - the outermost handler of the command line
+        _complain(f"internal error: {type(error).__name__} in {_place_of(error)}")
+        sys.exit(EXIT_BROKEN)
+
+
+def _complain(line: str) -> None:
+    click.echo(f"deid-gateway: {line}", err=True)
+
+
+def _place_of(error: BaseException) -> str:
+    from app.telemetry import place_of  # noqa: PLC0415 - only a failure pays for it
+
+    return place_of(error)

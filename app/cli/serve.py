@@ -1,0 +1,49 @@
+"""``deid-gateway serve``: its options, and the allocator's settings before anything is loaded."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from app import settings as settings_module
+from app.cli.options import load_settings
+from app.settings import Role
+
+
+@click.command()
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice([*Role]),
+    help="Serve this role; may be given several times (DEID_ROLES; default all).",
+)
+@click.option("--host", help="Address to listen on (DEID_HOST; default 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (DEID_PORT; default 8000).")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of keys, database and spool (DEID_DATA_DIR; default ./data).",
+)
+def serve(
+    roles: tuple[Role, ...], host: str | None, port: int | None, data_dir: Path | None
+) -> None:
+    """Start the gateway and keep it running until it is told to stop."""
+    settings = load_settings(
+        roles=frozenset(roles) or None, host=host, port=port, data_dir=data_dir
+    )
+    _start_again_with_tuned_memory()
+    from app.cli.serving import run  # noqa: PLC0415 - only after the start that counts
+
+    run(settings)
+
+
+def _start_again_with_tuned_memory() -> None:
+    """Replace this process by itself with the allocator's settings in force.
+
+    glibc reads them once, before the first line of Python runs.
+    """
+    environment = settings_module.malloc_environment()
+    if environment is not None:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606

@@ -1,0 +1,31 @@
+"""The ASGI entry point: ``uvicorn app.main:app --factory``.
+
+``deid-gateway serve`` does the same with the event loop, the allocator and the garbage collector
+tuned, and is what the container images run.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import bootstrap, settings, telemetry
+from app.api.application import create_app
+
+
+def app() -> FastAPI:
+    """Build the application from the environment; its parts are opened with the server.
+
+    Raises:
+        settings.InvalidSettings: a setting is unknown, malformed or not safe.
+    """
+    loaded = settings.load()
+    telemetry.configure(loaded.log_level)
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        async with bootstrap.opened(loaded) as gateway:
+            application.state.services = gateway.services()
+            yield
+
+    return create_app(lifespan=lifespan, max_concurrent_uploads=loaded.max_concurrent_uploads)
