@@ -17,6 +17,8 @@ from app.deid.rules.text import (
     MIN_ID,
     Identifier,
     Kind,
+    counts_anywhere,
+    digit_runs,
     folded,
     id_core,
     is_replacement,
@@ -88,7 +90,7 @@ def _forms(identifier: Identifier) -> Iterator[tuple[str, bool]]:
     text = identifier.text
     if identifier.kind is Kind.NAME:
         for part in name_parts(text):
-            yield part, len(part) < ANYWHERE
+            yield part, not counts_anywhere(part)
     elif identifier.kind is Kind.DATE:
         for form in written_dates(text):
             yield form, True
@@ -99,6 +101,7 @@ def _forms(identifier: Identifier) -> Iterator[tuple[str, bool]]:
             yield value.strip(), bounded
             if not is_phrase:
                 yield id_core(value), bounded
+                yield from ((run, True) for run in digit_runs(value))
 
 
 def _encoded(text: str, charset: bytes) -> set[bytes]:

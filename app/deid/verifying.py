@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 
+from app.deid.attributes import ENCAPSULATED_DOCUMENT
 from app.deid.rules.dummies import dummy_values
 from app.deid.rules.text import ANYWHERE, MIN_ID, NUMERIC, TERMS, Kind
 from app.deid.searching import compile_search
@@ -157,7 +158,7 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
         if kind.allowed is not None:
             value = data[start:position].rstrip(b"\0 ")
             if value not in kind.allowed and value not in own:
-                raise ResidualIdentifier("A name, date or time was left", path=tag_text(tag))
+                raise ResidualIdentifier("An original value was left", path=tag_text(tag))
         elif kind.vr == b"UI":
             _check_ui(data[start:position], tag, uids)
 
@@ -182,8 +183,16 @@ def _class_of(key: int) -> _Class:
         is_sequence=vr == b"SQ" or (vr == b"UN" and known == b"SQ"),
         explicit=explicit and vr == b"SQ",
         vr=vr,
-        allowed=_DUMMIES.get(vr),
+        allowed=_allowed(tag, vr),
     )
+
+
+def _allowed(tag: int, vr: bytes) -> frozenset[bytes] | None:
+    """Return the only values that a result may hold, or None where any may stand."""
+    row = ROWS.get(tag)
+    if row is None or vr in {b"SQ", b"UI"} or tag == ENCAPSULATED_DOCUMENT:
+        return _DUMMIES.get(vr)
+    return frozenset(v.rstrip(b"\0 ") for v in dummy_values(tag, vr.decode())) | {b""}
 
 
 def _check_ui(value: bytes, tag: int, uids: frozenset[str]) -> None:

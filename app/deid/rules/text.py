@@ -137,9 +137,22 @@ def name_parts(text: str) -> Iterator[str]:
 def _is_name(part: str) -> bool:
     if part.casefold() in _NO_NAMES or part.isdigit():
         return False
-    # An ideograph or syllable carries more than a letter.
-    wide = any(unicodedata.east_asian_width(c) in "WF" for c in part)
-    return len(part) >= (2 if wide else _MIN_NAME)
+    return len(part) >= (2 if _is_wide(part) else _MIN_NAME)
+
+
+def _is_wide(part: str) -> bool:
+    """Say whether a text is written in ideographs or syllables, which carry more than letters."""
+    return not part.isascii() and any(unicodedata.east_asian_width(c) in "WF" for c in part)
+
+
+def counts_anywhere(part: str) -> bool:
+    """Say whether a part of a name is looked for inside words too."""
+    return len(part) >= ANYWHERE or _is_wide(part)
+
+
+def digit_runs(text: str) -> list[str]:
+    """Return the long numbers in an identifier: they identify without what stands around them."""
+    return [run for run in re.findall(r"\d{6,}", text) if run != text.strip()]
 
 
 _MONTHS = "January February March April May June July August September October November December"
@@ -207,7 +220,7 @@ def _patterns(identifiers: Iterable[Identifier]) -> Iterator[str]:
 def _name_patterns(text: str) -> Iterator[str]:
     for part in name_parts(text):
         escaped = r"\s+".join(map(re.escape, folded(part).split()))
-        yield escaped if len(part) >= ANYWHERE else _bounded(escaped)
+        yield escaped if counts_anywhere(part) else _bounded(escaped)
 
 
 def _date_patterns(text: str) -> Iterator[str]:
@@ -219,6 +232,8 @@ def _id_patterns(text: str) -> Iterator[str]:
     for value in text.split("\\"):
         if (pattern := _id_pattern(folded(value))) is not None:
             yield pattern
+        for run in digit_runs(value):
+            yield rf"(?<!\d){run}(?!\d)"
 
 
 def _phrase_patterns(text: str) -> Iterator[str]:

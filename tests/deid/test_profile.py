@@ -1,0 +1,70 @@
+"""Profiles are data: checked when read, versioned by content."""
+
+import pytest
+
+from app.deid.profile import BUILT_IN, BurnedInPolicy, builtin_profile, profile_from_text
+from app.errors import InvalidProfile, ProfileNotFound
+
+CUSTOM = """
+name: night-readers
+options: [basic]
+identity:
+  patient_id: "{organization}-{cloud_study_id}"
+burned_in: accept-uncleaned-pixels
+"""
+
+
+def test_a_profile_is_read_from_yaml() -> None:
+    profile = profile_from_text(CUSTOM)
+
+    assert profile.name == "night-readers"
+    assert profile.identity.patient_id == "{organization}-{cloud_study_id}"
+    assert profile.identity.accession_number == "{cloud_study_id}"
+    assert profile.burned_in is BurnedInPolicy.ACCEPT_UNCLEANED_PIXELS
+
+
+def test_the_same_content_has_the_same_version_and_other_content_another() -> None:
+    same = profile_from_text(CUSTOM + "description: other words\n")
+    other = profile_from_text(CUSTOM.replace("accept-uncleaned-pixels", "refuse"))
+
+    assert same.version == profile_from_text(CUSTOM).version
+    assert other.version != same.version
+    assert len(same.version) == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        "name: [",
+        "options: [basic]",
+        "{name: x, options: []}",
+        "{name: x, options: [basic, clean_pixel_magic]}",
+        "{name: x, options: [basic, retain_uids]}",
+        "{name: x, colour: red}",
+        "{name: basic}",
+        "{name: Has Spaces}",
+        "{name: x, burned_in: maybe}",
+        "{name: x, identity: {patient_id: fixed}}",
+        "{name: x, identity: {patient_id: '{patient_id}'}}",
+        "{name: x, identity: {patient_id: '{cloud_study_id.__class__}'}}",
+        "{name: x, identity: {accession_number: 'A-{cloud_study_id}'}}",
+        "{name: x, identity: {patient_name: 'a\\\\b{cloud_patient_id}'}}",
+        "{name: x, identity: {nickname: y}}",
+    ],
+)
+def test_a_profile_that_is_not_valid_is_refused(text: str) -> None:
+    with pytest.raises(InvalidProfile):
+        profile_from_text(text)
+
+
+def test_an_unknown_profile_is_not_found() -> None:
+    with pytest.raises(ProfileNotFound):
+        builtin_profile("no-such-profile")
+
+
+def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
+    codes = {profile.method_codes for profile in BUILT_IN.values()}
+
+    assert codes == {(("113100", "Basic Application Confidentiality Profile"),)}

@@ -1,0 +1,123 @@
+"""Verification refuses what must not leave, wherever the planner might have gone wrong."""
+
+import base64
+
+import pytest
+
+from app.deid.rules.text import Kind
+from app.deid.searching import compile_search, hits_punctuated
+from app.deid.verifying import verify
+from app.dicom.elements import encode_element, encode_item, encode_text
+from app.errors import ResidualIdentifier
+
+LATIN_1 = b"ISO_IR 100"
+VALUES = (
+    (Kind.NAME, "Quillonbury^Zoé".encode("latin-1"), LATIN_1),
+    (Kind.ID, b"PZ-7741-0093", LATIN_1),
+    (Kind.DATE, b"19310417", LATIN_1),
+    (Kind.PHRASE, b"Wobble Infirmary", LATIN_1),
+)
+UIDS = ("1.2.840.99999.4.17.23",)
+
+
+def check(data: bytes, *, explicit: bool = True) -> None:
+    verify(data, explicit=explicit, values=VALUES, uids=UIDS, own=frozenset({b"DEMO"}))
+
+
+def text(value: str, tag: int = 0x00081090, vr: str = "LO") -> bytes:
+    raw = value.encode("utf-8")
+    return encode_element(tag, vr, raw + b" " * (len(raw) % 2), explicit=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "QUILLONBURY",
+        "xQuillonburyx",
+        "of zoé",
+        "7741: PZ-7741-0093",
+        "pz77410093",
+        "born 17.04.1931",
+        "wobble infirmary",
+        "1.2.840.99999.4.17.23",
+        base64.b64encode(b"Quillonbury").decode(),
+        base64.b64encode(b"xxPZ-7741-0093yy").decode(),
+        base64.b64encode(b"see 1.2.840.99999.4.17.23 there").decode(),
+    ],
+)
+def test_an_identifying_value_anywhere_in_a_text_is_refused(value: str) -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(text(value))
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-8", "latin-1"])
+def test_a_name_in_binary_data_is_refused_in_every_encoding(codec: str) -> None:
+    value = "Quillonbury ".encode(codec)
+    with pytest.raises(ResidualIdentifier):
+        check(encode_element(0x00282000, "OB", value + b"\0" * (len(value) % 2), explicit=True))
+
+
+def test_a_value_in_a_nested_item_is_found() -> None:
+    item = encode_item(encode_item(text("Quillonbury"))[8:])
+    with pytest.raises(ResidualIdentifier):
+        check(encode_element(0x00082218, "SQ", item, explicit=True))
+
+
+def test_the_error_names_the_element_and_never_the_value() -> None:
+    with pytest.raises(ResidualIdentifier) as caught:
+        check(text("Quillonbury"))
+
+    assert caught.value.path == "(0008,1090)"
+    assert "uillon" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        encode_text(0x00090010, "LO", "ACME", explicit=True),
+        encode_text(0x00081030, "LO", "CHEST", explicit=True),
+        encode_text(0x00020016, "AE", "NODE", explicit=True),
+        encode_element(0x60003000, "OW", b"\0\0", explicit=True),
+        encode_text(0x00080020, "DA", "20240229", explicit=True),
+        encode_text(0x00080090, "PN", "Somebody^Else", explicit=True),
+        encode_text(0x00080014, "UI", "1.2.3.4.5.6", explicit=True),
+    ],
+    ids=["private", "removed-row", "group-2", "overlay", "date", "name", "uid"],
+)
+def test_an_element_that_must_be_gone_or_a_dummy_is_refused(element: bytes) -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(element)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        text("LightSpeed VCT"),
+        text("DEMO", 0x00080080),
+        encode_text(0x00080018, "UI", "2.25.77410093774100937741009377410093", explicit=True),
+        encode_text(0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.2", explicit=True),
+        encode_text(0x00080020, "DA", "19000101", explicit=True),
+        encode_text(0x00180088, "DS", "0.19310417", explicit=True),
+        encode_text(0x00080060, "CS", "CT", explicit=True),
+    ],
+    ids=["model", "own", "mapped-uid", "class-uid", "dummy-date", "number", "modality"],
+)
+def test_what_may_leave_passes(element: bytes) -> None:
+    check(element)
+
+
+def test_bytes_that_cannot_be_read_back_are_refused() -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(text("LightSpeed VCT")[:-4])
+
+
+def test_implicit_vr_is_read_back_through_the_dictionary() -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(encode_text(0x00081090, "LO", "Quillonbury", explicit=False), explicit=False)
+
+
+def test_an_id_with_other_punctuation_is_suspected() -> None:
+    search = compile_search(VALUES)
+
+    assert hits_punctuated(b"PZ 77.41/00-93", search)
+    assert not hits_punctuated(b"PZ 77.41/00-94", search)
