@@ -539,7 +539,7 @@ def plant_repeating(dataset: Dataset, planter: Planter) -> None:
 
 
 def plant_oddities(dataset: Dataset, planter: Planter) -> None:
-    """Plant unknown tags, signatures, originals of earlier changes, encrypted attributes."""
+    """Plant unknown tags, an icon, signatures and the originals of earlier changes."""
     dataset.add_new(0x0008FFF0, "LO", planter.text("unknown tag"))
     dataset.add_new(0x00420FF0, "UN", planter.text("unknown tag, UN").encode())
     dataset.add_new(0x0040FFF2, "SQ", Sequence([_named_item(planter, "unknown SQ")]))
@@ -553,15 +553,28 @@ def plant_oddities(dataset: Dataset, planter: Planter) -> None:
     original.ModifiedAttributesSequence = [_named_item(planter, "original attributes")]
     original.ReasonForTheAttributeModification = "COERCE"
     dataset.OriginalAttributesSequence = [original]
-    encrypted = Dataset()
-    encrypted.EncryptedContentTransferSyntaxUID = ExplicitVRLittleEndian
-    encrypted.EncryptedContent = planter.text("encrypted attributes").encode()
-    dataset.EncryptedAttributesSequence = [encrypted]
     signature = Dataset()
     signature.CertificateOfSigner = planter.text("signature").encode()
     signature.Signature = planter.text("signature value").encode()
     dataset.DigitalSignaturesSequence = [signature]
     dataset.DataSetTrailingPadding = planter.text("trailing padding").encode()
+
+
+def plant_encrypted(dataset: Dataset, planter: Planter) -> None:
+    """Plant what somebody else's key opens: the attributes before an earlier de-identification."""
+    encrypted = Dataset()
+    encrypted.EncryptedContentTransferSyntaxUID = ExplicitVRLittleEndian
+    encrypted.EncryptedContent = planter.text("encrypted attributes").encode()
+    dataset.EncryptedAttributesSequence = [encrypted]
+
+
+def raw_element(tag: int, vr: str, value: bytes, *, reserved: bytes = b"\x00\x00") -> bytes:
+    """Encode one element explicitly, whatever its VR and value: pydicom would object to some."""
+    value += b" " * (len(value) % 2)
+    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
+    if vr in {"OB", "OW", "SQ", "UN", "UT"}:
+        return head + reserved + struct.pack("<I", len(value)) + value
+    return head + struct.pack("<H", len(value)) + value
 
 
 def plant_kept_text(dataset: Dataset, text: str) -> None:
@@ -678,15 +691,13 @@ def everything(kind: str, syntax: str) -> tuple[bytes, list[Canary]]:
     plant_private(dataset, planter)
     plant_repeating(dataset, planter)
     extra: dict[int, bytes] = {}
-    trailing = b""
     if syntax != ExplicitVRBigEndian:
         explicit = syntax != ImplicitVRLittleEndian
         extra[0x00041130] = _media_group(planter, explicit=explicit)
         for tag in (0x00111001, 0x00540220):
             place = f"UN of undefined length {tag:08X}"
             extra[tag] = un_of_undefined_length(tag, planter, place, explicit=explicit)
-        trailing = b"\x00" * 6 + planter.text("trailing bytes").encode() + b"\x00" * 4
-    return part10(dataset, syntax, planter, extra=extra, trailing=trailing), planter.canaries
+    return part10(dataset, syntax, planter, extra=extra), planter.canaries
 
 
 def _media_group(planter: Planter, *, explicit: bool) -> bytes:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
+from ahocorasick_rs import BytesAhoCorasick
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 _ESCAPES = re.compile(rb"\x1b(?:\$?[()-]?[A-Z0-9])")
@@ -26,14 +27,21 @@ def found(texts: Iterable[str], data: bytes, *codecs: str) -> list[str]:
     Looks for each in ASCII or UTF-8, UTF-16 in both byte orders, the given character sets and
     base64 at every alignment.
     """
-    return [text for text in texts if any(_stands(n, data) for n in _needles(text, codecs))]
+    needles = {needle: text for text in texts for needle in _needles(text, codecs)}
+    automaton = BytesAhoCorasick(list(needles))
+    names = list(needles.values())
+    hits = automaton.find_matches_as_indexes(data, overlapping=True)
+    standing = {names[index] for index, *span in hits if _stands(data, *span)}
+    return [text for text in dict.fromkeys(names) if text in standing]
 
 
-def _stands(needle: bytes, data: bytes) -> bool:
-    if not needle.isdigit():
-        return needle in data
+def _stands(data: bytes, start: int, stop: int) -> bool:
+    """Say whether a match is one; digits have to stand alone."""
+    if not data[start:stop].isdigit():
+        return True
     # One digit may follow: the next element's group, such as 0032, begins with a byte like one.
-    return re.search(rb"(?<![0-9.])%s(?![0-9]{2})" % needle, data) is not None
+    before, after = data[max(start - 1, 0) : start], data[stop : stop + 2]
+    return not (before.isdigit() or before == b"." or (len(after) == 2 and after.isdigit()))
 
 
 def _needles(text: str, codecs: Iterable[str]) -> Iterator[bytes]:
@@ -50,6 +58,9 @@ def _needles(text: str, codecs: Iterable[str]) -> Iterator[bytes]:
 
 def _base64(raw: bytes) -> Iterator[bytes]:
     for shift in range(3):
-        whole = base64.b64encode(bytes(shift) + raw)
-        # What shares a character with its neighbours cannot be told.
-        yield whole[4 if shift else 0 : len(whole) // 4 * 4 - 4].lower()
+        whole = base64.b64encode(bytes(shift) + raw).rstrip(b"=")
+        # Characters that carry bits of what stands beside the text cannot be told.
+        last = len(whole) - (1 if (shift + len(raw)) % 3 else 0)
+        needle = whole[(0, 2, 3)[shift] : last].lower()
+        if len(needle) > 5:
+            yield needle
