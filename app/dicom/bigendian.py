@@ -16,6 +16,8 @@ _WIDTHS = (
     | dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I")
     | dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q")
 )
+_BITS_ALLOCATED, _PIXEL_DATA = 0x00280100, 0x7FE00010
+_CELL_VRS = {32: "OL", 64: "OV"}
 _HEADER = struct.Struct(">HH2s").unpack_from
 _U16 = struct.Struct(">H").unpack_from
 _U32 = struct.Struct(">I").unpack_from
@@ -40,12 +42,13 @@ def to_little_endian(data: bytes, *, max_depth: int, max_elements: int) -> bytes
 
 
 class _Converter:
-    __slots__ = ("budget", "data", "max_depth")
+    __slots__ = ("bits_allocated", "budget", "data", "max_depth")
 
     def __init__(self, data: bytes, max_depth: int, budget: int) -> None:
         self.data = data
         self.max_depth = max_depth
         self.budget = budget
+        self.bits_allocated = 0
 
     def dataset(self, position: int, end: int | None, depth: int) -> tuple[bytes, int]:
         """Return the converted elements up to ``end`` (None: the item delimiter) and the place."""
@@ -83,6 +86,11 @@ class _Converter:
         raw = self.data[value : value + length]
         if len(raw) < length:
             raise Truncated
+        if tag == _BITS_ALLOCATED and not depth and length == 2:
+            self.bits_allocated = _U16(raw)[0]
+        if tag == _PIXEL_DATA and vr == "OW" and not depth:
+            # Pixel cells wider than a word were written whole, most significant byte first.
+            return _swapped(raw, _CELL_VRS.get(self.bits_allocated, vr)), value + length
         return _swapped(raw, vr), value + length
 
     def _items(self, position: int, end: int | None, depth: int) -> tuple[bytes, int]:

@@ -128,7 +128,7 @@ class _Reader:
             anomalies=anomalies,
         )
         if pixel_start is not None:
-            if pixel_start + 12 > len(buffer):
+            if pixel_start + (12 if explicit else 8) > len(buffer):
                 raise HeaderEndsEarly
             tokens.pixels = _pixel_value(source, buffer, pixel_start, explicit, limits)
             _read_tail(tokens, tokens.pixels.stop, limits)
