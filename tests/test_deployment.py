@@ -1,12 +1,23 @@
 """The files that deploy the gateway agree with each other and with the program."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import psycopg
 import pytest
+import yaml
+
+from app.db.embedded import EmbeddedPostgres
+from app.db.installation import installation_of_wheel
+from app.samples import PATIENT_ID, sample_instance
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -81,3 +92,190 @@ def test_a_large_file_cannot_be_committed(repository, size, outcome):
     path.write_bytes(bytes(size))
 
     assert hook(repository, "no-large-files", path) == outcome
+
+
+class Deployment:
+    """The services of docker-compose.yml as processes: same commands, same users, same settings."""
+
+    def __init__(self, root: Path, server: EmbeddedPostgres) -> None:
+        self.root = root
+        self.server = server
+        self.services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def prepare(self) -> None:
+        """Do what the postgres image, the migrate and the grants services do."""
+        psql = f"PATH={installation_of_wheel() / 'bin'}:/usr/bin:/bin"
+        host = f"PGHOST={self.server.root / 'cluster' / 'run'}"
+        names = ("OWNER_PASSWORD", "GATEWAY_PASSWORD", "REIDENTIFY_PASSWORD")
+        passwords = [f"{name}=a1b2c3" for name in names]
+        script = str(ROOT / "tools" / "postgres" / "roles.sh")
+        self.expect("env", psql, host, *passwords, "POSTGRES_USER=postgres", script)
+        self.expect_command("migrate")
+        grants = self.services["grants"]
+        command = [*grants["command"][:-1], str(ROOT / "tools" / "postgres" / "grants.sql")]
+        user = [f"PGUSER={grants['environment']['PGUSER']}", "PGDATABASE=deid"]
+        self.expect("env", psql, host, *user, *command)
+
+    def expect_command(self, service: str, *command: str) -> str:
+        """Run a service's command, or another one in its place, to its end."""
+        return self.expect(*self.command(service, *command))
+
+    def serve(self, service: str) -> str:
+        """Start a service on a free port and return its address."""
+        log = self.root / f"{service}.log"
+        with log.open("wb") as output:
+            command = [*self.command(service), "--host", "127.0.0.1", "--port", "0"]
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self.running.append(process)
+        address = f"http://127.0.0.1:{self.port_of(process, log)}"
+        assert httpx.get(f"{address}/readyz").is_success
+        return address
+
+    @staticmethod
+    def port_of(process: "subprocess.Popen[bytes]", log: Path) -> str:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            for line in log.read_text().splitlines():
+                if '"gateway-started"' in line:
+                    time.sleep(0.2)
+                    return str(json.loads(line)["port"])
+            time.sleep(0.05)
+        raise AssertionError(log.read_text())
+
+    def command(self, service: str, *instead: str) -> list[str]:
+        described = self.services[service]
+        settings = {
+            "DEID_MODE": "production",
+            "DEID_DATA_DIR": str(self.root / service),
+            **described["environment"],
+        }
+        user = re.match("postgresql://([a-z_]+):", settings["DATABASE_URL"])[1]
+        socket = self.server.url("deid").partition("?")[2]
+        settings["DATABASE_URL"] = f"postgresql://{user}@/deid?{socket}"
+        keys = str(self.root / "keys")
+        added = [f"{name}={value.replace('/keys', keys)}" for name, value in settings.items()]
+        program = str(BIN / "deid-gateway")
+        return ["env", *added, program, *(instead or described["command"])]
+
+    def expect(self, *command: str) -> str:
+        done = run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def stop(self) -> None:
+        for process in self.running:
+            process.terminate()
+        for process in self.running:
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def deployment(run_directory: Path) -> Iterator[Deployment]:
+    root = Path(tempfile.mkdtemp(dir=run_directory))
+    for name in ("keys/gateway", "keys/reidentify"):
+        (root / name).mkdir(parents=True)
+    server = EmbeddedPostgres(
+        root / "postgres", fsync=False, reachable_dir=run_directory / "reachable"
+    )
+    server.start()
+    made = Deployment(root, server)
+    try:
+        made.prepare()
+        yield made
+    finally:
+        made.stop()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def with_keys(deployment: Deployment) -> Deployment:
+    deployment.expect_command("admin", "keys", "init")
+    deployment.expect_command("admin", "organizations", "add", "HOSPITAL")
+    return deployment
+
+
+def api_key(deployment: Deployment, name: str, scope: str) -> dict[str, str]:
+    command = ("api-keys", "create", name, "--organization", "HOSPITAL", "--scope", scope)
+    token = deployment.expect_command("admin", *command).split()[-1]
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.db
+def test_a_study_goes_through_the_composed_services_and_back(with_keys):
+    gateway, reidentify = with_keys.serve("gateway"), with_keys.serve("reidentify")
+    content = {"Content-Type": "application/dicom"}
+
+    sent = httpx.post(
+        f"{gateway}/anonymize-stream",
+        content=sample_instance().data,
+        headers={**api_key(with_keys, "viewer", "anonymize"), **content},
+    )
+    question = {"cloud_study_id": sent.headers["X-Cloud-Study-Id"], "purpose": "report delivery"}
+    reporting = api_key(with_keys, "reports", "reidentify")
+    found = httpx.get(f"{reidentify}/reidentify", params=question, headers=reporting)
+    refused = httpx.get(f"{gateway}/reidentify", params=question, headers=reporting)
+
+    assert found.json()["original_patient_id"] == PATIENT_ID
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "role-not-served"
+
+
+@pytest.mark.db
+@pytest.mark.parametrize(
+    ("user", "statement"),
+    [
+        ("deid_gateway", "UPDATE studies SET cloud_study_id = ''"),
+        ("deid_gateway", "DELETE FROM instances"),
+        ("deid_gateway", "INSERT INTO api_keys (id) VALUES ('x')"),
+        ("deid_gateway", "UPDATE api_keys SET revoked_at = NULL"),
+        ("deid_gateway", "TRUNCATE audit_events"),
+        ("deid_gateway", "DELETE FROM audit_heads"),
+        ("deid_gateway", "CREATE TABLE mine (value text)"),
+        ("deid_reidentify", "INSERT INTO studies (cloud_study_id) VALUES ('x')"),
+        ("deid_reidentify", "UPDATE audit_events SET actor = ''"),
+    ],
+)
+def test_a_serving_user_may_not(deployment, user, statement):
+    url = deployment.server.url("deid").replace("postgres@", f"{user}@", 1)
+
+    with (
+        psycopg.connect(url) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)
+
+
+def test_only_the_reidentify_service_holds_the_private_key():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+    holders = {
+        name
+        for name, service in services.items()
+        if any("reidentify-keys" in volume for volume in service.get("volumes", []))
+    }
+
+    assert holders == {"reidentify", "admin"}
+    assert services["admin"]["profiles"] == ["admin"]
+
+
+def test_each_service_has_its_own_database_user():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    urls = {name: service["environment"].get("DATABASE_URL") for name, service in services.items()}
+
+    users = {name: url.split("//")[1].split(":")[0] for name, url in urls.items() if url}
+
+    assert users == {
+        "migrate": "deid_owner",
+        "gateway": "deid_gateway",
+        "reidentify": "deid_reidentify",
+        "admin": "deid_owner",
+    }
+
+
+def test_the_composed_services_fit_the_compose_schema():
+    checker = str(BIN / "check-jsonschema")
+
+    done = run(checker, "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+
+    assert done.returncode == 0, done.stdout

@@ -59,7 +59,7 @@ class Answer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code is 1 where the gateway did not do what it shows."""
     del arguments
-    console = Console()
+    console = Console(width=max(Console().width, 110))
     with tempfile.TemporaryDirectory(prefix="deid-demo-") as directory:
         data_dir = Path(directory) / "data"
         try:
@@ -244,7 +244,7 @@ def shown(dataset: Dataset, keyword: str) -> str:
 
 def shortened(text: str) -> str:
     """Cut the middle of a long value so that the table fits a terminal."""
-    return text if len(text) <= 36 else f"{text[:20]}…{text[-14:]}"
+    return text if len(text) <= 40 else f"{text[:22]}…{text[-16:]}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ psql --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
 CREATE ROLE deid_owner LOGIN PASSWORD :'owner';
 CREATE ROLE deid_gateway LOGIN PASSWORD :'gateway';
 CREATE ROLE deid_reidentify LOGIN PASSWORD :'reidentify';
-CREATE DATABASE deid_gateway OWNER deid_owner;
-REVOKE ALL ON DATABASE deid_gateway FROM PUBLIC;
-GRANT CONNECT ON DATABASE deid_gateway TO deid_gateway, deid_reidentify;
+CREATE DATABASE deid OWNER deid_owner;
+REVOKE ALL ON DATABASE deid FROM PUBLIC;
+GRANT CONNECT ON DATABASE deid TO deid_gateway, deid_reidentify;
 SQL
