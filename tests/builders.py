@@ -687,6 +687,7 @@ def everything(kind: str, syntax: str) -> tuple[bytes, list[Canary]]:
     planter = Planter(f"{kind} {syntax}")
     dataset = INSTANCES[kind](Identity())
     plant_oddities(dataset, planter)
+    plant_encrypted(dataset, planter)
     plant_depths(dataset, planter)
     plant_private(dataset, planter)
     plant_repeating(dataset, planter)

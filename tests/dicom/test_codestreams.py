@@ -26,7 +26,7 @@ from app.dicom.codestreams import (
     frame_fragments,
     metadata_edits,
 )
-from app.errors import GatewayError, MalformedDicom, UndecidableElement
+from app.errors import GatewayError, LimitExceeded, MalformedDicom, UndecidableElement
 
 CANARY = b"CANARY^ZEBEDEE"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
@@ -394,6 +394,7 @@ def test_an_open_last_tile_part_ends_at_the_end_marker() -> None:
         codestream_like()[:-2],
         codestream_like()[:-8],
         codestream_like(psot=0)[:-2],
+        codestream_like()[:-2] + b"\x00\x00",
         codestream_like(psot=9),
         codestream_like(psot=1 << 31),
         codestream_like().replace(b"\xff\x90\x00\x0a", b"\xff\x90\x00\x0c"),
@@ -504,6 +505,19 @@ def test_unchanged_bytes_are_views_of_the_frame() -> None:
 
     assert b"".join(parts) == b"bXXdef"
     assert [type(part) for part in parts] == [memoryview, bytes, memoryview]
+
+
+def test_markers_without_a_length_are_passed_over() -> None:
+    frame = jpeg_like(b"\xff\x01" + segment(0xC4, bytes(17)))
+
+    assert strip(frame + CANARY, JPEG_BASELINE) == frame + b"\x00" * (len(frame) % 2)
+
+
+def test_a_deflated_frame_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.dicom.codestreams._MAX_INFLATED", 1000)
+
+    with pytest.raises(LimitExceeded):
+        metadata_edits(encoded(np.zeros(4096, dtype=np.uint16), DEFLATED), DEFLATED)
 
 
 def test_long_runs_of_ff_and_many_segments_take_linear_time() -> None:
