@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.deid.attributes import METHOD, METHOD_CODES
+from app.deid.attributes import CHARACTER_SET, METHOD, METHOD_CODES
 from app.deid.compiling import Op, ShapePlan
 from app.deid.planning import Place, Remark
 from app.deid.rules.documents import notice
@@ -51,6 +51,7 @@ class Substitutes:
         uid: keyed replacement of one UID.
         method: text appended to De-identification Method, at most 64 characters.
         codes: CID 7050 code values and meanings.
+        declared_charset: Specific Character Set for an instance that came without; or empty.
         offset_tables: tag → value of the Extended Offset Table's elements, if frames changed.
     """
 
@@ -58,6 +59,7 @@ class Substitutes:
     uid: Callable[[str], str]
     method: str
     codes: tuple[tuple[str, str], ...]
+    declared_charset: str = ""
     offset_tables: Mapping[int, bytes] = field(default_factory=dict)
 
 
@@ -183,31 +185,38 @@ class Applier:
             size += len(part)
         return size, changed or self.cleaner is not None
 
-    def _special(self, dataset: Dataset, plan: ShapePlan, op: tuple[int, int]) -> bytes:
+    def _special(self, dataset: Dataset, plan: ShapePlan, op: tuple[Op, int]) -> bytes:
         """Return an element of which a data set has one at most."""
         code, operand = op
-        explicit = dataset.explicit
         if code == Op.IDENTITY:
             vr = dictionary_vr(operand) or "LO"
-            return encode_text(operand, vr, self.substitutes.identity[operand], explicit=explicit)
-        if code == Op.METHOD:
-            return self._method(dataset, operand)
-        if code == Op.METHOD_CODES:
-            return self._method_codes(dataset, operand)
-        if code == Op.NOTICE:
-            mime = plan.places.get(_MIME_TYPE)
-            kind = b"" if mime is None else self._value(dataset, mime).rstrip(b"\0 ")
-            document = notice(kind.decode("ascii", "replace"))
-            self.document_bytes = len(document)
-            return encode_element(key_tag(dataset.keys[operand]), "OB", document, explicit=explicit)
-        if code == Op.OFFSET_TABLE:
-            tag = key_tag(dataset.keys[operand])
-            table = self.substitutes.offset_tables.get(tag) or self._value(dataset, operand)
-            return encode_element(tag, "OV", table, explicit=explicit)
-        # DOCUMENT_LENGTH: stands behind the document and tells its length without padding.
-        return encode_element(
-            key_tag(dataset.keys[operand]), "UL", _U32(self.document_bytes), explicit=explicit
-        )
+            text = self.substitutes.identity[operand]
+            return encode_text(operand, vr, text, explicit=dataset.explicit)
+        return _SPECIAL[code](self, dataset, plan, operand)
+
+    def _charset(self, dataset: Dataset, _plan: ShapePlan, _index: int) -> bytes:
+        declared = self.substitutes.declared_charset
+        if not declared:
+            return b""
+        return encode_text(CHARACTER_SET, "CS", declared, explicit=dataset.explicit)
+
+    def _offset_table(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
+        tag = key_tag(dataset.keys[index])
+        table = self.substitutes.offset_tables.get(tag) or self._value(dataset, index)
+        return encode_element(tag, "OV", table, explicit=dataset.explicit)
+
+    def _notice(self, dataset: Dataset, plan: ShapePlan, index: int) -> bytes:
+        mime = plan.places.get(_MIME_TYPE)
+        kind = b"" if mime is None else self._value(dataset, mime).rstrip(b"\0 ")
+        document = notice(kind.decode("ascii", "replace"))
+        self.document_bytes = len(document)
+        tag = key_tag(dataset.keys[index])
+        return encode_element(tag, "OB", document, explicit=dataset.explicit)
+
+    def _document_length(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
+        """Return the document's length; the element stands behind the document."""
+        tag = key_tag(dataset.keys[index])
+        return encode_element(tag, "UL", _U32(self.document_bytes), explicit=dataset.explicit)
 
     def _sequence(self, dataset: Dataset, index: int, place: Place) -> int | None:
         """Append a sequence with its items planned; None, and nothing appended, if unchanged."""
@@ -308,7 +317,7 @@ class Applier:
         value = pad(encode(cleaned or "REMOVED", charset), vr)
         return encode_element(tag, vr, value, explicit=dataset.explicit)
 
-    def _method(self, dataset: Dataset, index: int) -> bytes:
+    def _method(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
         """Return De-identification Method with our text appended.
 
         Source: PS3.3 2026d, C.7.1.1 (0012,0063); PS3.15 2026d, E.1.1.
@@ -322,7 +331,7 @@ class Applier:
         value = b"\\".join(texts if ours in texts else [*texts, ours])
         return encode_element(METHOD, "LO", pad(value, "LO"), explicit=dataset.explicit)
 
-    def _method_codes(self, dataset: Dataset, index: int) -> bytes:
+    def _method_codes(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
         """Return De-identification Method Code Sequence with our codes appended.
 
         Source: PS3.15 2026d, E.1.1; PS3.16, CID 7050.
@@ -363,3 +372,13 @@ class Applier:
                 )
             )
         return items
+
+
+_SPECIAL = {
+    Op.CHARACTER_SET: Applier._charset,  # noqa: SLF001 - its own methods
+    Op.DOCUMENT_LENGTH: Applier._document_length,  # noqa: SLF001
+    Op.METHOD: Applier._method,  # noqa: SLF001
+    Op.METHOD_CODES: Applier._method_codes,  # noqa: SLF001
+    Op.NOTICE: Applier._notice,  # noqa: SLF001
+    Op.OFFSET_TABLE: Applier._offset_table,  # noqa: SLF001
+}

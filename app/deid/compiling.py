@@ -43,6 +43,7 @@ class Op(IntEnum):
     METHOD_CODES = 8
     DOCUMENT_LENGTH = 9
     OFFSET_TABLE = 10
+    CHARACTER_SET = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class Compiler:
         if len(present) != len(self.tags):
             self.warnings += [("duplicate-element-removed", t) for t in self._duplicates()]
         if self.is_root:
-            for tag in IDENTITY_TAGS | MARKER_TAGS | {MANUFACTURER}:
+            for tag in IDENTITY_TAGS | MARKER_TAGS | {MANUFACTURER, CHARACTER_SET}:
                 present.setdefault(tag, -1)
         return sorted(present.items())
 
@@ -159,6 +160,8 @@ class Compiler:
             self.ops.append((Op.IDENTITY, tag))
         elif tag == MANUFACTURER:
             self._bytes(encode_text(tag, "LO", "UNKNOWN", explicit=self.explicit))
+        elif tag == CHARACTER_SET:
+            self.ops.append((Op.CHARACTER_SET, -1))
         elif tag == METHOD:
             self.ops.append((Op.METHOD, -1))
         elif tag == METHOD_CODES:

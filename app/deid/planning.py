@@ -14,7 +14,7 @@ from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
 from app.deid.profile import Profile
 from app.deid.standard import Action, keyword
-from app.dicom.elements import key_tag, key_vr, path_text
+from app.dicom.elements import CHARSET_VRS, key_tag, key_vr, path_text
 from app.dicom.tokens import Dataset
 
 
@@ -171,3 +171,16 @@ def _steps(place: Place, dataset: Dataset, path: tuple[tuple[int, int], ...]) ->
             child = place.child(tag, removed=decision.effect is not Effect.ENTER)
             for number, item in enumerate(items.datasets):
                 yield from _steps(child, item, (*path, (tag, number)))
+
+
+def kept_text(buffer: bytes, dataset: Dataset, place: Place) -> Iterator[bytes]:
+    """Yield the text values that a plan keeps, at any depth, as bytes of ``buffer``."""
+    plan = place.plan_of(dataset)
+    for index, (key, decision) in enumerate(zip(dataset.keys, plan.decisions, strict=True)):
+        if decision.effect is Effect.KEEP and key_vr(key >> 32) in CHARSET_VRS:
+            start, stop = dataset.value_span(index)
+            yield buffer[start:stop]
+        elif decision.effect is Effect.ENTER and index in dataset.sequences:
+            child = place.child(key_tag(key), removed=False)
+            for item in dataset.sequences[index].datasets:
+                yield from kept_text(buffer, item, child)

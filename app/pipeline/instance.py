@@ -7,12 +7,13 @@ from app import __version__
 from app.deid.applying import Applier, Findings, Substitutes
 from app.deid.attributes import (
     ACCESSION_NUMBER,
+    CHARACTER_SET,
     INSTITUTION_NAME,
     PATIENT_ID,
     PATIENT_NAME,
     PIXEL_DATA,
 )
-from app.deid.planning import Plan, Remark, place_for
+from app.deid.planning import Plan, Remark, kept_text, place_for
 from app.deid.profile import BurnedInPolicy, Profile
 from app.deid.rules.text import Kind, TextCleaner
 from app.deid.searching import Search, compile_search, hits_punctuated
@@ -42,7 +43,6 @@ _STUDY_UID = 0x0020000D
 _SERIES_UID = 0x0020000E
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
-_CHARSET = 0x00080005
 _ISSUER = 0x00100021
 _BURNED_IN = 0x00280301
 _ROWS, _COLUMNS, _FRAMES = 0x00280010, 0x00280011, 0x00280008
@@ -121,7 +121,7 @@ class Instance:
         self.ciod = ciod_of(self.sop_class)
         self.place = place_for(context.profile, self.ciod)
         self.places = self.place.plan_of(tokens.root).places
-        self.charset = self._raw(_CHARSET)
+        self.charset = self._raw(CHARACTER_SET)
         self.warnings = [Remark(code) for code in tokens.anomalies]
 
     def _sop_class(self) -> str:
@@ -171,7 +171,7 @@ class Instance:
         originals = self._originals()
         replacements = self._replacements(originals)
         frames = self._frames()
-        substitutes = self._substitutes(replacements, frames)
+        substitutes = self._substitutes(replacements, frames, self._missing_charset())
         header, tail = self._verified(substitutes)
         segments = self._segments(replacements, header, tail, frames)
         size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
@@ -229,7 +229,9 @@ class Instance:
             sop_instance_uid=pseudonyms.uid(originals.sop_instance_uid),
         )
 
-    def _substitutes(self, replacements: Replacements, frames: CleanFrames | None) -> Substitutes:
+    def _substitutes(
+        self, replacements: Replacements, frames: CleanFrames | None, charset: str
+    ) -> Substitutes:
         profile = self.context.profile
         names = {
             "organization": self.context.organization,
@@ -247,10 +249,28 @@ class Instance:
             uid=self.context.pseudonyms.uid,
             method=f"deid-gateway {profile.name} {profile.version}",
             codes=profile.method_codes,
+            declared_charset=charset,
             offset_tables=(
                 {0x7FE00001: frames.offsets, 0x7FE00002: frames.lengths} if frames else {}
             ),
         )
+
+    def _missing_charset(self) -> str:
+        """Return a Specific Character Set for text that came without one, if it needs it.
+
+        Bytes beyond ASCII in a text without declaration are nearly always UTF-8 or Latin-1.
+        """
+        if CHARACTER_SET in self.places:
+            return ""
+        text = b"".join(kept_text(self.tokens.buffer, self.tokens.root, self.place))
+        if text.isascii():
+            return ""
+        self.warnings.append(Remark("character-set-declared", tag_text(CHARACTER_SET)))
+        try:
+            text.decode("utf-8")
+        except UnicodeDecodeError:
+            return "ISO_IR 100"
+        return "ISO_IR 192"
 
     def _frames(self) -> CleanFrames | None:
         pixels = self.tokens.pixels

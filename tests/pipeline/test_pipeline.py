@@ -179,6 +179,25 @@ def test_metadata_inside_compressed_frames_is_reported() -> None:
     assert "frame-metadata-removed (7FE0,0010)" in map(str, made.warnings)
 
 
+@pytest.mark.parametrize(
+    ("codec", "declared"), [("utf-8", "ISO_IR 192"), ("latin-1", "ISO_IR 100")]
+)
+def test_kept_text_without_a_declared_character_set_gets_one(codec: str, declared: str) -> None:
+    dataset = ct(WHO)
+    placeholder = b"WOBBLE"
+    dataset.ConvolutionKernel = placeholder.decode()
+    text = "scharf ß".encode(codec)
+    text += b" " * (len(text) % 2)
+    old = b"\x18\x00\x10\x12SH\x06\x00" + placeholder
+    new = b"\x18\x00\x10\x12SH" + len(text).to_bytes(2, "little") + text
+    data = part10(dataset).replace(old, new)
+
+    read = dcmread(io.BytesIO(output(data)))
+
+    assert read.SpecificCharacterSet == declared
+    assert read.ConvolutionKernel == "scharf ß"
+
+
 def test_the_plan_explains_every_element_and_tells_no_value() -> None:
     made = deidentify(MemorySource(part10(sr(WHO), ImplicitVRLittleEndian)), context())
 
