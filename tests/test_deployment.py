@@ -79,8 +79,9 @@ def test_a_private_key_cannot_be_committed(repository, kind):
     assert hook(repository, "no-private-keys", path) == 1
 
 
-def test_a_key_file_cannot_be_committed(repository):
-    path = repository / "gateway-keys.json"
+@pytest.mark.parametrize("name", ["gateway-keys.json", "server.pem", "viewer.token", ".env"])
+def test_a_file_of_secrets_cannot_be_committed(repository, name):
+    path = repository / name
     path.write_text(json.dumps({}))
 
     assert hook(repository, "no-key-files", path) == 1

@@ -104,10 +104,11 @@ def run_once(order: dict[str, object], command: Sequence[str]) -> None:
 
 
 def guard(order: dict[str, object], command: Sequence[str]) -> int:
-    """Run the server until it ends, until nobody holds the lease, or until told to stop.
+    """Run the server until it ends or until nobody holds the lease.
 
     The caller gets its answer as soon as the cluster is locked: a child goes on, belongs to
-    nobody, and inherits the lock.
+    nobody, and inherits the lock. Requests to stop are not followed: a service manager sends
+    them to the gateway at the same moment, which still needs the server to finish its work.
     """
     with (
         Path(str(order["guardian"])).open("ab") as mine,
@@ -127,9 +128,8 @@ def guard(order: dict[str, object], command: Sequence[str]) -> int:
             preexec_fn=_before_exec(order, os.getpid(), watched),  # noqa: PLW1509 - one thread
         )
         while server.poll() is None:
-            caught = signal.sigtimedwait(watched, POLL_S)
-            told_to_stop = caught is not None and caught.si_signo != signal.SIGCHLD
-            if told_to_stop or try_lock(lease, exclusive=True):
+            signal.sigtimedwait(watched, POLL_S)
+            if try_lock(lease, exclusive=True):
                 _shut_down(server)
         return server.returncode
 
