@@ -194,20 +194,21 @@ async def _verify(connection: AsyncConnection, organization: str | None) -> Veri
     head = (
         await connection.execute(select(audit_heads.c.seq, audit_heads.c.hash).where(of_chain))
     ).one_or_none()
-    rows = await connection.stream(
+    wanted = (
         select(audit_events)
         .where(audit_events.c.chain == literal(chain))
         .order_by(audit_events.c.seq)
         .execution_options(yield_per=_READ_AT_ONCE)
     )
     seq, previous = 0, GENESIS
-    async for row in rows:
-        if row.seq != seq + 1:
-            return Verification(organization, seq, seq + 1, Break.MISSING)
-        derived = _derived(row, previous)
-        if derived != row.hash:
-            return Verification(organization, seq, row.seq, Break.ALTERED)
-        seq, previous = row.seq, derived
+    async with connection.stream(wanted) as rows:
+        async for row in rows:
+            if row.seq != seq + 1:
+                return Verification(organization, seq, seq + 1, Break.MISSING)
+            derived = _derived(row, previous)
+            if derived != row.hash:
+                return Verification(organization, seq, row.seq, Break.ALTERED)
+            seq, previous = row.seq, derived
     return _against_head(organization, (seq, previous), (head.seq, head.hash) if head else None)
 
 

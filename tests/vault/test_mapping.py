@@ -219,7 +219,7 @@ async def test_every_level_opens_with_the_private_key(house: MappingHouse) -> No
 
 def opened_row(house: MappingHouse, opener: Opener, table: str, name: str) -> tuple[str, ...]:
     (row,) = house.query(
-        "SELECT t.sealed, k.id, k.key_version, k.sealed AS key"  # noqa: S608 - our own names
+        "SELECT t.sealed, k.id, k.key_version, k.sealed AS key"
         f" FROM {table} AS t JOIN data_keys AS k ON k.id = t.data_key"
     )
     stored = SealedDataKey(row["id"], NORTH, row["key_version"], row["key"])
@@ -233,7 +233,7 @@ def uuid_hex(uid: str) -> str:
 def rows_of(house: MappingHouse, table: str) -> list[object]:
     return [
         [bytes(value).hex() if isinstance(value, bytes) else value for value in row.values()]
-        for row in house.query(f"SELECT * FROM {table}")  # noqa: S608 - our own names
+        for row in house.query(f"SELECT * FROM {table}")
     ]
 
 
