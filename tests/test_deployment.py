@@ -17,6 +17,7 @@ import yaml
 
 from app.db.embedded import EmbeddedPostgres
 from app.db.installation import installation_of_wheel
+from app.db.roles import GRANTS, DatabaseRole
 from app.samples import PATIENT_ID, sample_instance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,12 +223,26 @@ def test_a_study_goes_through_the_composed_services_and_back(with_keys):
     assert refused.json()["code"] == "role-not-served"
 
 
+@pytest.mark.parametrize(
+    ("user", "role"),
+    [("deid_gateway", DatabaseRole.ANONYMIZE), ("deid_reidentify", DatabaseRole.REIDENTIFY)],
+)
+def test_a_composed_user_is_granted_what_its_role_needs(user, role):
+    text = (ROOT / "tools" / "postgres" / "grants.sql").read_text()
+
+    granted = re.findall(rf"^GRANT (.+) TO {user};$", text, re.MULTILINE)
+
+    assert granted == list(GRANTS[role])
+
+
 @pytest.mark.db
 @pytest.mark.parametrize(
     ("user", "statement"),
     [
         ("deid_gateway", "UPDATE studies SET cloud_study_id = ''"),
         ("deid_gateway", "DELETE FROM instances"),
+        ("deid_gateway", "SELECT sealed FROM studies"),
+        ("deid_gateway", "SELECT actor FROM audit_events"),
         ("deid_gateway", "INSERT INTO api_keys (id) VALUES ('x')"),
         ("deid_gateway", "UPDATE api_keys SET revoked_at = NULL"),
         ("deid_gateway", "TRUNCATE audit_events"),
