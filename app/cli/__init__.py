@@ -6,6 +6,7 @@ Nothing but click is imported here, so that ``deid-gateway --help`` answers at o
 import importlib
 import sys
 from collections.abc import Mapping
+from importlib.abc import MetaPathFinder
 from typing import Final
 
 import click
@@ -24,8 +25,21 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "profiles": ("app.cli.profiles:profiles", "List and show confidentiality profiles."),
     "openapi": ("app.cli.openapi:openapi", "Print the OpenAPI document."),
 }
+# pydicom loads these where they happen to be installed. The program uses none of them (pixel values
+# are passed on, never decoded); they cost 29 MB of memory and a fifth of the start-up time.
+UNUSED_LIBRARIES: Final = frozenset({"gdcm", "numpy", "pylibjpeg", "requests"})
 EXIT_REFUSED: Final = 1
 EXIT_BROKEN: Final = 70  # EX_SOFTWARE
+
+
+class LeftOut(MetaPathFinder):
+    """Says of the unused libraries that they are not installed."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Raise for them, and leave all others to the finders behind this one."""
+        del path, target
+        if fullname in UNUSED_LIBRARIES:
+            raise ModuleNotFoundError(name=fullname)
 
 
 class LazyGroup(click.Group):
@@ -65,6 +79,7 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; errors end in one line and an exit code, never in a traceback."""
+    sys.meta_path.insert(0, LeftOut())
     try:
         group.main(args=arguments, prog_name="deid-gateway", standalone_mode=True)
     except errors.GatewayError as error:

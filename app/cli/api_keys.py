@@ -23,7 +23,7 @@ def api_keys() -> None:
     "scopes",
     multiple=True,
     required=True,
-    type=click.Choice([*Scope]),
+    type=click.Choice([member.value for member in Scope]),
     help="What the key may do; may be given several times.",
 )
 @click.option("--profile", default="basic", show_default=True, help="Profile that the key uses.")
@@ -35,7 +35,7 @@ def create(  # noqa: PLR0913 - click hands every option over by itself
     name: str,
     *,
     organization: str,
-    scopes: tuple[Scope, ...],
+    scopes: tuple[str, ...],
     profile: str,
     allow_profile: tuple[str, ...],
     allow_organization: tuple[str, ...],

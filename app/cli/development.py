@@ -78,7 +78,8 @@ async def ensure_key(gateway: Gateway, key: DevelopmentKey, directory: Path) -> 
 
 def _anonymize_line(gateway: Gateway, address: str) -> str:
     sample = gateway.settings.data_dir / SAMPLE_NAME
-    sample.write_bytes(samples.sample_instance().data)
+    if not sample.exists():
+        sample.write_bytes(samples.sample_instance().data)
     token = shown(SENDING.path(gateway.settings.data_dir / "keys"))
     return (
         f'  curl -sS -D - -o anonymous.dcm -H "Authorization: Bearer $(cat {token})" '

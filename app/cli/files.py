@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app import errors, pipeline
+from app import errors, pipeline, telemetry
 from app.dicom.source import FileSource
 from app.vault.service import Vault
 
@@ -106,6 +106,9 @@ async def _run_one(path: Path, task: Task, vault: Vault) -> Outcome:
         raise  # not this file's fault: the run stops
     except errors.GatewayError as error:
         return Outcome(str(path), code=error.code, reason=error.detail, path=error.path or "")
+    except Exception as error:  # noqa: BLE001 - one file must not end the run of all others
+        reason = f"internal error: {type(error).__name__} in {telemetry.place_of(error)}"
+        return Outcome(str(path), code=errors.GatewayError.code, reason=reason)
     finally:
         os.close(fd)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -10,6 +10,7 @@ from app import bootstrap
 from app.audit.events import Action, AuditEvent
 from app.cli.options import Settings, operating_system_user, with_settings
 from app.settings import Role
+from app.telemetry import rfc3339
 from app.vault.mapping import Reidentified
 
 
@@ -29,7 +30,19 @@ def reidentify(
         }
     )
     found = asyncio.run(_find(chosen, cloud_study_id, purpose))
-    click.echo(json.dumps(asdict(found), indent=2, default=str))
+    click.echo(json.dumps(described(found), indent=2))
+
+
+def described(found: Reidentified) -> dict[str, Any]:
+    """Return what was found under the names that the HTTP interface uses."""
+    return {
+        "original_patient_id": found.patient_id,
+        "original_issuer_of_patient_id": found.issuer_of_patient_id,
+        "original_study_uid": found.study_uid,
+        "original_accession_number": found.accession_number,
+        "first_seen_at": rfc3339(found.first_seen_at),
+        "other_identities": [described(other) for other in found.others],
+    }
 
 
 async def _find(settings: Settings, cloud_study_id: str, purpose: str) -> Reidentified:

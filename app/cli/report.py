@@ -19,7 +19,9 @@ def show(outcomes: Sequence[Outcome], *, seconds: float) -> None:
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     refused = [outcome for outcome in outcomes if not outcome.is_done]
     if refused:
-        console.print(_refusals(refused))
+        console.print("Refused; nothing of these was written:")
+    for outcome in refused:
+        console.print(_refusal(outcome))
     console.print(_summary(outcomes, seconds))
     doubles = _doubles(outcomes)
     if doubles:
@@ -40,12 +42,9 @@ def report_of(job: Job, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _refusals(refused: Sequence[Outcome]) -> Table:
-    table = Table("file", "code", "reason", title="Refused; nothing of these was written")
-    for outcome in refused:
-        place = f" at {outcome.path}" if outcome.path else ""
-        table.add_row(outcome.input, outcome.code, outcome.reason + place)
-    return table
+def _refusal(outcome: Outcome) -> str:
+    place = f" at {outcome.path}" if outcome.path else ""
+    return f"{outcome.input}: {outcome.code}: {outcome.reason}{place}"
 
 
 def _summary(outcomes: Sequence[Outcome], seconds: float) -> Table:

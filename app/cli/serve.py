@@ -16,7 +16,7 @@ from app.settings import Role
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice([*Role]),
+    type=click.Choice([member.value for member in Role]),
     help="Serve this role; may be given several times (DEID_ROLES; default all).",
 )
 @click.option("--host", help="Address to listen on (DEID_HOST; default 127.0.0.1).")
@@ -27,7 +27,7 @@ from app.settings import Role
     help="Directory of keys, database and spool (DEID_DATA_DIR; default ./data).",
 )
 def serve(
-    roles: tuple[Role, ...], host: str | None, port: int | None, data_dir: Path | None
+    roles: tuple[str, ...], host: str | None, port: int | None, data_dir: Path | None
 ) -> None:
     """Start the gateway and keep it running until it is told to stop."""
     settings = load_settings(

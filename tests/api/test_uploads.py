@@ -183,9 +183,10 @@ async def test_fifty_first_uploads_of_one_study_agree_on_its_id(
 class Program:
     """``deid-gateway serve`` in a process of its own."""
 
-    def __init__(self, database_url: str, data_dir: Path) -> None:
+    def __init__(self, database_url: str, data_dir: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--data-dir", str(data_dir)],
+            [*command, "--data-dir", str(data_dir), *options],
             env={"PATH": "/usr/bin:/bin", "DATABASE_URL": database_url},
             cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,

@@ -1,0 +1,380 @@
+"""The other commands: keys, API keys, organisations, audit, database, profiles, description."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from app import cli, errors
+from app.cli.development import SENDING, shown, write_private
+from tests.api.test_uploads import Program
+from tests.cli.conftest import Invoke
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_lists_every_command_and_loads_none_of_them() -> None:
+    code = (
+        "import sys; from app.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'pydicom', 'sqlalchemy', 'fastapi', 'pydantic'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert all(name in done.stdout for name in cli.COMMANDS)
+    assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_explains_itself(invoke: Invoke, name: str) -> None:
+    done = invoke(name, "--help")
+
+    assert done.exit_code == 0
+    assert done.output.startswith("Usage:")
+
+
+def test_an_unknown_command_is_wrong_usage(invoke: Invoke) -> None:
+    assert invoke("none-such").exit_code == 2
+
+
+def test_an_error_ends_in_one_line_with_its_code(tmp_path: Path) -> None:
+    done = run("keys", "status", "--data-dir", str(tmp_path))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("deid-gateway: ")
+    assert "(misconfigured)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_the_program_ends_without_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError("PLANTED^NAME")
+
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(cli.group, "main", fail)
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+
+    said = capsys.readouterr().err
+    assert ended.value.code == cli.EXIT_BROKEN
+    assert "ValueError" in said
+    assert "PLANTED" not in said
+
+
+def test_a_wrong_setting_is_named_without_its_value() -> None:
+    done = run("profiles", "list", DEID_PORT="planted-secret")
+
+    assert done.returncode == 1
+    assert "DEID_PORT" in done.stderr
+    assert "planted-secret" not in done.stderr
+
+
+def test_keys_are_made_once_and_never_overwritten(invoke: Invoke, data_dir: Path) -> None:
+    made = invoke("keys", "init")
+    first = (data_dir / "keys" / "gateway-keys.json").read_bytes()
+    again = invoke("keys", "init")
+
+    assert "Keep a copy" in made.output
+    assert again.output.startswith("Kept")
+    assert (data_dir / "keys" / "gateway-keys.json").read_bytes() == first
+
+
+def test_the_state_of_the_keys_shows_no_key(invoke: Invoke, data_dir: Path) -> None:
+    invoke("keys", "init")
+    secret = json.loads((data_dir / "keys" / "gateway-keys.json").read_text())["pseudonym_root"]
+
+    done = invoke("keys", "status")
+
+    assert done.exit_code == 0
+    assert done.output.count("usable") == 2
+    assert secret not in done.output
+
+
+def test_a_private_key_that_is_elsewhere_is_no_fault(invoke: Invoke, data_dir: Path) -> None:
+    invoke("keys", "init")
+    (data_dir / "keys" / "reidentification-key.json").unlink()
+
+    done = invoke("keys", "status")
+
+    assert done.exit_code == 0
+    assert "not here" in done.output
+
+
+def test_key_files_that_others_can_read_are_refused(invoke: Invoke, data_dir: Path) -> None:
+    invoke("keys", "init")
+    (data_dir / "keys" / "gateway-keys.json").chmod(0o644)
+
+    assert isinstance(invoke("keys", "status").exception, errors.Misconfigured)
+
+
+def test_an_api_key_is_made_listed_and_revoked(invoke: Invoke) -> None:
+    invoke("organizations", "add", "NORD", "--name", "Radiology North")
+    made = invoke("api-keys", "create", "viewer", "--organization", "NORD", "--scope", "anonymize")
+    token = made.stdout.strip()
+    key_id = token.split("_")[1]
+
+    listed = invoke("api-keys", "list")
+    revoked = invoke("api-keys", "revoke", key_id)
+    listed_again = invoke("api-keys", "list", "--organization", "NORD")
+
+    assert token.startswith("dgw_")
+    assert "valid" in listed.output
+    assert token not in listed.output
+    assert revoked.exit_code == 0
+    assert "revoked" in listed_again.output
+
+
+def test_an_api_key_needs_an_organisation_that_is_there(invoke: Invoke) -> None:
+    done = invoke("api-keys", "create", "viewer", "--organization", "NOBODY", "--scope", "audit")
+
+    assert isinstance(done.exception, errors.OrganizationNotFound)
+
+
+def test_an_api_key_needs_profiles_that_are_there(invoke: Invoke) -> None:
+    invoke("organizations", "add", "NORD")
+    done = invoke(
+        *("api-keys", "create", "viewer", "--organization", "NORD", "--scope", "anonymize"),
+        *("--allow-profile", "none-such"),
+    )
+
+    assert isinstance(done.exception, errors.ProfileNotFound)
+
+
+def test_organisations_are_listed(invoke: Invoke) -> None:
+    invoke("organizations", "add", "NORD", "--name", "Radiology North")
+
+    assert "NORD                      Radiology North" in invoke("organizations", "list").output
+
+
+def test_administration_needs_no_key(invoke: Invoke, data_dir: Path) -> None:
+    invoke("organizations", "add", "NORD")
+
+    assert not (data_dir / "keys").exists()
+
+
+def test_an_intact_audit_is_said_to_be_intact(invoke: Invoke) -> None:
+    invoke("organizations", "add", "NORD")
+    invoke("api-keys", "create", "viewer", "--organization", "NORD", "--scope", "anonymize")
+
+    done = invoke("audit", "verify")
+
+    assert done.exit_code == 0
+    assert "intact" in done.output
+
+
+def test_a_changed_audit_is_said_to_be_broken(invoke: Invoke, database_url: str) -> None:
+    invoke("organizations", "add", "NORD")
+    invoke("api-keys", "create", "viewer", "--organization", "NORD", "--scope", "anonymize")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE audit_events SET actor = 'nobody'")
+
+    done = invoke("audit", "verify", "--organization", "NORD")
+
+    assert done.exit_code == 1
+    assert "BROKEN at row 1 (altered)" in done.output
+
+
+def test_the_database_is_at_this_releases_revision(invoke: Invoke) -> None:
+    assert invoke("db", "upgrade").exit_code == 0
+    assert invoke("db", "status").exit_code == 0
+
+
+def test_a_database_without_tables_is_told(
+    invoke: Invoke, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+
+    done = invoke("db", "status")
+
+    assert done.exit_code == 1
+    assert "at revision none" in done.output
+
+
+def test_production_does_not_make_tables_by_itself(
+    invoke: Invoke, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    monkeypatch.setenv("DEID_MODE", "production")
+
+    done = invoke("organizations", "list")
+
+    assert isinstance(done.exception, errors.Misconfigured)
+    assert "db upgrade" in str(done.exception)
+
+
+def test_production_does_not_make_keys_by_itself(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEID_MODE", "production")
+    (tmp_path / "image").write_bytes(b"x")
+
+    done = invoke("anonymize", tmp_path / "image", "-o", tmp_path / "out")
+
+    assert isinstance(done.exception, errors.Misconfigured)
+
+
+def test_production_does_not_make_organisations_by_itself(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("keys", "init")
+    monkeypatch.setenv("DEID_MODE", "production")
+    (tmp_path / "image").write_bytes(b"x")
+
+    done = invoke(
+        "anonymize", tmp_path / "image", "-o", tmp_path / "out", "--organization", "NOBODY"
+    )
+
+    assert isinstance(done.exception, errors.OrganizationNotFound)
+
+
+def test_profiles_are_listed_and_shown(invoke: Invoke) -> None:
+    assert "basic-per-study" in invoke("profiles", "list").output
+    assert json.loads(invoke("profiles", "show", "basic").output)["name"] == "basic"
+
+
+def test_profiles_of_a_directory_are_known(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.yaml").write_text("name: own\ndescription: ours\n")
+    monkeypatch.setenv("DEID_PROFILES_DIR", str(tmp_path))
+
+    assert "ours" in invoke("profiles", "list").output
+
+
+def test_a_broken_profile_in_the_directory_is_named(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.yaml").write_text("name: [")
+    monkeypatch.setenv("DEID_PROFILES_DIR", str(tmp_path))
+
+    done = invoke("profiles", "list")
+
+    assert isinstance(done.exception, errors.Misconfigured)
+    assert "own.yaml" in str(done.exception)
+
+
+def test_the_description_of_the_interface_is_printed(invoke: Invoke) -> None:
+    assert "/anonymize-stream" in json.loads(invoke("openapi").output)["paths"]
+
+
+def test_a_mistyped_id_is_told_on_the_command_line(invoke: Invoke) -> None:
+    done = invoke("reidentify", "7QM2X-9THV4-CBK9", "--purpose", "report delivery")
+
+    assert isinstance(done.exception, errors.MistypedCloudStudyId)
+
+
+# --- serve -------------------------------------------------------------------------------------
+
+
+def curl_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip().startswith("curl ")]
+
+
+def paste(line: str, directory: Path) -> str:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{line} --fail"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_lines_that_serve_prints_can_be_pasted(database_url: str, tmp_path: Path) -> None:
+    program = Program(database_url, tmp_path / "data")
+    kept = (tmp_path / "data" / "keys" / "development.token").stat()
+    try:
+        program.process.stdout.reconfigure(line_buffering=True)
+        lines = [program.process.stdout.readline() for _ in range(11)]
+        send, ask = curl_lines("".join(lines))
+        headers = paste(send, tmp_path)
+        found = json.loads(paste(ask, tmp_path))
+    finally:
+        program.process.kill()
+        program.process.communicate()
+
+    assert found["original_patient_id"] == "SAMPLE-0001"
+    assert found["cloud_study_id"] in headers
+    assert (tmp_path / "anonymous.dcm").stat().st_size > 0
+    assert stat.S_IMODE(kept.st_mode) == 0o600
+    assert SENDING.name in "".join(lines)
+
+
+def test_the_tokens_are_printed_once_and_kept(database_url: str, tmp_path: Path) -> None:
+    outputs, tokens = [], []
+    for _ in range(2):
+        program = Program(database_url, tmp_path / "data")
+        tokens.append((tmp_path / "data" / "keys" / "development.token").read_text().strip())
+        program.process.terminate()
+        outputs.append(program.process.communicate()[0])
+
+    assert tokens[0] == tokens[1]
+    assert tokens[0] in outputs[0]
+    assert tokens[0] not in outputs[1]
+
+
+def test_serve_serves_the_roles_it_is_given(database_url: str, tmp_path: Path) -> None:
+    program = Program(database_url, tmp_path / "data", "--role", "anonymize")
+    try:
+        url = f"http://127.0.0.1:{program.port}"
+        ready = httpx.get(f"{url}/readyz").json()
+        answer = httpx.get(f"{url}/reidentify")
+    finally:
+        program.stop()
+
+    assert ready["roles"] == ["anonymize"]
+    assert (answer.status_code, answer.json()["code"]) == (503, "role-not-served")
+
+
+def test_a_taken_port_is_told_in_one_line(database_url: str, tmp_path: Path) -> None:
+    program = Program(database_url, tmp_path / "data")
+    try:
+        done = run(
+            *("serve", "--port", str(program.port), "--data-dir", str(tmp_path / "other")),
+            DATABASE_URL=database_url,
+        )
+    finally:
+        program.stop()
+
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{program.port}" in done.stderr
+
+
+def test_paths_are_written_for_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert shown(tmp_path / "a b") == "'a b'"
+    assert shown(Path("/elsewhere")) == "/elsewhere"
+
+
+def test_a_private_file_is_the_owners_alone(tmp_path: Path) -> None:
+    write_private(tmp_path / "token", "secret\n")
+
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
