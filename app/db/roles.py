@@ -12,7 +12,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from app.db.session import CONNECT_TIMEOUT_S, database_errors, parse_url
+from app.db.session import connect_arguments, database_errors, parse_url
 from app.errors import InvalidRequest
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -80,10 +80,9 @@ def ensure_user(url: str, role: DatabaseRole, *, name: str, password: str | None
         raise InvalidRequest("A database user's name is lower case letters, digits and _")
     if password is not None and len(password) < _MIN_PASSWORD_CHARACTERS:
         raise InvalidRequest(f"A password has at least {_MIN_PASSWORD_CHARACTERS} characters")
-    conninfo = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     with (
         database_errors(),
-        psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S) as connection,
+        psycopg.connect(**connect_arguments(parse_url(url))) as connection,
     ):
         is_new = _create(connection, name)
         if password is not None:

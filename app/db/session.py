@@ -6,7 +6,7 @@ Nothing above this package sees an error text of the driver: Postgres quotes val
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy.engine import URL, make_url
@@ -43,10 +43,7 @@ class Database:
         Raises:
             psycopg.OperationalError: the server does not answer; never to be shown.
         """
-        conninfo = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return await psycopg.AsyncConnection.connect(
-            conninfo, options=_SESSION_OPTIONS, connect_timeout=CONNECT_TIMEOUT_S
-        )
+        return await psycopg.AsyncConnection.connect(**connect_arguments(self._url))
 
     async def is_ready(self) -> bool:
         """Ask the server for a sign of life."""
@@ -70,14 +67,15 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         Misconfigured: the URL is not one of Postgres.
     """
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+    parsed = parse_url(url)
     return create_async_engine(
-        parse_url(url),
+        parsed,
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args={"options": _SESSION_OPTIONS, "connect_timeout": CONNECT_TIMEOUT_S},
+        connect_args=connect_arguments(parsed),
     )
 
 
@@ -94,6 +92,13 @@ def parse_url(url: str) -> URL:
     if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise Misconfigured("the database URL must begin with postgresql://")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """Return what psycopg connects with; SQLAlchemy's own text of a URL is not libpq's."""
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    options = f"{_SESSION_OPTIONS} {arguments.pop('options', '')}".strip()
+    return {"connect_timeout": CONNECT_TIMEOUT_S, "options": options, **arguments}
 
 
 @contextmanager

@@ -1,0 +1,79 @@
+import logging
+import traceback
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from app.db.session import Database, create_engine, database_errors
+from app.errors import DatabaseUnavailable, Misconfigured
+
+PLANTED = "DOE^JANE"
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://host/base", "sqlite://", "http://[x"])
+def test_another_url_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        create_engine(url)
+
+    assert not url or url not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+@pytest.mark.db
+async def test_every_usual_scheme_connects(database_url: str, scheme: str) -> None:
+    database = Database(database_url.replace("postgresql", scheme, 1))
+
+    assert await database.is_ready()
+    connection = await database.connect()
+    await connection.close()
+    await database.close()
+
+
+async def test_a_server_that_is_not_there_is_not_ready(tmp_path) -> None:
+    database = Database(f"postgresql://nobody@/base?host={tmp_path}")
+
+    assert not await database.is_ready()
+    with pytest.raises(DatabaseUnavailable), database_errors():
+        await database.connect()
+    await database.close()
+
+
+@pytest.mark.db
+async def test_what_the_driver_quotes_never_leaves(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("CREATE TABLE planted (name text PRIMARY KEY)")
+    database = Database(database_url)
+    insert = text("INSERT INTO planted VALUES (:name)")
+
+    async def plant() -> None:
+        with database_errors():
+            async with database.engine.begin() as connection:
+                await connection.execute(insert, {"name": PLANTED})
+
+    await plant()
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await plant()
+    await database.close()
+
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "23505" in str(caught.value)
+    assert PLANTED not in shown
+
+
+@pytest.mark.db
+async def test_options_of_the_url_are_kept_beside_ours(database_url: str) -> None:
+    database = Database(f"{database_url}&options=-c%20work_mem%3D7MB")
+
+    async with database.engine.connect() as connection:
+        pooled = await connection.execute(text("SHOW work_mem"))
+        limit = await connection.execute(text("SHOW lock_timeout"))
+    raw = await database.connect()
+    shown = await (await raw.execute("SHOW work_mem")).fetchone()
+    await raw.close()
+    await database.close()
+
+    assert (pooled.scalar_one(), shown, limit.scalar_one()) == ("7MB", ("7MB",), "5s")
