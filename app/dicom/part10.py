@@ -72,12 +72,17 @@ class _Reader:
     def read(self, source: Source, buffer: bytes) -> Tokens:
         """Tokenise ``source``, of which ``buffer`` is the beginning."""
         meta, begin = self._meta(buffer)
+        if len(buffer) < min(begin + 8, source.size):
+            raise HeaderEndsEarly
         syntax = meta.get(0x00020010, b"").rstrip(b"\0 ").decode("ascii", "replace")
         if syntax in {DEFLATED_LE, EXPLICIT_BE}:
             self.anomalies.append("transfer-syntax-converted")
             convert = _inflated if syntax == DEFLATED_LE else _little_endian
             buffer = convert(source, begin, self.limits)
-            source, begin, syntax = MemorySource(buffer), 0, EXPLICIT_LE
+            try:
+                return self._body(MemorySource(buffer), buffer, 0, EXPLICIT_LE, meta)
+            except HeaderEndsEarly:  # all of it is here: a larger window holds no more
+                raise Truncated from None
         return self._body(source, buffer, begin, syntax, meta)
 
     def _meta(self, buffer: bytes) -> tuple[dict[int, bytes], int]:
@@ -89,12 +94,16 @@ class _Reader:
         if position != 132:
             self.anomalies.append("preamble-missing")
         meta: dict[int, bytes] = {}
-        while buffer[position : position + 2] == b"\x02\x00":
+        for _ in range(self.limits.max_elements):
+            if buffer[position : position + 2] != b"\x02\x00":
+                break
             tag, value, length = _meta_header(buffer, position)
             position = value + length
             if position > len(buffer):
                 raise HeaderEndsEarly
             meta[tag] = buffer[value:position]
+        else:
+            raise LimitExceeded("There are more File Meta elements than the bound allows")
         if not meta:
             self.anomalies.append("file-meta-missing")
         return meta, position
@@ -175,14 +184,15 @@ def _inflated(source: Source, begin: int, limits: Limits) -> bytes:
     while not inflater.eof:
         if not pending:
             size = min(1 << 20, source.size - position)
-            if not size:
-                raise Truncated("The deflated data set ends too early")
             pending = source.read(position, size)
             position += size
         try:
             part = inflater.decompress(pending, 1 << 22)
         except zlib.error:
             raise MalformedDicom("The deflated data set is damaged") from None
+        # Without input the inflater may still hold output that the last call had no room for.
+        if not pending and not part and not inflater.eof:
+            raise Truncated("The deflated data set ends too early")
         pending = inflater.unconsumed_tail
         total += len(part)
         if total > limits.max_converted_bytes:

@@ -115,7 +115,7 @@ class Walker:
                 if number == _ITEM_END and end is None:
                     self._close(dataset, position)
                     return None
-                if self._is_padding(position, depth):
+                if self._is_padding(position, end, depth):
                     break
                 raise self._malformed("An element has no valid VR", number)
             length = _U32(buffer, position + 8)[0]
@@ -148,7 +148,7 @@ class Walker:
                     self._close(dataset, position)
                     return None
                 if number & 0xFFFF == 0xFFFE or not number & 0xFFFF:
-                    if self._is_padding(position, depth):
+                    if self._is_padding(position, end, depth):
                         break
                     raise self._malformed("A delimiter stands where an element should", number)
                 key = number | _unknown_vr(number)
@@ -260,15 +260,17 @@ class Walker:
                 raise HeaderEndsEarly
             raise self._malformed("An element is longer than what holds it", dataset.keys[-1])
         if end is not None and position < end and not self.padded:
-            if self.buffer[position:end].strip(b"\0 \r\n"):
+            if len(self.buffer) < end or self.buffer[position:end].strip(b"\0 \r\n"):
                 raise HeaderEndsEarly
             self.padded = True
         dataset.stop = position
 
-    def _is_padding(self, position: int, depth: int) -> bool:
+    def _is_padding(self, position: int, end: int | None, depth: int) -> bool:
         """Say whether nothing but zeros follows at depth 0: trailing padding, to be dropped."""
-        if depth or self.buffer[position : position + 8].strip(b"\0"):
+        if end is None or depth or self.buffer[position : position + 8].strip(b"\0"):
             return False
+        if len(self.buffer) < end:
+            raise HeaderEndsEarly
         self.padded = not self.buffer[position:].strip(b"\0")
         return self.padded
 
