@@ -55,14 +55,14 @@ class _Converter:
         parts: list[bytes] = []
         while end is None or position < end:
             self._count()
+            if not depth and self._is_padding(position):
+                break
             group, element, raw_vr = _HEADER(self.data, position)
             tag = group << 16 | element
             if tag == _ITEM_END and end is None:
                 return b"".join(parts), position + 8
             vr = raw_vr.decode("latin-1")
             if vr not in VRS:
-                if not depth and not self.data[position:].strip(b"\0"):
-                    break
                 raise MalformedDicom("An element has no valid VR", path=path_text((), tag))
             if vr in LONG_VRS:
                 length, value = _U32(self.data, position + 8)[0], position + 12
@@ -108,7 +108,16 @@ class _Converter:
             stop = None if length == UNDEFINED_LENGTH else position + 8 + length
             content, position = self.dataset(position + 8, stop, depth + 1)
             parts += (_OUT_ITEM(0xFFFE, 0xE000, len(content)), content)
+            if end is not None and position > end:
+                raise MalformedDicom("An item is longer than its sequence")
         return b"".join(parts), position
+
+    def _is_padding(self, position: int) -> bool:
+        """Say whether nothing but padding follows, as the tokeniser does."""
+        following = self.data[position : position + 8]
+        if len(following) < 8:
+            return not following.strip(b"\0 \r\n")
+        return not any(following) and not self.data[position:].strip(b"\0")
 
     def _count(self) -> None:
         self.budget -= 1

@@ -113,7 +113,7 @@ def _dictionary_keys() -> dict[int, int]:
     """Return for implicit VR: tag as read (little endian number) → key with its VR."""
     keys = {}
     for tag, (vr, *_rest) in DicomDictionary.items():
-        if tag >> 16 == 0xFFFE:
+        if tag >> 16 in {0x0000, 0xFFFE}:  # no elements of a data set: commands and delimiters
             continue
         # ``US or SS``: the first; ``OB or OW``: implicit VR always means OW (PS3.5 2026d, A.1).
         known = "OW" if vr.startswith("OB or") else vr[:2]
