@@ -96,10 +96,6 @@ class Sealer:
         self._in_use.move_to_end((organization, subject))
         return fresh
 
-    def forget(self) -> None:
-        """Drop every data key in use; the next rows get fresh ones."""
-        self._in_use.clear()
-
     def _forget_expired(self, now: float) -> None:
         while self._in_use:
             oldest = next(iter(self._in_use.values()))

@@ -16,6 +16,7 @@ from app.errors import (
     InvalidRequest,
     KeyUnavailable,
     NotAuthenticated,
+    PseudonymCollision,
     PseudonymNotFound,
     WrongOrganization,
 )
@@ -80,6 +81,8 @@ class Vault:
     ) -> None:
         """Make the mapping of one instance and its audit row durable; committed on return.
 
+        A refusal by the vault is in the audit before it is raised.
+
         Raises:
             OrganizationNotFound: there is none by that id.
             NotAuthenticated: the event's API key was revoked meanwhile.
@@ -87,9 +90,12 @@ class Vault:
             DatabaseUnavailable: nothing is known to be durable; trying again does no harm.
         """
         number = await self._repository.organization_number(organization)
-        rows = self._builder(organization, number).rows(originals, replacements)
-        needs_valid_key = event.api_key_id is not None
-        await self._committer.submit(Entry(event, rows, needs_valid_key))
+        try:
+            rows = self._builder(organization, number).rows(originals, replacements)
+            await self._committer.submit(Entry(event, rows, event.api_key_id is not None))
+        except (NotAuthenticated, PseudonymCollision) as refusal:
+            await self.audit(replace(event, outcome=refusal.code))
+            raise
 
     async def audit(self, event: "AuditEvent") -> None:
         """Make an audit row durable; committed on return.

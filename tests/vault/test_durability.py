@@ -193,13 +193,14 @@ async def test_a_key_that_is_revoked_meanwhile_records_nothing(house: MappingHou
 
     assert [type(a) for a in answers if isinstance(a, Exception)] == [NotAuthenticated]
     assert house.count("instances") == 2
+    assert house.outcomes().count("not-authenticated") == 1
 
 
 async def test_an_unknown_key_records_nothing(house: MappingHouse) -> None:
     with pytest.raises(NotAuthenticated):
         await house.record(originals(), api_key_id="nobody00")
 
-    assert (house.count("instances"), house.outcomes()) == (0, [])
+    assert (house.count("instances"), house.outcomes()) == (0, ["not-authenticated"])
 
 
 async def test_the_refusal_of_a_revoked_key_can_be_audited(house: MappingHouse) -> None:
@@ -208,6 +209,23 @@ async def test_the_refusal_of_a_revoked_key_can_be_audited(house: MappingHouse) 
     )
 
     assert house.outcomes() == ["not-authenticated"]
+
+
+async def test_a_group_that_is_cancelled_is_rolled_back_and_the_next_one_written(
+    house: MappingHouse,
+) -> None:
+    await house.record(originals(1))
+    with psycopg.connect(house.url) as stranger:
+        stranger.execute("SELECT * FROM audit_heads FOR UPDATE")
+        waiting = asyncio.create_task(house.record(originals(2)))
+        await asyncio.sleep(0.1)
+        house.vault._committer._writer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    await house.record(originals(3))
+
+    assert (house.count("instances"), house.outcomes()) == (2, ["success", "success"])
 
 
 async def test_audit_rows_and_mapping_rows_commit_together_or_not_at_all(

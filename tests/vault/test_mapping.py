@@ -107,6 +107,7 @@ async def test_a_pseudonym_of_another_original_is_refused(house: MappingHouse) -
         await house.record(second, replacements=stolen)
 
     assert house.count("instances") == 1
+    assert house.outcomes() == ["success", "pseudonym-collision"]
 
 
 @pytest.mark.parametrize("field", ["cloud_patient_id", "series_uid", "sop_instance_uid"])
@@ -141,7 +142,9 @@ async def test_a_collision_fails_its_own_call_only(house: MappingHouse, pair: Ke
         PseudonymCollision
     ]
     assert house.count("instances") == 19
-    assert (await verify(house.database, NORTH)).events == 19
+    assert house.outcomes().count("pseudonym-collision") == 1
+    found = await verify(house.database, NORTH)
+    assert (found.is_intact, found.events) == (True, 20)
 
 
 async def test_two_originals_that_meet_in_one_group_collide(house: MappingHouse) -> None:
