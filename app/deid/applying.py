@@ -3,15 +3,17 @@
 Collects on the way what identifies somebody in this instance, for cleaning and for verifying.
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from app.deid.attributes import CHARACTER_SET, METHOD, METHOD_CODES
-from app.deid.compiling import Op, ShapePlan
+from app.deid.compiling import Op, ShapePlan, UidMode
 from app.deid.planning import Place, Remark
 from app.deid.rules.documents import notice
-from app.deid.rules.text import Identifier, Kind, TextCleaner, is_replacement
+from app.deid.rules.identifiers import Identifier, Kind, is_replacement
+from app.deid.rules.text import TextCleaner
 from app.deid.standard import dictionary_vr, uid_kind, well_known_uid
 from app.dicom.elements import (
     CHARSET_VRS,
@@ -37,6 +39,7 @@ _SEQUENCE_END = b"\xfe\xff\xdd\xe0" + bytes(4)
 _MIME_TYPE = 0x00420012
 _CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
 _BINARY_VRS = frozenset({"OB", "OW", "UN"})
+_UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 _MAX_METHOD = 64
 # For items inside values that go: they are only looked into for what identifies.
 _LIMITS = Limits()
@@ -157,11 +160,11 @@ class Applier:
                 # Operand: the encoded elements.
                 part = op[1]
             elif code == Op.MAP_UID:
-                # Operands: index, whether registered UIDs are mapped too, key or 0.
+                # Operands: index, which values stay, key or 0.
                 raw = self._value(dataset, op[1])
                 value = self._uid_values.get(raw)
-                if value is None or op[2]:
-                    value = self._map_uids(raw, always=op[2])
+                if value is None or op[2] is not UidMode.REGISTERED:
+                    value = self._map_uids(raw, op[2])
                 if explicit and op[3]:
                     part = _PACK(op[3] | len(value) << 48) + value
                 else:
@@ -260,19 +263,27 @@ class Applier:
         start, stop = dataset.value_span(index)
         return self.buffer[start:stop]
 
-    def _map_uids(self, raw: bytes, *, always: bool) -> bytes:
+    def _map_uids(self, raw: bytes, mode: UidMode) -> bytes:
         """Return the replacement of a UI value, each of several by itself."""
         texts = raw.decode("ascii", "replace").split("\\")
-        value = pad("\\".join(self._map_uid(t.strip("\0 "), always) for t in texts).encode(), "UI")
-        if not always:
+        value = pad("\\".join(self._map_uid(t.strip("\0 "), mode) for t in texts).encode(), "UI")
+        if mode is UidMode.REGISTERED:
             self._uid_values[raw] = value
         return value
 
-    def _map_uid(self, uid: str, always: bool) -> str:
-        if not uid or uid_kind(uid) or (not always and well_known_uid(uid)):
+    def _map_uid(self, uid: str, mode: UidMode) -> str:
+        if not uid or uid_kind(uid) or (mode is not UidMode.ALL and well_known_uid(uid)):
+            return uid
+        if mode is UidMode.CODING and self._names_coding_scheme(uid):
             return uid
         self.findings.uids.add(uid)
         return self.substitutes.uid(uid)
+
+    def _names_coding_scheme(self, uid: str) -> bool:
+        """Say whether a UID can be that of a coding scheme: well-formed, nobody's identifier."""
+        if not _UID.fullmatch(uid):
+            return False
+        return self.cleaner is None or self.cleaner.clean(uid, vr="LO") == uid
 
     def _collect(self, dataset: Dataset, plan: ShapePlan) -> None:
         values, charset = self.findings.values, self.charset

@@ -20,13 +20,25 @@ from app.deid.attributes import (
 )
 from app.deid.deciding import Decision, Effect, names_class
 from app.deid.rules.dummies import dummy_items, dummy_values
-from app.deid.rules.text import Kind, identifying_kind
-from app.deid.standard import Action, dictionary_vr, may_hold_well_known_uid
+from app.deid.rules.identifiers import Kind, identifying_kind
+from app.deid.standard import Action, dictionary_vr, may_hold_well_known_uid, uid_role
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr
 from app.dicom.tokens import Dataset
 
 if TYPE_CHECKING:
     from app.deid.planning import Place
+
+
+class UidMode(IntEnum):
+    """Which values of a UI attribute stay as they are.
+
+    ALL: none but SOP Classes and the like that happen to stand there; REGISTERED: those of the
+    standard; CODING: those of coding schemes and mapping resources too, which anybody issues.
+    """
+
+    ALL = 0
+    REGISTERED = 1
+    CODING = 2
 
 
 class Op(IntEnum):
@@ -69,6 +81,12 @@ class ShapePlan:
     charset: int
     places: dict[int, int]
     warnings: tuple[tuple[str, int], ...]
+
+
+def _uid_mode(tag: int) -> UidMode:
+    if names_class(tag) or may_hold_well_known_uid(tag):
+        return UidMode.REGISTERED
+    return UidMode.CODING if uid_role(tag) == "keep" else UidMode.ALL
 
 
 def _kept_reference(decision: Decision) -> Decision:
@@ -193,8 +211,8 @@ class Compiler:
             case Effect.DUMMY:
                 self._dummy(index)
             case Effect.MAP_UID:
-                always = not may_hold_well_known_uid(tag) and not names_class(tag)
-                self.ops.append((Op.MAP_UID, index, always, self.keys[index] if vr == "UI" else 0))
+                key = self.keys[index] if vr == "UI" else 0
+                self.ops.append((Op.MAP_UID, index, _uid_mode(tag), key))
             case Effect.IDENTITY:
                 self.ops.append((Op.IDENTITY, tag))
             case Effect.NOTICE:

@@ -20,17 +20,24 @@ from app.deid.standard import (
     required_type,
     resolve_compound,
     table_row,
-    uid_role,
 )
 from app.dicom.elements import TEXT_VRS, tag_text
 
 # What the table does not list and its VR does not give away, yet identifies or locates.
+_UNLISTED_DUMMY = {
+    0x00400031: "the name space of an institution's ids",
+    0x00400032: "the name space of an institution's ids",
+    0x00420010: "the title of a document about somebody",
+}
 _UNLISTED = {
     0x00100033: "the birth date in another calendar",
     0x00100034: "the death date in another calendar",
+    0x00100214: "a stock number",
     0x00102295: "a registration number",
+    0x00140100: "the institution of a reviewer",
     0x00181003: "a device identifier",
     0x00181803: "a network address",
+    0x0040E001: "an instance identifier",
     0x04000500: "the originals, encrypted for another key",
     0x04000510: "of the originals, encrypted for another key",
     0x04000520: "the originals, encrypted for another key",
@@ -94,6 +101,9 @@ def decide(tag: int, vr: str, where: Where) -> Decision:
     row = table_row(tag)
     if row is not None:
         return _by_table(tag, vr, row.basic, where)
+    if tag in _UNLISTED_DUMMY:
+        because = f"not in Table E.1-1, but {_UNLISTED_DUMMY[tag]}"
+        return Decision(Effect.DUMMY, Action.DUMMY, because)
     if tag in _UNLISTED:
         return _remove(f"not in Table E.1-1, but {_UNLISTED[tag]}")
     return _by_dictionary(tag, vr)
@@ -158,7 +168,7 @@ def _table_removal(tag: int, because: str, where: Where) -> Decision:
     return _remove(because)
 
 
-def _by_dictionary(tag: int, vr: str) -> Decision:  # noqa: PLR0911 - a table
+def _by_dictionary(tag: int, vr: str) -> Decision:
     """Decide by VR what Table E.1-1 does not list."""
     known = dictionary_vr(tag)
     if known is None:
@@ -170,8 +180,6 @@ def _by_dictionary(tag: int, vr: str) -> Decision:  # noqa: PLR0911 - a table
     judged = {known} if vr == "UN" else {vr, known}
     outside = f"not in Table E.1-1: VR {known}"
     if "UI" in judged:
-        if uid_role(tag) == "keep" and not names_class(tag):
-            return Decision(Effect.KEEP, Action.KEEP, f"{outside}, names no instance")
         return Decision(Effect.MAP_UID, Action.MAP_UID, f"{outside}, by value")
     for vrs, meaning in _REPLACED_VRS:
         if judged & vrs:

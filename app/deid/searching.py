@@ -6,35 +6,46 @@ character set, UTF-8, UTF-16 and base64; in any case.
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ahocorasick_rs import BytesAhoCorasick
 
-from app.deid.rules.text import (
+from app.deid.rules.dates import day_of, numeric_forms, written_forms
+from app.deid.rules.identifiers import (
     ANYWHERE,
     MIN_ID,
     Identifier,
     Kind,
+    composed,
     counts_anywhere,
     digit_runs,
     folded,
     id_core,
     is_replacement,
     name_parts,
-    written_dates,
 )
 from app.dicom.text import decode, encoded_core
+
+Values = tuple[tuple[Kind, bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Search:
-    """The compiled search for the identifying values of one instance."""
+    """The compiled search for the identifying values of one instance.
+
+    Attributes:
+        automaton: finds the byte forms; None where there are none.
+        bounded: per form, whether it counts only between delimiters.
+        squeezed: finds what is left of the texts without anything but letters and digits.
+        is_plain: whether every value is ASCII, so that ``squeezed`` sees all spellings.
+    """
 
     automaton: BytesAhoCorasick | None
-    lengths: tuple[int, ...]
     bounded: tuple[bool, ...]
+    squeezed: BytesAhoCorasick | None
+    is_plain: bool
 
     def hits(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Yield begin and end of each place where an identifying value stands."""
@@ -48,14 +59,21 @@ class Search:
                 continue
             yield start, stop
 
+    def suspects(self, data: bytes) -> bool:
+        """Say whether a value may stand in the data in another spelling than it came with.
 
-# What people put between the characters of a number.
-_PUNCTUATION = b" -./_,:^()"
+        A quick look that is wrong at times: who is suspected is read word by word.
+        """
+        if self.squeezed is None or not data:
+            return False
+        if not self.is_plain:
+            return True
+        return bool(self.squeezed.find_matches_as_indexes(data.translate(_SQUEEZE, _DROPPED)))
 
 
-def hits_punctuated(data: bytes, search: Search) -> bool:
-    """Say whether a value may stand in the data with other punctuation than it came with."""
-    return any(True for _ in search.hits(data.translate(None, _PUNCTUATION)))
+_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_DROPPED = bytes(b for b in range(0x20, 0x7F) if b not in _LETTERS)
+_SQUEEZE = bytes(range(256)).lower()
 
 
 def _is_alone(data: bytes, start: int, stop: int) -> bool:
@@ -64,44 +82,85 @@ def _is_alone(data: bytes, start: int, stop: int) -> bool:
 
 
 @lru_cache(maxsize=512)
-def compile_search(values: tuple[tuple[Kind, bytes, bytes], ...]) -> Search:
+def compile_search(values: Values) -> Search:
     """Compile the search for identifying values given as (kind, bytes, character set)."""
     needles: dict[bytes, bool] = {}
+    squeezed: set[bytes] = set()
+    is_plain = True
     for kind, raw, charset in values:
-        identifier = Identifier(kind, decode(raw, charset).strip("\0 "))
+        identifier = Identifier(kind, composed(decode(raw, charset)).strip("\0 "))
         if is_replacement(identifier.text):
             continue
-        for text, bounded in _forms(identifier):
+        is_plain = is_plain and identifier.text.isascii()
+        for text, bounded in _FORMS[kind](identifier.text):
+            squeezed.add(id_core(text).encode())
             for needle in _encoded(text, charset):
                 needles[needle] = needles.get(needle, True) and bounded
-        for needle in _in_base64(identifier.text, charset):
-            needles[needle] = False
-    if not needles:
-        return Search(None, (), ())
+        for text in {identifier.text, *_base64_forms(identifier)}:
+            needles |= dict.fromkeys(_in_base64(text, charset), False)
+    suspicious = [
+        s for s in squeezed if len(s) >= (_MIN_SQUEEZED_NUMBER if s.isdigit() else MIN_ID)
+    ]
     return Search(
-        automaton=BytesAhoCorasick(list(needles)),
-        lengths=tuple(map(len, needles)),
+        automaton=BytesAhoCorasick(list(needles)) if needles else None,
         bounded=tuple(needles.values()),
+        squeezed=BytesAhoCorasick(suspicious) if suspicious else None,
+        is_plain=is_plain,
     )
 
 
-def _forms(identifier: Identifier) -> Iterator[tuple[str, bool]]:
-    """Yield each text to be searched for, and whether it counts only between delimiters."""
-    text = identifier.text
-    if identifier.kind is Kind.NAME:
-        for part in name_parts(text):
-            yield part, not counts_anywhere(part)
-    elif identifier.kind is Kind.DATE:
-        for form in written_dates(text):
-            yield form, True
-    else:
-        is_phrase = identifier.kind is Kind.PHRASE
-        for value in filter(lambda v: len(id_core(v)) >= MIN_ID, text.split("\\")):
-            bounded = is_phrase or len(id_core(value)) <= ANYWHERE
-            yield value.strip(), bounded
-            if not is_phrase:
-                yield id_core(value), bounded
-                yield from ((run, True) for run in digit_runs(value))
+_MIN_SQUEEZED_NUMBER = 6
+Form = tuple[str, bool]
+
+
+def _name_forms(text: str) -> Iterator[Form]:
+    for part in name_parts(text):
+        bounded = not counts_anywhere("".join(part))
+        for joint in (" ", "") if len(part) > 1 else ("",):
+            yield joint.join(part), bounded
+
+
+def _date_forms(text: str) -> Iterator[Form]:
+    day = day_of(text)
+    yield from ((form, True) for form in (numeric_forms(day) if day else ()))
+
+
+def _birth_date_forms(text: str) -> Iterator[Form]:
+    day = day_of(text)
+    yield from ((form, True) for form in (written_forms(day) if day else ()))
+
+
+def _id_forms(text: str) -> Iterator[Form]:
+    for value in text.split("\\"):
+        core = id_core(value)
+        if len(core) >= MIN_ID:
+            yield value.strip(), len(core) <= ANYWHERE
+            yield core, len(core) <= ANYWHERE
+        yield from ((run, True) for run in digit_runs(value))
+
+
+def _phrase_forms(text: str) -> Iterator[Form]:
+    for value in text.split("\\"):
+        if len(id_core(value)) >= MIN_ID:
+            yield value.strip(), True
+
+
+_FORMS: dict[Kind, Callable[[str], Iterator[Form]]] = {
+    Kind.NAME: _name_forms,
+    Kind.DATE: _date_forms,
+    Kind.BIRTH_DATE: _birth_date_forms,
+    Kind.ID: _id_forms,
+    Kind.PHRASE: _phrase_forms,
+}
+
+
+def _base64_forms(identifier: Identifier) -> Iterator[str]:
+    """Yield the forms in which a value is most likely to have been encoded."""
+    if identifier.kind is Kind.ID:
+        yield id_core(identifier.text).upper()
+        yield id_core(identifier.text)
+    elif identifier.kind is Kind.BIRTH_DATE and (day := day_of(identifier.text)):
+        yield from numeric_forms(day)
 
 
 def _encoded(text: str, charset: bytes) -> set[bytes]:

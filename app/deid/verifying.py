@@ -17,8 +17,8 @@ from operator import itemgetter
 
 from app.deid.attributes import ENCAPSULATED_DOCUMENT
 from app.deid.rules.dummies import dummy_values
-from app.deid.rules.text import ANYWHERE, MIN_ID, NUMERIC, TERMS, Kind
-from app.deid.searching import compile_search
+from app.deid.rules.identifiers import ANYWHERE, MIN_ID, NUMERIC, TERMS
+from app.deid.searching import Values, compile_search
 from app.deid.standard import (
     REQUIRED_SOMEWHERE,
     ROWS,
@@ -79,7 +79,7 @@ def verify(
     data: bytes,
     *,
     explicit: bool,
-    values: tuple[tuple[Kind, bytes, bytes], ...],
+    values: Values,
     uids: Iterable[str],
     own: frozenset[bytes],
 ) -> None:
@@ -204,11 +204,17 @@ def _check_ui(value: bytes, tag: int, uids: frozenset[str]) -> None:
             raise ResidualIdentifier("A UID was left", path=tag_text(tag))
 
 
-def _counts(data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]) -> bool:
+def _counts(  # noqa: PLR0911 - a table
+    data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]
+) -> bool:
     """Say whether a match is one: not across elements, not a number by chance, not our own text."""
     begin, end, _, vr = leaf
-    if stop > end or vr == b"UI":
+    if stop > end:
         return False
+    if vr == b"UI":
+        # Digits of a mapped UID mean nothing; a kept one may be somebody's number.
+        coding = uid_role(leaf[2]) == "keep" and not data.startswith(b"2.25.", begin)
+        return coding and not well_known_uid(data[begin:end].rstrip(b"\0 ").decode("latin-1"))
     if vr in _NUMBERS:
         return stop - start >= _MIN_IN_NUMBERS
     if vr in _BULK:
@@ -256,7 +262,7 @@ _BASE64 = bytes(
     for b in range(256)
 )
 _WIDE = bytes(0x41 if 0x20 <= b < 0x7F else 0x30 if b == 0 else 0x20 for b in range(256))
-_MIN_BASE64 = 20
+_MIN_BASE64 = 12
 _MIN_WIDE = 5
 
 

@@ -42,16 +42,31 @@ class CleanFrames:
     """Encapsulated pixel data, ready to be written behind the element's header.
 
     Attributes:
-        segments: the items and the sequence delimiter.
+        segments: the items and the sequence delimiter; None where all can stay as it is.
         offsets, lengths: values of the Extended Offset Table and its lengths, little endian.
     """
 
-    segments: list[Segment]
+    segments: list[Segment] | None
     offsets: bytes
     lengths: bytes
 
+    def offset_tables(self, offsets: bytes, lengths: bytes) -> dict[int, bytes]:
+        """Return what to write instead of the given Extended Offset Table; empty if it holds.
 
-def clean_frames(
+        Source: PS3.3 2026d, C.7.6.3.1.8; a frame's length may leave out its padding.
+        """
+        count = len(self.lengths) // 8
+        given = struct.unpack(f"<{len(lengths) // 8}Q", lengths[: len(lengths) // 8 * 8])
+        real = struct.unpack(f"<{count}Q", self.lengths)
+        fits = len(lengths) == len(self.lengths) and all(
+            low <= high <= low + 1 for low, high in zip(given, real, strict=True)
+        )
+        if self.segments is None and offsets == self.offsets and fits:
+            return {}
+        return {0x7FE00001: self.offsets, 0x7FE00002: self.lengths}
+
+
+def clean_frames(  # noqa: PLR0915 - one loop
     source: Source,
     pixels: PixelValue,
     transfer_syntax: str,
@@ -59,19 +74,20 @@ def clean_frames(
     frame_count: int,
     segment_bytes: int | None,
 ) -> CleanFrames | None:
-    """Strip the metadata inside compressed frames; None where there is none to strip.
+    """Strip the metadata inside compressed frames; None where there are no frames.
 
     Source: PS3.5 2026d, A.4 (encapsulation, Basic Offset Table).
 
     Raises:
         MalformedDicom, UndecidableElement: a frame is not understood.
     """
-    if codestream_of(transfer_syntax) is Codestream.NATIVE or not pixels.fragments:
+    if not pixels.fragments:
         return None
     table, fragments = pixels.fragments[0], pixels.fragments[1:]
     if not fragments:
         return None
     offsets = _offset_table(source, table)
+    native = codestream_of(transfer_syntax) is Codestream.NATIVE
     frames = _divide(source, fragments, offsets, frame_count)
     changed = False
     segments: list[Segment] = []
@@ -79,30 +95,41 @@ def clean_frames(
     position = 0
     for frame in frames:
         parts = [fragments[i] for i in frame]
-        data = b"".join(source.read(*part) for part in parts)
-        edits = metadata_edits(data, transfer_syntax, segment_bytes=segment_bytes)
+        frame_size = sum(size for _, size in parts)
+        edits = [] if native else _edits(source, parts, transfer_syntax, segment_bytes)
         starts.append(position)
         if edits:
             changed = True
-            size = edited_size(len(data), edits)
+            size = edited_size(frame_size, edits)
             segments.append(_ITEM(_ITEM_TAG, size))
-            segments += _edited(parts, edits, len(data))
+            segments += _edited(parts, edits, frame_size)
             position += 8 + size
             lengths.append(size)
         else:
             begin, end = parts[0][0] - 8, parts[-1][0] + parts[-1][1]
             segments.append(Range(begin, end - begin))
             position += end - begin
-            lengths.append(len(data))
-    if not changed:
-        return None
+            lengths.append(frame_size)
+    # An offset table that is none carries something else: it is written anew as well.
+    changed = changed or bool(table[1] % 4) or offsets not in ((), tuple(starts))
     has_table = bool(offsets) and starts[-1] <= _MAX_OFFSET
     basic = struct.pack(f"<{len(starts)}I", *starts) if has_table else b""
+    items = [_ITEM(_ITEM_TAG, len(basic)) + basic, *_merged(segments), _SEQUENCE_END]
     return CleanFrames(
-        segments=[_ITEM(_ITEM_TAG, len(basic)) + basic, *_merged(segments), _SEQUENCE_END],
+        segments=items if changed else None,
         offsets=struct.pack(f"<{len(starts)}Q", *starts),
         lengths=struct.pack(f"<{len(lengths)}Q", *lengths),
     )
+
+
+def _edits(
+    source: Source,
+    parts: Sequence[tuple[int, int]],
+    transfer_syntax: str,
+    segment_bytes: int | None,
+) -> list[Edit]:
+    data = b"".join(source.read(*part) for part in parts)
+    return metadata_edits(data, transfer_syntax, segment_bytes=segment_bytes)
 
 
 def _offset_table(source: Source, table: tuple[int, int]) -> tuple[int, ...]:

@@ -15,21 +15,29 @@ from app.deid.attributes import (
 )
 from app.deid.planning import Plan, Remark, kept_text, place_for
 from app.deid.profile import BurnedInPolicy, Profile
-from app.deid.rules.text import Kind, TextCleaner
-from app.deid.searching import Search, compile_search, hits_punctuated
+from app.deid.rules.text import TextCleaner
+from app.deid.searching import Values, compile_search
 from app.deid.standard import ciod_of, uid_kind
 from app.deid.verifying import verify
 from app.dicom import part10
 from app.dicom.codestreams import Codestream, codestream_of
-from app.dicom.elements import encode_element, encode_text, make_key, tag_text
+from app.dicom.elements import (
+    encode_element,
+    encode_text,
+    key_tag,
+    key_vr,
+    make_key,
+    tag_text,
+)
 from app.dicom.frames import CleanFrames, Range, Segment, clean_frames
 from app.dicom.source import Source, write_all
 from app.dicom.text import decode
-from app.dicom.tokens import Limits, Tokens
+from app.dicom.tokens import Limits, PixelValue, Tokens
 from app.errors import (
     BurnedInAnnotationSuspected,
     MissingIdentifier,
     ResidualIdentifier,
+    UndecidableElement,
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
@@ -47,6 +55,7 @@ _ISSUER = 0x00100021
 _BURNED_IN = 0x00280301
 _ROWS, _COLUMNS, _FRAMES = 0x00280010, 0x00280011, 0x00280008
 _SAMPLES, _BITS = 0x00280002, 0x00280100
+_PHOTOMETRIC = 0x00280004
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
 _PREAMBLE = bytes(128) + b"DICM"
@@ -251,7 +260,7 @@ class Instance:
             codes=profile.method_codes,
             declared_charset=charset,
             offset_tables=(
-                {0x7FE00001: frames.offsets, 0x7FE00002: frames.lengths} if frames else {}
+                frames.offset_tables(self._raw(0x7FE00001), self._raw(0x7FE00002)) if frames else {}
             ),
         )
 
@@ -283,7 +292,7 @@ class Instance:
             frame_count=self._number(_FRAMES) or 1,
             segment_bytes=self._rle_segment_bytes(),
         )
-        if frames is not None:
+        if frames is not None and frames.segments is not None:
             self.warnings.append(Remark("frame-metadata-removed", tag_text(PIXEL_DATA)))
         return frames
 
@@ -304,14 +313,13 @@ class Instance:
         own = self._own(substitutes)
         try:
             self._verify(header, tail, values, findings, own)
-            is_clean = not (hits_punctuated(header, search) or hits_punctuated(tail, search))
+            is_clean = not (search.suspects(header) or search.suspects(tail))
         except ResidualIdentifier:
             is_clean = False
         if not is_clean:
             cleaner = TextCleaner(findings.identifiers(), frozenset(findings.uids))
             header, tail, findings = self._applied(substitutes, cleaner)
             self._verify(header, tail, values, findings, own)
-        self._verify_surplus(search)
         self.warnings += findings.warnings
         return header, tail
 
@@ -342,7 +350,7 @@ class Instance:
         self,
         header: bytes,
         tail: bytes,
-        values: tuple[tuple[Kind, bytes, bytes], ...],
+        values: Values,
         findings: Findings,
         own: frozenset[bytes],
     ) -> None:
@@ -351,33 +359,54 @@ class Instance:
         if tail:
             verify(tail, explicit=explicit, values=values, uids=findings.uids, own=own)
 
-    def _verify_surplus(self, search: Search) -> None:
-        """Refuse a native pixel value that hides an identifying value behind its last pixel."""
-        pixels = self.tokens.pixels
-        if pixels is None or pixels.length is None:
-            return
-        bits = self._number(_ROWS) * self._number(_COLUMNS) * self._number(_BITS)
-        expected = bits * (self._number(_SAMPLES) or 1) * (self._number(_FRAMES) or 1) // 8
-        surplus = min(pixels.length - expected, self.context.limits.max_header_bytes)
-        if not expected or surplus <= 1:
-            return
-        data = self.tokens.source.read(pixels.value + expected, surplus)
-        if any(True for _ in search.hits(data)):
-            raise ResidualIdentifier("Behind the last pixel", path=tag_text(PIXEL_DATA))
-
     def _segments(
         self, replacements: Replacements, header: bytes, tail: bytes, frames: CleanFrames | None
     ) -> list[Segment]:
-        tokens, pixels = self.tokens, self.tokens.pixels
+        pixels = self.tokens.pixels
         segments: list[Segment] = [self._meta(replacements) + header]
-        if pixels is not None and frames is None:
-            segments.append(Range(pixels.start, pixels.stop - pixels.start))
-        elif pixels is not None and frames is not None:
-            segments.append(tokens.source.read(pixels.start, pixels.value - pixels.start))
-            segments += frames.segments
+        if pixels is not None:
+            segments += self._pixel_segments(pixels, frames)
         if tail:
             segments.append(tail)
         return segments
+
+    def _pixel_segments(self, pixels: PixelValue, frames: CleanFrames | None) -> list[Segment]:
+        """Return the pixel element, without what its value holds beside frames or pixels."""
+        source = self.tokens.source
+        if frames is not None and frames.segments is not None:
+            header = source.read(pixels.start, pixels.value - pixels.start)
+            return [header, *frames.segments]
+        surplus = self._surplus(pixels)
+        if not surplus or pixels.length is None:
+            return [Range(pixels.start, pixels.stop - pixels.start)]
+        self.warnings.append(Remark("pixel-surplus-removed", tag_text(PIXEL_DATA)))
+        kept = pixels.length - surplus
+        header = encode_element(
+            key_tag(pixels.key),
+            key_vr(pixels.key >> 32),
+            b"",
+            explicit=self.tokens.root.explicit,
+        )
+        padding = [b"\0"] if kept % 2 else []
+        length = (kept + len(padding)).to_bytes(4, "little")
+        return [header[:-4] + length, Range(pixels.value, kept), *padding]
+
+    def _surplus(self, pixels: PixelValue) -> int:
+        """Return how many bytes of a native value lie behind the last pixel and its padding.
+
+        Source: PS3.5 2026d, 8.1.1 and 8.2.
+        """
+        if pixels.length is None:
+            return 0
+        bits = self._number(_ROWS) * self._number(_COLUMNS) * self._number(_BITS)
+        if not bits:
+            raise UndecidableElement("Pixel Data without Rows, Columns or Bits Allocated")
+        samples = self._number(_SAMPLES) or 1
+        if self._text(_PHOTOMETRIC) == "YBR_FULL_422":
+            samples = 2
+        expected = -(-bits * samples * (self._number(_FRAMES) or 1) // 8)
+        surplus = pixels.length - expected - expected % 2
+        return max(surplus, 0)
 
     def _meta(self, replacements: Replacements) -> bytes:
         """Return preamble and File Meta Information, all new. Source: PS3.10 2026d, 7.1."""

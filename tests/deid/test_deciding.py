@@ -88,10 +88,6 @@ def test_an_unlisted_instance_uid_is_mapped() -> None:
     assert decide(0x00209312, "UI", CT).effect is Effect.MAP_UID
 
 
-def test_a_coding_scheme_uid_is_kept() -> None:
-    assert decide(0x0008010C, "UI", CT).effect is Effect.KEEP
-
-
 def test_what_stands_out_of_order_behind_pixel_data_goes() -> None:
     assert decide(0x00100010, "PN", Where("ct-image", tail=True)).effect is Effect.REMOVE
 

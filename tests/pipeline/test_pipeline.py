@@ -126,6 +126,38 @@ def test_references_follow_across_the_instances_of_a_study() -> None:
         assert evidence.StudyInstanceUID == report.StudyInstanceUID
 
 
+@pytest.mark.parametrize(
+    ("uid", "is_kept"),
+    [
+        ("2.16.840.1.113883.6.96", True),
+        ("1.2.840.10008.2.16.4", True),
+        ("1.2.3.77410093", False),
+    ],
+)
+def test_coding_scheme_uids_stay_unless_they_are_somebodys_number(uid: str, is_kept: bool) -> None:
+    dataset = ct(WHO)
+    scheme = Dataset()
+    scheme.add_new(0x0008010C, "UI", uid)
+    dataset.CodingSchemeIdentificationSequence = [scheme]
+
+    read = result(dataset)
+
+    kept = read.CodingSchemeIdentificationSequence[0].CodingSchemeUID
+    assert (kept == uid) is is_kept
+
+
+def test_bytes_behind_the_last_pixel_are_cut_off_and_reported() -> None:
+    dataset = ct(WHO)
+    dataset.PixelData += b"left over"
+    data = part10(dataset)
+
+    made = deidentify(MemorySource(data), context())
+    read = dcmread(io.BytesIO(b"".join(made.chunks())))
+
+    assert read.PixelData == ct(WHO).PixelData
+    assert "pixel-surplus-removed (7FE0,0010)" in map(str, made.warnings)
+
+
 def test_preamble_and_file_meta_are_new() -> None:
     data = output(b"\1" * 128 + part10(ct(WHO))[128:])
     dataset = dcmread(io.BytesIO(data))

@@ -1,0 +1,97 @@
+"""Dates as people write them, from DA and DT values.
+
+Modified dates come with their option; the Basic Profile removes dates or writes dummies.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+
+from app.deid.rules.identifiers import folded
+
+_KNOWN_DUMMIES = frozenset({"00000000", "19000101", "19000102", "99991231", "99999999"})
+# English, German, French, Spanish, Italian, Portuguese, Dutch; short forms are beginnings.
+_MONTHS = tuple(
+    line.split()
+    for line in (
+        "january januar jänner janvier enero gennaio janeiro januari",
+        "february februar février febrero febbraio fevereiro februari",
+        "march märz mars marzo março maart",
+        "april avril abril aprile",
+        "may mai mayo maggio maio mei",
+        "june juni juin junio giugno junho",
+        "july juli juillet julio luglio julho",
+        "august août agosto augustus",
+        "september septembre septiembre settembre setembro",
+        "october oktober octobre octubre ottobre outubro",
+        "november novembre noviembre novembro",
+        "december dezember décembre diciembre dicembre dezembro",
+    )
+)
+
+
+def day_of(value: str) -> dt.date | None:
+    """Return the calendar day of a DA or DT value; None for dummies and what is no date."""
+    digits = value.strip()[:8]
+    if digits in _KNOWN_DUMMIES or len(digits) < 8 or not digits.isdigit():
+        return None
+    try:
+        return dt.datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - DA has no zone
+    except ValueError:
+        return None
+
+
+def numeric_forms(day: dt.date) -> Iterator[str]:
+    """Yield a day in figures: as DICOM has it, and with the usual delimiters in any order."""
+    y, m, d = f"{day:%Y}", f"{day:%m}", f"{day:%d}"
+    yield y + m + d
+    for separator in "-./":
+        yield separator.join((y, m, d))
+        yield separator.join((d, m, y))
+        yield separator.join((m, d, y))
+
+
+def written_forms(day: dt.date) -> Iterator[str]:
+    """Yield a day as people write it: with short years, bare figures and names of months."""
+    yield from numeric_forms(day)
+    y, m, d = f"{day:%Y}", f"{day:%m}", f"{day:%d}"
+    yield from (d + m + y, m + d + y)
+    for mm, dd in dict.fromkeys(((m, d), (str(day.month), str(day.day)))):
+        for separator in ("-", ".", "/", " ", ". "):
+            yield separator.join((y, mm, dd))
+            yield separator.join((y[2:], mm, dd))
+            for yy in (y, y[2:]):
+                yield separator.join((dd, mm, yy))
+                yield separator.join((mm, dd, yy))
+    for month in month_names(day):
+        for dd in dict.fromkeys((d, str(day.day))):
+            for first, second in ((" ", " "), ("-", "-"), (". ", " "), ("", ""), ("th of ", " ")):
+                yield f"{dd}{first}{month}{second}{y}"
+            yield from (f"{month} {dd}, {y}", f"{month} {dd} {y}", f"{month} {dd}th, {y}")
+            yield f"{month}-{dd}-{y}"
+
+
+def month_names(day: dt.date) -> list[str]:
+    """Return the names and short forms of the day's month."""
+    names = _MONTHS[day.month - 1]
+    return list(dict.fromkeys([*names, *(name[:3] for name in names)]))
+
+
+def date_pattern(day: dt.date) -> str:
+    """Return a regular expression for folded text in which the day is written in any way."""
+    y = f"(?:{day:%Y}|{day:%y})"
+    m, d = f"0?{day.month}", f"0?{day.day}"
+    name = "(?:" + "|".join(map(re.escape, _folded_names(day))) + r")\.?"
+    nth = f"{d}(?:st|nd|rd|th)?"
+    any_gap = r"[\W_]*"
+    gap, link = r"[\W_]{1,3}", r"[\W_]*(?:of|de|del|di)?[\W_]*"
+    ways = (
+        f"{day:%Y%m%d}|{day:%d%m%Y}|{day:%m%d%Y}",
+        f"{y}{gap}{m}{gap}{d}|{d}{gap}{m}{gap}{y}|{m}{gap}{d}{gap}{y}",
+        f"{nth}{link}{name}{link}{y}|{name}{any_gap}{nth}{gap}{y}|{y}{link}{name}{link}{nth}",
+    )
+    return rf"(?<!\d)(?:{'|'.join(ways)})(?!\d)"
+
+
+def _folded_names(day: dt.date) -> list[str]:
+    return sorted({folded(name) for name in month_names(day)}, key=lambda n: (-len(n), n))
