@@ -1,7 +1,7 @@
 """The ASGI entry point: ``uvicorn app.main:app --factory``.
 
 ``deid-gateway serve`` does the same with the event loop, the allocator and the garbage collector
-tuned, and is what the container images run.
+tuned and with bounds on request heads, and is what the container image runs.
 """
 
 from collections.abc import AsyncIterator

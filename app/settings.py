@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         description="Bodies up to this many bytes stay in memory, others are spooled.",
     )
     inline_body_bytes: int = Field(
-        2 * MIB,
+        MIB,
         ge=0,
         description="Bodies up to this many bytes are treated in the event loop, others in a "
         "thread.",

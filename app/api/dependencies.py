@@ -67,7 +67,6 @@ class Services:
     executor: Executor
     metrics: telemetry.Metrics
     readiness: Callable[[], Awaitable[Mapping[str, bool]]]
-    max_concurrent_uploads: int = 64
     unknown_callers: UnknownCallers = field(default_factory=UnknownCallers)
 
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from app import bootstrap, errors, telemetry
 from app.api.application import create_app
+from app.api.protocol import BoundedProtocol
 from app.cli import development
 from app.settings import Settings
 
@@ -79,7 +80,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

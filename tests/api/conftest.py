@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from app import bootstrap, settings, telemetry
 from app.api.application import create_app
+from app.api.protocol import BoundedProtocol
 from app.bootstrap import Gateway
 from app.settings import Settings
 from tests import builders
@@ -89,12 +90,14 @@ async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @contextlib.asynccontextmanager
-async def listening(gateway: Gateway) -> AsyncIterator[str]:
+async def listening(
+    gateway: Gateway, protocol: type[BoundedProtocol] = BoundedProtocol
+) -> AsyncIterator[str]:
     """Serve on a free port of the loopback interface, in this very event loop."""
     config = uvicorn.Config(
         create_app(gateway.services()),
         port=0,
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,
