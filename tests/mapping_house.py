@@ -86,7 +86,7 @@ class MappingHouse:
             return connection.execute(statement, parameters).fetchall()
 
     def count(self, table: str) -> int:
-        return self.query(f"SELECT count(*) AS n FROM {table}")[0]["n"]  # noqa: S608
+        return self.query(f"SELECT count(*) AS n FROM {table}")[0]["n"]
 
     def outcomes(self) -> list[str]:
         rows = self.query("SELECT outcome FROM audit_events ORDER BY recorded_at, chain, seq")
