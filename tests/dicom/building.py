@@ -3,13 +3,13 @@
 Builds what pydicom would not write: odd lengths, mixed length styles, sequences as UN.
 """
 
+import array
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from app.dicom.elements import LONG_VRS
-from tests.dicom.oracle import WIDTHS, Outline, Outlined, Place, swapped
 
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
@@ -21,6 +21,22 @@ RLE = "1.2.840.10008.1.2.5"
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
+# Bytes per value where the byte order counts. Source: PS3.5 2026d, 6.2 and 7.3.
+WIDTHS = dict.fromkeys(("AT", "OW", "SS", "US"), 2)
+WIDTHS |= dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4)
+WIDTHS |= dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8)
+
+Place = tuple[tuple[int, int], ...]
+Outline = dict[tuple[Place, int], "Outlined"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Outlined:
+    """One element: the VRs it may have, its bytes (None where only items are known), its items."""
+
+    vrs: frozenset[str]
+    value: bytes | None
+    items: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,15 @@ def _content(element: Element, form: Form) -> bytes:
         parts = ((header(ITEM, len(part), form), part) for part in element.fragments)
         return b"".join(piece for pair in parts for piece in pair)
     return swapped(element.value, WIDTHS.get(element.vr, 1) if form.big_endian else 1)
+
+
+def swapped(value: bytes, width: int) -> bytes:
+    """Return numbers of ``width`` bytes in the other byte order."""
+    if width == 1 or len(value) % width:
+        return value
+    numbers = array.array({2: "H", 4: "I", 8: "Q"}[width], value)
+    numbers.byteswap()
+    return numbers.tobytes()
 
 
 def _item(item: Item, form: Form) -> bytes:

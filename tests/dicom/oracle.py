@@ -6,10 +6,8 @@ pydicom does not have to convert to look inside a sequence.
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 from pydicom import config
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset as PydicomDataset
@@ -19,23 +17,9 @@ from pydicom.hooks import raw_element_vr
 
 from app.dicom.elements import UNDEFINED_LENGTH, key_tag, key_vr, path_text, tag_text
 from app.dicom.tokens import Dataset, Tokens
+from tests.dicom.building import PIXEL_DATA, WIDTHS, Outline, Outlined, Place, swapped
 
-Place = tuple[tuple[int, int], ...]
-Outline = dict[tuple[Place, int], "Outlined"]
-CHARSET, PIXEL_DATA = 0x00080005, 0x7FE00010
-# Bytes per value where the byte order counts. Source: PS3.5 2026d, 6.2 and 7.3.
-WIDTHS = dict.fromkeys(("AT", "OW", "SS", "US"), 2)
-WIDTHS |= dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4)
-WIDTHS |= dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Outlined:
-    """One element: the VRs it may have, its bytes (None where only items are known), its items."""
-
-    vrs: frozenset[str]
-    value: bytes | None
-    items: int | None = None
+CHARSET = 0x00080005
 
 
 def read_with_pydicom(data: bytes, *, force: bool = False) -> FileDataset:
@@ -93,13 +77,6 @@ def _described(
         # Pixel cells wider than a word were written whole, most significant byte first.
         width = max(width, dataset.get("BitsAllocated", 0) // 8)
     return vrs, swapped(value, width)
-
-
-def swapped(value: bytes, width: int) -> bytes:
-    """Return numbers of ``width`` bytes in the other byte order."""
-    if len(value) % width:
-        return value
-    return np.frombuffer(value, f"u{width}").byteswap().tobytes()
 
 
 def tokens_outline(tokens: Tokens) -> Outline:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from app.dicom import part10
 from app.dicom.source import FileSource, MemorySource
 from app.dicom.tokens import Limits, Tokens
-from tests.dicom.building import CT_IMAGE, Element, Stream
-from tests.dicom.oracle import Outline, tokens_outline
+from tests.dicom.building import CT_IMAGE, Element, Outline, Stream
+from tests.dicom.oracle import tokens_outline
 
 FIRST = Element(0x00080016, "UI", CT_IMAGE)
 

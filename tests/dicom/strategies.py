@@ -19,6 +19,7 @@ from tests.dicom.building import (
     Stream,
     form_of,
 )
+from tests.dicom.images import IMAGE, JPEG_FRAME
 
 BITS_ALLOCATED = 0x00280100  # decides about the byte order of pixel data
 _PUBLIC = range(0x00080019, 0x7FE00000)
@@ -93,7 +94,7 @@ def _sequence(draw: st.DrawFn, *, explicit: bool, big_endian: bool, depth: int) 
                 _datasets(explicit=inside, big_endian=big_endian and inside, depth=depth - 1),
                 st.booleans(),
             ),
-            max_size=3,
+            max_size=2,
         )
     )
     if vr == "UN" and not items:
@@ -122,7 +123,7 @@ def _datasets(
     draw: st.DrawFn, *, explicit: bool, big_endian: bool, depth: int
 ) -> tuple[Element, ...]:
     """Elements by ascending tag, each tag once."""
-    parts = draw(st.lists(_plain(explicit=explicit), max_size=6))
+    parts = draw(st.lists(_plain(explicit=explicit), max_size=5))
     if depth > 0:
         nested = _sequence(explicit=explicit, big_endian=big_endian, depth=depth)
         parts += draw(st.lists(nested, max_size=2))
@@ -134,8 +135,15 @@ def _datasets(
 
 
 @st.composite
-def pixels(draw: st.DrawFn, *, explicit: bool, encapsulated: bool) -> Element:
-    """Pixel data: native of any length, float, double float, or encapsulated."""
+def _pixels(draw: st.DrawFn, *, explicit: bool, encapsulated: bool, whole: bool) -> Element:
+    """Pixel data: native of any length, float, double float, or encapsulated.
+
+    ``whole`` is an image of 4 by 4 bytes.
+    """
+    if encapsulated and whole:
+        return Element(PIXEL_DATA, "OB", fragments=(b"", JPEG_FRAME))
+    if whole:
+        return Element(PIXEL_DATA, "OW", bytes(range(16)))
     if encapsulated:
         fragments = draw(st.lists(st.binary(max_size=40), min_size=1, max_size=4))
         table = draw(st.sampled_from([b"", b"\0\0\0\0"]))
@@ -166,13 +174,14 @@ def streams(draw: st.DrawFn, *, damageable: bool = False) -> Stream:
     )
     form = form_of(syntax)
     encapsulated = syntax == JPEG_BASELINE
-    first = IDENTITY if damageable else (Element(0x00080016, "UI", CT_IMAGE),)
-    body = draw(_datasets(explicit=form.explicit, big_endian=form.big_endian, depth=3))
+    first = (*IDENTITY, *IMAGE) if damageable else (Element(0x00080016, "UI", CT_IMAGE),)
+    body = draw(_datasets(explicit=form.explicit, big_endian=form.big_endian, depth=2))
     elements = {element.tag: element for element in (*body, *first)}
     ordered = tuple(sorted(elements.values(), key=lambda element: element.tag))
     # A group length before it would leave a stream without File Meta unrecognisable.
     if draw(st.booleans()) or encapsulated:
-        ordered += (draw(pixels(explicit=form.explicit, encapsulated=encapsulated)),)
+        pixels = _pixels(explicit=form.explicit, encapsulated=encapsulated, whole=damageable)
+        ordered += (draw(pixels),)
         ordered += draw(_tail(explicit=form.explicit))
     has_meta = draw(st.booleans()) or syntax not in {IMPLICIT_LE, EXPLICIT_LE}
     return Stream(

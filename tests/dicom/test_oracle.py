@@ -8,10 +8,9 @@ from app.dicom import part10
 from app.dicom.source import MemorySource
 from app.dicom.tokens import Limits, Tokens
 from app.errors import GatewayError
+from tests.dicom.building import Outline, Outlined
 from tests.dicom.files import BUNDLED, CORPUS, all_files, files_below
 from tests.dicom.oracle import (
-    Outline,
-    Outlined,
     differences,
     meta_differences,
     pydicom_outline,
