@@ -251,6 +251,20 @@ def test_production_does_not_make_organisations_by_itself(
     assert isinstance(done.exception, errors.OrganizationNotFound)
 
 
+def test_without_a_database_url_the_embedded_server_is_used(
+    invoke: Invoke, reachable_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DEID_DATA_DIR", str(reachable_path / "data"))
+
+    added = invoke("organizations", "add", "NORD")
+    listed = invoke("organizations", "list")
+
+    assert added.exit_code == 0, added.output
+    assert "NORD" in listed.output
+    assert (reachable_path / "data" / "postgres" / "cluster").is_dir()
+
+
 def test_profiles_are_listed_and_shown(invoke: Invoke) -> None:
     assert "basic-per-study" in invoke("profiles", "list").output
     assert json.loads(invoke("profiles", "show", "basic").output)["name"] == "basic"
