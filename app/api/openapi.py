@@ -121,7 +121,7 @@ def _answer_headers() -> dict[str, Any]:
         "X-Deid-Profile": ("Name and version of the profile.", "basic;version=0123456789ab"),
         "X-Deid-Warnings": (
             "Codes and element paths, where there are any.",
-            "type-1-dummied (0008,0090)",
+            "kept-text-cleaned (0008,0070)",
         ),
         "Content-Disposition": (
             "A file name made of the pseudonym.",
