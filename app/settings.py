@@ -22,12 +22,6 @@ PREFIX = "DEID_"
 PLACEHOLDER_PASSWORDS = frozenset(
     {"", "change-me", "changeme", "example", "password", "placeholder", "postgres", "secret"}
 )
-# glibc gives blocks above 128 KiB back to the kernel and faults them in again for every body;
-# with these two it keeps them (ARCHITECTURE 6, "Speed": 2-3 times the requests per second).
-MALLOC_ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": "268435456",
-    "MALLOC_TRIM_THRESHOLD_": "268435456",
-}
 
 
 class InvalidSettings(ValueError):
@@ -220,13 +214,6 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - any field of Settings
     if settings.is_production:
         _check_production(settings)
     return settings
-
-
-def malloc_environment() -> dict[str, str] | None:
-    """Return the environment to start again with, or None where it is already in force."""
-    if all(name in os.environ for name in MALLOC_ENVIRONMENT):
-        return None
-    return {**MALLOC_ENVIRONMENT, **os.environ}
 
 
 def _names() -> Iterator[str]:

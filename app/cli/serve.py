@@ -1,12 +1,9 @@
-"""``deid-gateway serve``: its options, and the allocator's settings before anything is loaded."""
+"""``deid-gateway serve``: its options. The serving itself is in ``serving``."""
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
-from app import settings as settings_module
 from app.cli.options import load_settings
 from app.settings import Role
 
@@ -33,17 +30,6 @@ def serve(
     settings = load_settings(
         roles=frozenset(roles) or None, host=host, port=port, data_dir=data_dir
     )
-    _start_again_with_tuned_memory()
-    from app.cli.serving import run  # noqa: PLC0415 - only after the start that counts
+    from app.cli.serving import run  # noqa: PLC0415 - wrong usage is told before much is loaded
 
     run(settings)
-
-
-def _start_again_with_tuned_memory() -> None:
-    """Replace this process by itself with the allocator's settings in force.
-
-    glibc reads them once, before the first line of Python runs.
-    """
-    environment = settings_module.malloc_environment()
-    if environment is not None:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606

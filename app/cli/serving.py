@@ -1,7 +1,8 @@
-"""The serving process: event loop, socket, signals, garbage collector."""
+"""The serving process: event loop, socket, signals, memory."""
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import signal
 import socket
@@ -20,6 +21,10 @@ from app.settings import Settings
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 65
+# <malloc.h>; the same as MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ in the environment.
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+KEPT_BYTES: Final = 256 << 20
 # Objects live as long as the process or as short as a request: look for cycles seldom.
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -27,6 +32,7 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
     telemetry.configure(settings.log_level)
+    _keep_memory_of_bodies()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 
@@ -100,6 +106,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise errors.Misconfigured(
             f"cannot listen on {_shown(host)}:{port}: {error.strerror}"
         ) from None
+
+
+def _keep_memory_of_bodies() -> None:
+    """Let glibc keep the memory of one body for the next instead of faulting it in anew."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries have no such thresholds
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _shown(host: str) -> str:

@@ -101,15 +101,3 @@ def test_files_lie_in_the_data_directory_unless_placed_elsewhere(tmp_path: Path)
     assert usual.key_path.is_relative_to(tmp_path)
     assert usual.spool_path.is_relative_to(tmp_path)
     assert placed.key_path == Path("/keys/own.json")
-
-
-def test_the_malloc_environment_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in settings.MALLOC_ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-    wanted = settings.malloc_environment()
-    for name, value in settings.MALLOC_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-
-    assert wanted is not None
-    assert settings.MALLOC_ENVIRONMENT.items() <= wanted.items()
-    assert settings.malloc_environment() is None
