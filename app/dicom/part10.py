@@ -90,7 +90,8 @@ class _Reader:
 
         The group's length element is not trusted: the group ends where another begins.
         """
-        position = 132 if buffer[128:132] == b"DICM" else 4 if buffer[:4] == b"DICM" else 0
+        has_prefix = buffer[128:132] == b"DICM" and not _begins_with_element(buffer)
+        position = 132 if has_prefix else 4 if buffer[:4] == b"DICM" else 0
         if position != 132:
             self.anomalies.append("preamble-missing")
         meta: dict[int, bytes] = {}
@@ -142,6 +143,14 @@ class _Reader:
             tokens.pixels = _pixel_value(source, buffer, pixel_start, explicit, limits)
             _read_tail(tokens, tokens.pixels.stop, limits)
         return tokens
+
+
+def _begins_with_element(buffer: bytes) -> bool:
+    """Say whether File Meta or a data set begins where the preamble should, in explicit VR.
+
+    The four letters of the prefix are then part of a value.
+    """
+    return buffer[:2] in {b"\x02\0", b"\x08\0"} and buffer[4] | buffer[5] << 8 in KINDS
 
 
 def _meta_header(buffer: bytes, position: int) -> tuple[int, int, int]:

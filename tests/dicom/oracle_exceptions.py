@@ -13,5 +13,5 @@ EXCEPTIONS = {
     "2a5505656d14": "an item says that it is longer than its sequence; pydicom reads past the end",
     "075dc5148395": "no transfer syntax and an odd first group: nothing says what encoding it is",
     "e0b38f0dd0a1": "no preamble, and DICM inside a value where the prefix would stand; pydicom "
-    "reads one meaningless element behind it",
+    "reads one meaningless element behind it, the tokeniser the data set",
 }

@@ -94,6 +94,17 @@ def test_the_prefix_without_file_meta_is_taken():
     assert tokens.anomalies == ["file-meta-missing", "transfer-syntax-guessed"]
 
 
+@pytest.mark.parametrize("meta", [False, True])
+def test_the_letters_of_the_prefix_inside_a_value_are_not_taken_for_it(meta):
+    before = len(Stream((FIRST, Element(0x00081030, "LO", b"")), preamble=None, meta=meta).encode())
+    text = Element(0x00081030, "LO", b"DICM".rjust(132 - before, b"x"))
+
+    tokens = read_elements(text, ROWS, preamble=None, meta=meta)
+
+    assert tokens.buffer[128:132] == b"DICM"
+    assert places(tokens) == ["00080016", "00081030", "00280010"]
+
+
 @pytest.mark.parametrize("group_length", [None, 2, -12, 100_000])
 def test_a_missing_or_wrong_group_length_of_file_meta_does_not_matter(group_length):
     tokens = read_elements(ROWS, group_length=group_length)
