@@ -124,6 +124,8 @@ class Applier:
     def _dataset(self, dataset: Dataset, place: Place) -> int | None:
         """Append the data set's bytes to the output; None, and nothing appended, if unchanged."""
         plan = place.plan_of(dataset)
+        if plan.is_inert and self.cleaner is None:
+            return None
         outer_charset = self.charset
         if plan.charset >= 0:
             self.charset = self._value(dataset, plan.charset)

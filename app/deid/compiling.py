@@ -66,6 +66,7 @@ class ShapePlan:
         decisions: one per element, in stream order.
         ops: instructions in output order.
         changes: whether an instruction other than keeping and entering is among them.
+        is_inert: whether such a data set stays as it is and tells nothing.
         identifying: index and kind of elements whose values identify.
         removed_items: index and node of sequences that go but may hold identifying values.
         charset: index of Specific Character Set, or -1.
@@ -76,6 +77,7 @@ class ShapePlan:
     decisions: tuple[Decision, ...]
     ops: tuple[tuple[Any, ...], ...]
     changes: bool
+    is_inert: bool
     identifying: tuple[tuple[int, Kind], ...]
     removed_items: "tuple[tuple[int, Place], ...]"
     charset: int
@@ -129,11 +131,15 @@ class Compiler:
                     self._insert(tag)
                 else:
                     self._element(index)
+        changes = not self._keeps_everything()
+        identifying = tuple(self._identifying())
+        enters = any(op[0] == Op.ENTER for op in self.ops)
         return ShapePlan(
             decisions=tuple(self.decisions),
             ops=tuple(self.ops),
-            changes=not self._keeps_everything(),
-            identifying=tuple(self._identifying()),
+            changes=changes,
+            is_inert=not (changes or enters or identifying or self.warnings),
+            identifying=identifying,
             removed_items=tuple(
                 (i, self.place.child(self.tags[i], removed=True))
                 for i, decision in enumerate(self.decisions)

@@ -59,16 +59,16 @@ class Search:
                 continue
             yield start, stop
 
-    def suspects(self, data: bytes) -> bool:
-        """Say whether a value may stand in the data in another spelling than it came with.
+    def suspects(self, text: bytes) -> bool:
+        """Say whether a value may stand in a text in another spelling than it came with.
 
         A quick look that is wrong at times: who is suspected is read word by word.
         """
-        if self.squeezed is None or not data:
+        if self.squeezed is None or not text:
             return False
-        if not self.is_plain:
+        if not self.is_plain or not text.isascii():
             return True
-        return bool(self.squeezed.find_matches_as_indexes(data.translate(_SQUEEZE, _DROPPED)))
+        return bool(self.squeezed.find_matches_as_indexes(text.translate(_SQUEEZE, _DROPPED)))
 
 
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")

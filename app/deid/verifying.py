@@ -26,7 +26,7 @@ from app.deid.standard import (
     uid_role,
     well_known_uid,
 )
-from app.dicom.elements import LONG_VRS, VRS, tag_text
+from app.dicom.elements import CHARSET_VRS, LONG_VRS, VRS, tag_text
 from app.errors import MalformedDicom, ResidualIdentifier
 
 _U64 = struct.Struct("<Q").unpack_from
@@ -38,6 +38,7 @@ _GONE = frozenset(tag for tag, row in ROWS.items() if row.basic == "X") - REQUIR
 _NUMBERS = frozenset({b"AT", b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"UV"})
 _MIN_IN_NUMBERS = 8
 _MIN_IN_BULK = 6
+_TEXTS = frozenset(vr.encode() for vr in CHARSET_VRS) | {b"AE", b"CS", b"UN"}
 _BULK = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
 _DUMMIES = {
     vr.encode(): frozenset(v.rstrip(b"\0 ") for v in dummy_values(0, vr)) | {b""}
@@ -82,8 +83,10 @@ def verify(
     values: Values,
     uids: Iterable[str],
     own: frozenset[bytes],
-) -> None:
+) -> bytes:
     """Check one de-identified data set, without its pixel value.
+
+    Returns its text values, NUL between them, for a look at other spellings.
 
     Args:
         data: little endian elements from the first to the last.
@@ -109,6 +112,7 @@ def verify(
     for hidden in _hidden_texts(data):
         if any(True for _ in search.hits(hidden)) or _holds_uid(hidden, originals):
             raise ResidualIdentifier("An identifying value was left in the result, encoded")
+    return b"\0".join(data[start:stop] for start, stop, _, vr in leaves if vr in _TEXTS)
 
 
 def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element

@@ -205,6 +205,7 @@ class Walker:
         buffer, path, tag = self.buffer, self.path, key_tag(number)
         self.budget -= len(dataset.keys)
         path.append((tag, 0))
+        read = self._explicit if explicit else self._implicit
         while end is None or position < end:
             start, length = _PAIR(buffer, position)
             if start == SEQUENCE_END and (end is None or position + 8 == end):
@@ -220,12 +221,12 @@ class Walker:
             item.begin = position
             if length == UNDEFINED_LENGTH:
                 item.delimited = True
-                self.walk(item, position + 8, None, depth=depth + 1)
+                read(item, position + 8, None, depth + 1)
             else:
                 stop = position + 8 + length
                 if end is not None and stop > end:
                     raise self._malformed("An item is longer than its sequence", number)
-                self.walk(item, position + 8, stop, depth=depth + 1)
+                read(item, position + 8, stop, depth + 1)
                 item.after = stop
             self.budget -= len(item.keys)
             position = item.after

@@ -269,7 +269,8 @@ class Instance:
 
         Bytes beyond ASCII in a text without declaration are nearly always UTF-8 or Latin-1.
         """
-        if CHARACTER_SET in self.places:
+        header = self.tokens.buffer[: self.tokens.header_stop]
+        if CHARACTER_SET in self.places or header.isascii():
             return ""
         text = b"".join(kept_text(self.tokens.buffer, self.tokens.root, self.place))
         if text.isascii():
@@ -312,8 +313,7 @@ class Instance:
         search = compile_search(values)
         own = self._own(substitutes)
         try:
-            self._verify(header, tail, values, findings, own)
-            is_clean = not (search.suspects(header) or search.suspects(tail))
+            is_clean = not search.suspects(self._verify(header, tail, values, findings, own))
         except ResidualIdentifier:
             is_clean = False
         if not is_clean:
@@ -353,11 +353,12 @@ class Instance:
         values: Values,
         findings: Findings,
         own: frozenset[bytes],
-    ) -> None:
+    ) -> bytes:
         explicit = self.tokens.root.explicit
-        verify(header, explicit=explicit, values=values, uids=findings.uids, own=own)
+        text = verify(header, explicit=explicit, values=values, uids=findings.uids, own=own)
         if tail:
-            verify(tail, explicit=explicit, values=values, uids=findings.uids, own=own)
+            text += verify(tail, explicit=explicit, values=values, uids=findings.uids, own=own)
+        return text
 
     def _segments(
         self, replacements: Replacements, header: bytes, tail: bytes, frames: CleanFrames | None

@@ -20,8 +20,8 @@ VALUES = (
 UIDS = ("1.2.840.99999.4.17.23",)
 
 
-def check(data: bytes, *, explicit: bool = True) -> None:
-    verify(data, explicit=explicit, values=VALUES, uids=UIDS, own=frozenset({b"DEMO"}))
+def check(data: bytes, *, explicit: bool = True) -> bytes:
+    return verify(data, explicit=explicit, values=VALUES, uids=UIDS, own=frozenset({b"DEMO"}))
 
 
 def text(value: str, tag: int = 0x00081090, vr: str = "LO") -> bytes:
