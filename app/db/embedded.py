@@ -123,7 +123,6 @@ class EmbeddedPostgres:
                 self._take_lease(deadline)
                 try:
                     self._run_server(deadline)
-                    self._make_database()
                 except BaseException:
                     self._drop_lease()
                     raise
@@ -227,12 +226,12 @@ class EmbeddedPostgres:
         return True
 
     def _run_server(self, deadline: float) -> None:
-        while self._is_guarded():
-            if self._is_ready():
-                return
-            self._check_deadline(deadline)  # somebody was killed while the server came up
-            time.sleep(_POLL_S)
-        self._launch(deadline)
+        while not (self._is_guarded() and self._is_ready() and self._has_database()):
+            self._check_deadline(deadline)
+            if not self._is_guarded():
+                self._launch(deadline)
+            else:
+                time.sleep(_POLL_S)  # it comes up, or goes down because its guardian was killed
 
     def _launch(self, deadline: float) -> None:
         binaries = self._binaries()
@@ -374,17 +373,17 @@ class EmbeddedPostgres:
             finally:
                 os.close(descriptor)
 
-    def _make_database(self) -> None:
+    def _has_database(self) -> bool:
+        """Whether the gateway's database is there; it is made at the first start."""
         try:
             with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
                 known = "SELECT FROM pg_database WHERE datname = %s"
                 if connection.execute(known, [DATABASE]).fetchone() is None:
                     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE))
                     connection.execute(statement)
-        except psycopg.Error:
-            raise errors.DatabaseUnavailable(
-                f"The embedded database does not answer; see {self.log_path}"
-            ) from None
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def _rotate_log(self) -> int:
         """Put a long log aside, and return the length of the one that is written on."""

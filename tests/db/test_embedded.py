@@ -90,6 +90,13 @@ def wait_until_stopped(server: EmbeddedPostgres) -> None:
         time.sleep(0.02)
 
 
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while Path("/proc", str(pid)).exists():
+        assert time.monotonic() < deadline, "the process is still there"
+        time.sleep(0.02)
+
+
 def is_guarded(server: EmbeddedPostgres) -> bool:
     with (server.root / "guardian.lock").open("r+b") as file:
         return guardian.lock_of_others(file) is not None
@@ -182,7 +189,9 @@ def test_a_killed_process_does_not_take_the_server_from_the_others(server):
 def test_a_killed_guardian_takes_the_server_along_and_a_new_start_repairs_it(server):
     execute(server.start(), "CREATE TABLE committed AS SELECT 1 AS value")
 
-    os.kill(guardian_pid(server), signal.SIGKILL)
+    guarding = guardian_pid(server)
+    os.kill(guarding, signal.SIGKILL)
+    wait_until_gone(guarding)
 
     assert execute(server.start(), "SELECT value FROM committed") == [(1,)]
 
@@ -389,10 +398,7 @@ def test_a_directory_that_was_deleted_under_the_server_does_not_hold_the_gateway
 
     server.stop()
 
-    deadline = time.monotonic() + 20
-    while Path("/proc", str(guarded)).exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not Path("/proc", str(guarded)).exists()
+    wait_until_gone(guarded)
 
 
 @as_root
