@@ -15,6 +15,11 @@ from bench.report import Report, Table
 from bench.workspace import Workspace, workspace
 
 Options = argparse.Namespace
+HEADING = """# Benchmark figures
+
+Written by `python -m bench`; how to read them: [benchmarks](benchmarks.md).
+
+"""
 BENCHES: dict[str, Callable[[Workspace, Options], list[Table]]] = {
     "engine": lambda s, o: [engine.measure(s, rounds=o.rounds, peers=o.peers)],
     "header": lambda s, o: [header.measure(s, rounds=o.rounds)],
@@ -42,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"[{what}: {time.monotonic() - started:.0f} s]", file=sys.stderr, flush=True)
     if options.report is not None:
         is_json = options.report.suffix == ".json"
-        text = report.json() if is_json else report.markdown()
+        text = report.json() if is_json else f"{HEADING}{report.markdown()}"
         options.report.write_text(text, encoding="utf-8")
     return 0
 
