@@ -16,14 +16,10 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/deid-gateway /opt/deid-gateway
 COPY LICENSE /opt/deid-gateway/
 
-# glibc reads the two MALLOC_ thresholds once, before Python runs: set here, the gateway need not
-# start itself again to keep the memory of large bodies.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/deid-gateway \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    MALLOC_MMAP_THRESHOLD_=268435456 \
-    MALLOC_TRIM_THRESHOLD_=268435456 \
     DEID_MODE=production \
     DEID_HOST=0.0.0.0 \
     DEID_PORT=8000 \
