@@ -7,7 +7,7 @@ is ``group << 16 | element`` as everywhere else.
 
 import struct
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from pydicom._dicom_dict import DicomDictionary
 
@@ -52,7 +52,7 @@ def key_tag(key: int) -> int:
     return (key & 0xFFFF) << 16 | key >> 16 & 0xFFFF
 
 
-@cache
+@lru_cache(maxsize=16_384)  # tags are the sender's choice: not without bound
 def tag_text(tag: int) -> str:
     """Return ``(gggg,eeee)``."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
