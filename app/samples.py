@@ -105,7 +105,7 @@ def _patient_and_study() -> Dataset:
     dataset.ReferringPhysicianName = "Referrer^Robin"
     dataset.InstitutionName = "Sample Hospital"
     dataset.InstitutionAddress = "2 Sample Street, Sampletown"
-    dataset.Manufacturer = "Sample Devices"
+    dataset.Manufacturer = "Phantom Devices"
     dataset.StationName = "SAMPLE-CT-1"
     return dataset
 
@@ -144,7 +144,7 @@ def _slice(series: str, series_number: int, number: int, orientation: tuple[str,
 
 
 def _add_private_block(dataset: Dataset) -> None:
-    block = dataset.private_block(0x0019, "SAMPLE DEVICES 1.0", create=True)
+    block = dataset.private_block(0x0019, "PHANTOM DEVICES 1.0", create=True)
     block.add_new(0x01, "LO", "scanned for Sample, Alex")
 
 
