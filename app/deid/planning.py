@@ -59,9 +59,10 @@ class Place:
     Holds what was decided there, so that nothing is decided twice.
     """
 
-    __slots__ = ("_children", "_decisions", "_shapes", "profile", "where")
+    __slots__ = ("_children", "_decisions", "_held_keys", "_shapes", "profile", "where")
 
     _MAX_SHAPES = 2048
+    _MAX_KEYS = 100_000
 
     def __init__(self, profile: Profile, where: Where) -> None:
         self.profile = profile
@@ -69,6 +70,7 @@ class Place:
         self._children: dict[tuple[int, bool], Place] = {}
         self._decisions: dict[tuple[int, str], Decision] = {}
         self._shapes: dict[tuple[int, ...], ShapePlan] = {}
+        self._held_keys = 0
 
     def child(self, tag: int, *, removed: bool) -> "Place":
         """Return the place inside the items of a sequence here.
@@ -91,8 +93,10 @@ class Place:
         shape = (dataset.explicit, *dataset.keys)
         plan = self._shapes.get(shape)
         if plan is None:
-            if len(self._shapes) >= self._MAX_SHAPES:
+            self._held_keys += len(shape)
+            if len(self._shapes) >= self._MAX_SHAPES or self._held_keys > self._MAX_KEYS:
                 self._shapes.clear()
+                self._held_keys = len(shape)
             plan = self._shapes[shape] = Compiler(self, dataset).compiled()
         return plan
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ahocorasick_rs import BytesAhoCorasick
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from app.deid.rules.dates import day_of, numeric_forms, written_forms
 from app.deid.rules.identifiers import (
@@ -27,6 +27,7 @@ from app.deid.rules.identifiers import (
     name_parts,
 )
 from app.dicom.text import decode, encoded_core
+from app.errors import LimitExceeded
 
 Values = tuple[tuple[Kind, bytes, bytes], ...]
 
@@ -39,12 +40,14 @@ class Search:
         automaton: finds the byte forms; None where there are none.
         bounded: per form, whether it counts only between delimiters.
         squeezed: finds what is left of the texts without anything but letters and digits.
+        longest: length of the longest form.
         is_plain: whether every value is ASCII, so that ``squeezed`` sees all spellings.
     """
 
     automaton: BytesAhoCorasick | None
     bounded: tuple[bool, ...]
     squeezed: BytesAhoCorasick | None
+    longest: int
     is_plain: bool
 
     def hits(self, data: bytes) -> Iterator[tuple[int, int]]:
@@ -52,12 +55,14 @@ class Search:
         if self.automaton is None:
             return
         lowered = data.lower()
-        for needle, start, stop in self.automaton.find_matches_as_indexes(
-            lowered, overlapping=True
-        ):
-            if self.bounded[needle] and not _is_alone(lowered, start, stop):
-                continue
-            yield start, stop
+        for base, part in _windows(lowered, self.longest):
+            for needle, begin, end in self.automaton.find_matches_as_indexes(
+                part, overlapping=True
+            ):
+                start, stop = base + begin, base + end
+                if self.bounded[needle] and not _is_alone(lowered, start, stop):
+                    continue
+                yield start, stop
 
     def suspects(self, text: bytes) -> bool:
         """Say whether a value may stand in a text in another spelling than it came with.
@@ -68,7 +73,9 @@ class Search:
             return False
         if not self.is_plain or not text.isascii():
             return True
-        return bool(self.squeezed.find_matches_as_indexes(text.translate(_SQUEEZE, _DROPPED)))
+        dense = text.translate(_SQUEEZE, _DROPPED)
+        windows = _windows(dense, self.longest)
+        return any(self.squeezed.find_matches_as_indexes(part) for _, part in windows)
 
 
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -76,19 +83,54 @@ _DROPPED = bytes(b for b in range(0x20, 0x7F) if b not in _LETTERS)
 _SQUEEZE = bytes(range(256)).lower()
 
 
+_WINDOW = 64 * 1024
+
+
+def _windows(data: bytes, overlap: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the data in overlapping parts, so that never many matches are held at a time."""
+    if len(data) <= _WINDOW + overlap:
+        yield 0, data
+        return
+    for start in range(0, len(data), _WINDOW):
+        yield start, data[start : start + _WINDOW + overlap]
+
+
 def _is_alone(data: bytes, start: int, stop: int) -> bool:
     before, after = data[max(start - 1, 0) : start], data[stop : stop + 1]
     return not (before.isalnum() or after.isalnum())
 
 
-@lru_cache(maxsize=512)
+# A search over more than this is not kept for the next instance, nor built for speed.
+_MAX_KEPT_BYTES = 8192
+_MAX_VALUES = 20_000
+# The beginning of a long value is enough to find it; names and ids have at most 64 characters.
+_MAX_TEXT = 256
+
+
 def compile_search(values: Values) -> Search:
-    """Compile the search for identifying values given as (kind, bytes, character set)."""
+    """Compile the search for identifying values given as (kind, bytes, character set).
+
+    Raises:
+        LimitExceeded: there are more values than one instance can sensibly hold.
+    """
+    if len(values) > _MAX_VALUES:
+        raise LimitExceeded("There are more identifying values than the bound allows")
+    if sum(len(raw) for _, raw, _ in values) > _MAX_KEPT_BYTES:
+        return _compile(tuple(dict.fromkeys(values)))
+    return _kept_search(values)
+
+
+@lru_cache(maxsize=128)
+def _kept_search(values: Values) -> Search:
+    return _compile(values)
+
+
+def _compile(values: Values) -> Search:
     needles: dict[bytes, bool] = {}
     squeezed: set[bytes] = set()
     is_plain = True
     for kind, raw, charset in values:
-        identifier = Identifier(kind, composed(decode(raw, charset)).strip("\0 "))
+        identifier = Identifier(kind, _searched_text(kind, decode(raw, charset)))
         if is_replacement(identifier.text):
             continue
         is_plain = is_plain and identifier.text.isascii()
@@ -102,11 +144,32 @@ def compile_search(values: Values) -> Search:
         s for s in squeezed if len(s) >= (_MIN_SQUEEZED_NUMBER if s.isdigit() else MIN_ID)
     ]
     return Search(
-        automaton=BytesAhoCorasick(list(needles)) if needles else None,
+        automaton=_automaton(list(needles)),
         bounded=tuple(needles.values()),
-        squeezed=BytesAhoCorasick(suspicious) if suspicious else None,
+        squeezed=_automaton(suspicious),
+        longest=max(map(len, (*needles, *suspicious)), default=0),
         is_plain=is_plain,
     )
+
+
+def _searched_text(kind: Kind, text: str) -> str:
+    """Return the part of a value that is searched for: each of several values by its beginning."""
+    if len(text) <= _MAX_TEXT:
+        return composed(text).strip("\0 ")
+    delimiter = "\\" if kind is not Kind.NAME else "="
+    return delimiter.join(
+        composed(part[:_MAX_TEXT]).strip("\0 ")
+        for part in text.replace("\\", delimiter).split(delimiter)
+    )
+
+
+def _automaton(needles: list[bytes]) -> BytesAhoCorasick | None:
+    if not needles:
+        return None
+    if sum(map(len, needles)) > 4 * _MAX_KEPT_BYTES:
+        # Compiled in linear time; the others take seconds for long or many needles.
+        return BytesAhoCorasick(needles, implementation=Implementation.NoncontiguousNFA)
+    return BytesAhoCorasick(needles)
 
 
 _MIN_SQUEEZED_NUMBER = 6

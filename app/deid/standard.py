@@ -275,10 +275,10 @@ SAFE_PRIVATE: Mapping[tuple[str, int, int], str] = MappingProxyType(
 # --- Dictionary --------------------------------------------------------------------------------
 
 
-def _outside_repeating_groups(tag: int) -> bool:
-    """Say whether a tag lies beside the repeating groups that the standard defines."""
+def _names_no_attribute(tag: int) -> bool:
+    """Say whether a tag is a delimiter or lies beside the repeating groups of the standard."""
     group = tag >> 16
-    return 0x501E < group <= 0x50FF or 0x601E < group <= 0x60FF
+    return group == 0xFFFE or 0x501E < group <= 0x50FF or 0x601E < group <= 0x60FF
 
 
 @lru_cache(maxsize=16384)
@@ -289,7 +289,7 @@ def dictionary_vr(tag: int) -> str | None:
         The VR (``US or SS`` and the like as pydicom has it), or ``None`` for private elements,
         group lengths and everything that no dictionary knows.
     """
-    if tag & 0x10000 or _outside_repeating_groups(tag):
+    if tag & 0x10000 or _names_no_attribute(tag):
         return None
     try:
         return dictionary_VR(tag)
@@ -301,7 +301,7 @@ def dictionary_vr(tag: int) -> str | None:
 @lru_cache(maxsize=16384)
 def keyword(tag: int) -> str:
     """Look up the keyword of a standard attribute; empty where there is none."""
-    if tag & 0x10000 or _outside_repeating_groups(tag):
+    if tag & 0x10000 or _names_no_attribute(tag):
         return ""
     try:
         return dictionary_keyword(tag)

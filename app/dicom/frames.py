@@ -20,6 +20,8 @@ from app.dicom.source import Source
 from app.dicom.tokens import PixelValue
 from app.errors import MalformedDicom
 
+# Encapsulated Uncompressed Explicit VR Little Endian. Source: PS3.5 2026d, A.4.11.
+_ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 _ITEM = struct.Struct("<II").pack
 _ITEM_TAG = 0xE000FFFE
 _SEQUENCE_END = _ITEM(0xE0DDFFFE, 0)
@@ -88,6 +90,8 @@ def clean_frames(  # noqa: PLR0915 - one loop
         return None
     offsets = _offset_table(source, table)
     native = codestream_of(transfer_syntax) is Codestream.NATIVE
+    if native and transfer_syntax != _ENCAPSULATED_NATIVE:
+        raise MalformedDicom("The pixel data is encapsulated, which its transfer syntax is not")
     frames = _divide(source, fragments, offsets, frame_count)
     changed = False
     segments: list[Segment] = []
@@ -144,12 +148,16 @@ def _divide(
         offset, size = fragments[index]
         return begins_image(source.read(offset, min(size, 12)))
 
+    def images() -> int:
+        return sum(map(begins_frame, range(len(fragments))))
+
+    # Number of Frames does not always fit: what begins an image is a frame, and none is lost.
+    if frame_count == 1 and len(fragments) > 1 and (count := images()) > 1:
+        return frame_fragments(fragments, (), count, begins_frame)
     try:
         return frame_fragments(fragments, offsets, frame_count, begins_frame)
     except MalformedDicom:
-        # Number of Frames does not fit: what begins an image is one.
-        count = sum(map(begins_frame, range(len(fragments))))
-        return frame_fragments(fragments, (), count, begins_frame)
+        return frame_fragments(fragments, (), images(), begins_frame)
 
 
 def _edited(

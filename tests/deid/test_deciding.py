@@ -59,6 +59,11 @@ def test_curves_and_overlays_go_as_whole_groups(tag: int) -> None:
     assert decide(tag, "OW", CT).effect is Effect.REMOVE
 
 
+@pytest.mark.parametrize("vr", ["DA", "PN", "UR", "LO"])
+def test_a_delimiter_tag_with_a_vr_is_no_attribute(vr: str) -> None:
+    assert decide(0xFFFE0010, vr, CT).effect is Effect.REMOVE
+
+
 def test_an_element_that_no_dictionary_knows_goes_and_is_reported() -> None:
     decision = decide(0x00084FFE, "LO", CT)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from app.audit.events import AuditEvent
@@ -15,6 +16,7 @@ from app.dicom.source import FileSource, MemorySource
 from app.errors import (
     BurnedInAnnotationSuspected,
     DatabaseUnavailable,
+    MalformedDicom,
     MissingIdentifier,
     NotDicom,
     Truncated,
@@ -156,6 +158,25 @@ def test_bytes_behind_the_last_pixel_are_cut_off_and_reported() -> None:
 
     assert read.PixelData == ct(WHO).PixelData
     assert "pixel-surplus-removed (7FE0,0010)" in map(str, made.warnings)
+
+
+def test_encapsulated_data_under_a_native_transfer_syntax_is_refused() -> None:
+    data = part10(us_jpeg(WHO), JPEGBaseline8Bit)
+    native = data.replace(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.1\0\0\0")
+
+    with pytest.raises(MalformedDicom):
+        output(native)
+
+
+def test_frames_beyond_a_wrong_number_of_frames_are_not_lost() -> None:
+    dataset = us_jpeg(WHO)
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=3))
+    del dataset.NumberOfFrames
+
+    data = output(part10(dataset, JPEGBaseline8Bit))
+
+    read = dcmread(io.BytesIO(data))
+    assert len(list(generate_fragments(read.PixelData))) - 1 == len(frames)
 
 
 def test_preamble_and_file_meta_are_new() -> None:
