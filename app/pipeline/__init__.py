@@ -3,6 +3,7 @@
 Every entrance (upload endpoint, command line, batches) calls the functions here.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,8 @@ __all__ = [
     "Actor",
     "Context",
     "Deidentified",
+    "Offload",
     "deidentify",
-    "record",
-    "record_refusal",
     "run",
 ]
 
@@ -54,24 +54,44 @@ def deidentify(source: Source, context: Context) -> Deidentified:
     return instance.deidentified()
 
 
-async def run(source: Source, context: Context, *, vault: "Vault", actor: Actor) -> Deidentified:
+Offload = Callable[[Callable[[], Deidentified]], Awaitable[Deidentified]]
+
+
+async def run(
+    source: Source,
+    context: Context,
+    *,
+    vault: "Vault",
+    actor: Actor,
+    offload: Offload | None = None,
+) -> Deidentified:
     """De-identify one SOP Instance and make its mapping durable before any byte can leave.
 
     A refusal is audited as well.
+
+    Args:
+        source: the instance; must stay open until the result is written.
+        context: whose pseudonyms, which profile.
+        vault: where the mapping and the audit row go.
+        actor: who asks.
+        offload: runs the work elsewhere, such as in a thread; None runs it at once.
 
     Raises:
         GatewayError: as ``deidentify``; DatabaseUnavailable or NotAuthenticated from the vault.
     """
     try:
-        result = deidentify(source, context)
+        if offload is None:
+            result = deidentify(source, context)
+        else:
+            result = await offload(lambda: deidentify(source, context))
     except GatewayError as error:
-        await record_refusal(error, context, vault=vault, actor=actor)
+        await _record_refusal(error, context, vault=vault, actor=actor)
         raise
-    await record(result, context, vault=vault, actor=actor)
+    await _record(result, context, vault=vault, actor=actor)
     return result
 
 
-async def record(result: Deidentified, context: Context, *, vault: "Vault", actor: Actor) -> None:
+async def _record(result: Deidentified, context: Context, *, vault: "Vault", actor: Actor) -> None:
     """Make the mapping and the audit row of a de-identified instance durable."""
     replacements = result.replacements
     await vault.record(
@@ -92,7 +112,7 @@ async def record(result: Deidentified, context: Context, *, vault: "Vault", acto
     )
 
 
-async def record_refusal(
+async def _record_refusal(
     error: GatewayError, context: Context, *, vault: "Vault", actor: Actor
 ) -> None:
     """Audit that an instance was refused: the code and the place, nothing of the instance."""

@@ -7,6 +7,7 @@ Its description for the OpenAPI document is in ``app.api.openapi``.
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -157,15 +158,10 @@ async def _deidentify(
 ) -> pipeline.Deidentified:
     """Run the pipeline: small bodies at once, as a thread would cost more than the work itself."""
     source, vault = await body.source(), services.vault
-    if body.size <= services.limits.inline_bytes:
-        return await pipeline.run(source, context, vault=vault, actor=actor)
-    try:
-        done = await in_thread(services.executor, lambda: pipeline.deidentify(source, context))
-    except errors.GatewayError as error:
-        await pipeline.record_refusal(error, context, vault=vault, actor=actor)
-        raise
-    await pipeline.record(done, context, vault=vault, actor=actor)
-    return done
+    offload = None
+    if body.size > services.limits.inline_bytes:
+        offload = partial(in_thread, services.executor)
+    return await pipeline.run(source, context, vault=vault, actor=actor, offload=offload)
 
 
 async def _answer(
