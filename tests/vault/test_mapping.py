@@ -155,7 +155,9 @@ async def test_two_originals_that_meet_in_one_group_collide(house: MappingHouse)
         house.record(first), house.record(second, replacements=stolen), return_exceptions=True
     )
 
-    assert [type(answer).__name__ for answer in answers] == ["Replacements", "PseudonymCollision"]
+    # Which of the two comes first is not promised; that only one does, is.
+    kinds = sorted(type(answer).__name__ for answer in answers)
+    assert kinds == ["PseudonymCollision", "Replacements"]
     assert house.count("instances") == 1
 
 
