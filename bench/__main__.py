@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def _circumstances(options: Options) -> dict[str, str]:
     load = os.getloadavg()[0]
     return {
         "deid-gateway": __version__,
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()} ({_build()})",
         "CPUs": f"{len(os.sched_getaffinity(0))} of {_processor()}",
         "kernel": platform.release(),
         "load average at the start": f"{load:.2f}",
@@ -104,6 +105,12 @@ def _circumstances(options: Options) -> dict[str, str]:
         "scale": f"{options.scale:g}",
         "load": "own" if options.load == "own" else Path(options.load).name,
     }
+
+
+def _build() -> str:
+    """Say how the interpreter was built: with profile-guided optimisation it is a sixth faster."""
+    arguments = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return "optimised build" if "--enable-optimizations" in arguments else "plain build"
 
 
 def _processor() -> str:

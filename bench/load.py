@@ -178,6 +178,8 @@ def _image(kind: str, sop_class: str, modality: str) -> Dataset:
     dataset = Dataset()
     for keyword, value in PLANTED.items():
         setattr(dataset, keyword, value)
+    if kind != "mr":  # the small ones stand for those that declare none
+        dataset.SpecificCharacterSet = "ISO_IR 100"
     family = PLANTED["PatientName"].partition("^")[0]
     dataset.SOPClassUID, dataset.Modality = sop_class, modality
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid(kind, "study"), uid(kind, "series")
