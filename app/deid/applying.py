@@ -28,6 +28,7 @@ from app.dicom.elements import (
 from app.dicom.text import decode, encode
 from app.dicom.tokens import Dataset, Limits
 from app.dicom.walker import items_in
+from app.errors import LimitExceeded
 
 _PACK = struct.Struct("<Q").pack
 _U32 = struct.Struct("<I").pack
@@ -116,8 +117,16 @@ class Applier:
         self._uid_values: dict[bytes, bytes] = {}
 
     def write(self, dataset: Dataset, place: Place) -> bytes:
-        """Return the bytes of the de-identified data set."""
-        if self._dataset(dataset, place) is None:
+        """Return the bytes of the de-identified data set.
+
+        Raises:
+            LimitExceeded: replacements make a value longer than its VR can hold.
+        """
+        try:
+            unchanged = self._dataset(dataset, place) is None
+        except struct.error:
+            raise LimitExceeded("A value is too long to be replaced") from None
+        if unchanged:
             return self.buffer[dataset.starts[0] : dataset.stop] if dataset.keys else b""
         return b"".join(self._out)
 
@@ -223,7 +232,9 @@ class Applier:
         tag = key_tag(dataset.keys[index])
         return encode_element(tag, "UL", _U32(self.document_bytes), explicit=dataset.explicit)
 
-    def _sequence(self, dataset: Dataset, index: int, place: Place) -> int | None:
+    def _sequence(  # noqa: PLR0915 - one loop
+        self, dataset: Dataset, index: int, place: Place
+    ) -> int | None:
         """Append a sequence with its items planned; None, and nothing appended, if unchanged."""
         items = dataset.sequences.get(index)
         if items is None:
@@ -231,35 +242,43 @@ class Applier:
         out, buffer = self._out, self.buffer
         mark = len(out)
         out.append(b"")
-        size, changed = 0, False
+        size, behind = 0, -1
         for item in items.datasets:
-            slot = len(out)
             out.append(b"")
+            slot = len(out) - 1
             length = self._dataset(item, place)
             if length is None:
-                out[slot] = buffer[item.begin : item.after]
-                size += item.after - item.begin
-            elif item.delimited:
-                out[slot] = _DELIMITED_ITEM
+                out.pop()
+                continue
+            # The unchanged items before this one go out in one piece.
+            before = buffer[behind if behind >= 0 else items.datasets[0].begin : item.begin]
+            if item.delimited:
+                out[slot] = before + _DELIMITED_ITEM
                 out.append(_ITEM_END)
-                size += 16 + length
-                changed = True
+                size += 8
             else:
-                out[slot] = _ITEM + _U32(length)
-                size += 8 + length
-                changed = True
-        if not changed:
+                out[slot] = before + _ITEM + _U32(length)
+            size += len(before) + 8 + length
+            behind = item.after
+        if behind < 0:
             del out[mark:]
             return None
-        key = dataset.keys[index]
-        # The content of a sequence written as UN is implicit; so it stays UN.
-        header = encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)
+        rest = buffer[behind : items.datasets[-1].after]
+        out.append(rest)
+        size += len(rest)
+        header = self._header(dataset, index)
         if items.delimited:
-            out[mark] = header[:-4] + _UNDEFINED_LENGTH
+            out[mark] = header + _UNDEFINED_LENGTH
             out.append(_SEQUENCE_END)
-            return len(header) + size + 8
-        out[mark] = header[:-4] + _U32(size)
-        return len(header) + size
+            size += 8
+        else:
+            out[mark] = header + _U32(size)
+        return len(header) + 4 + size
+
+    def _header(self, dataset: Dataset, index: int) -> bytes:
+        """Return a sequence's header up to its length; one written as UN is implicit and stays."""
+        key = dataset.keys[index]
+        return encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)[:-4]
 
     def _value(self, dataset: Dataset, index: int) -> bytes:
         start, stop = dataset.value_span(index)

@@ -71,7 +71,7 @@ class Search:
         """
         if self.squeezed is None or not text:
             return False
-        if not self.is_plain or not text.isascii():
+        if not self.is_plain:
             return True
         dense = text.translate(_SQUEEZE, _DROPPED)
         windows = _windows(dense, self.longest)

@@ -13,11 +13,19 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from operator import itemgetter
 
 from app.deid.attributes import ENCAPSULATED_DOCUMENT
+from app.deid.rules.documents import notices
 from app.deid.rules.dummies import dummy_values
-from app.deid.rules.identifiers import ANYWHERE, MIN_ID, NUMERIC, TERMS
+from app.deid.rules.identifiers import (
+    ANYWHERE,
+    MIN_ID,
+    NUMERIC,
+    TERMS,
+    is_ordinary,
+)
 from app.deid.searching import Values, compile_search
 from app.deid.standard import (
     REQUIRED_SOMEWHERE,
@@ -38,6 +46,7 @@ _GONE = frozenset(tag for tag, row in ROWS.items() if row.basic == "X") - REQUIR
 _NUMBERS = frozenset({b"AT", b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"UV"})
 _MIN_IN_NUMBERS = 8
 _MIN_IN_BULK = 6
+_MAX_NUMBER = 64
 _TEXTS = frozenset(vr.encode() for vr in CHARSET_VRS) | {b"AE", b"CS", b"UN"}
 _BULK = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
 _DUMMIES = {
@@ -110,7 +119,8 @@ def verify(
             raise ResidualIdentifier(path=tag_text(leaves[index][2]))
     _check_uids(data, originals)
     for hidden in _hidden_texts(data):
-        if any(True for _ in search.hits(hidden)) or _holds_uid(hidden, originals):
+        found = (span for span in search.hits(hidden) if not _is_ramp(hidden, *span))
+        if any(found) or _holds_uid(hidden, originals):
             raise ResidualIdentifier("An identifying value was left in the result, encoded")
     return b"\0".join(data[start:stop] for start, stop, _, vr in leaves if vr in _TEXTS)
 
@@ -191,11 +201,14 @@ def _class_of(key: int) -> _Class:
     )
 
 
+@lru_cache(maxsize=16384)
 def _allowed(tag: int, vr: bytes) -> frozenset[bytes] | None:
     """Return the only values that a result may hold, or None where any may stand."""
     row = ROWS.get(tag)
-    if row is None or vr in {b"SQ", b"UI"} or tag == ENCAPSULATED_DOCUMENT:
+    if row is None or vr in {b"SQ", b"UI"}:
         return _DUMMIES.get(vr)
+    if tag == ENCAPSULATED_DOCUMENT:
+        return frozenset(text.rstrip(b"\0 ") for text in notices()) | {b""}
     return frozenset(v.rstrip(b"\0 ") for v in dummy_values(tag, vr.decode())) | {b""}
 
 
@@ -212,25 +225,40 @@ def _counts(  # noqa: PLR0911 - a table
     data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]
 ) -> bool:
     """Say whether a match is one: not across elements, not a number by chance, not our own text."""
-    begin, end, _, vr = leaf
-    if stop > end:
+    begin, end, tag, vr = leaf
+    if stop > end or _allowed(tag, vr) is not None:
+        return False  # what holds nothing but dummies and notices was checked as a whole
+    first = max(start - _MAX_NUMBER, begin)
+    around = data[first : min(stop + _MAX_NUMBER, end)].decode("latin-1").lower()
+    if is_ordinary(around, start - first, stop - first):
         return False
     if vr == b"UI":
         # Digits of a mapped UID mean nothing; a kept one may be somebody's number.
-        coding = uid_role(leaf[2]) == "keep" and not data.startswith(b"2.25.", begin)
+        coding = uid_role(tag) == "keep" and not data.startswith(b"2.25.", begin)
         return coding and not well_known_uid(data[begin:end].rstrip(b"\0 ").decode("latin-1"))
     if vr in _NUMBERS:
         return stop - start >= _MIN_IN_NUMBERS
     if vr in _BULK:
-        return stop - start >= _MIN_IN_BULK
+        return stop - start >= _MIN_IN_BULK and not _is_ramp(data, start, stop)
     begin = max(data.rfind(b"\\", begin, start) + 1, begin)
     behind = data.find(b"\\", stop, end)
     component = data[begin : behind if behind >= 0 else end].strip(b"\0 ")
     if component in own or component in _DUMMY_TEXTS:
         return False
-    if vr in {b"DS", b"IS"} and NUMERIC.fullmatch(component.decode("latin-1")):
+    is_short = len(component) <= _MAX_NUMBER
+    if is_short and vr in {b"DS", b"IS"} and NUMERIC.fullmatch(component.decode("latin-1")):
         return stop - start == len(component) and len(component) > ANYWHERE
     return not (vr == b"CS" and component.decode("latin-1") in TERMS)
+
+
+def _is_ramp(data: bytes, start: int, stop: int) -> bool:
+    """Say whether a match such as ``123456`` is part of rising or falling values in a table."""
+    steps = {after - before for before, after in pairwise(data[start:stop])}
+    if steps not in ({1}, {-1}):
+        return False
+    step = steps.pop()
+    rises_to = start > 0 and data[start] - data[start - 1] == step
+    return rises_to or (stop < len(data) and data[stop] - data[stop - 1] == step)
 
 
 _UID_RUN = re.compile(rb"[0-2](?:\.[0-9]+){3,}")
@@ -266,12 +294,14 @@ _BASE64 = bytes(
     for b in range(256)
 )
 _WIDE = bytes(0x41 if 0x20 <= b < 0x7F else 0x30 if b == 0 else 0x20 for b in range(256))
+_MAPPED_UID = re.compile(rb"2\.25\.[0-9]+")
 _MIN_BASE64 = 12
 _MIN_WIDE = 5
 
 
 def _hidden_texts(data: bytes) -> Iterator[bytes]:
     """Yield what base64 and UTF-16 runs in the data say."""
+    data = _MAPPED_UID.sub(b" ", data)
     mask = data.translate(_BASE64)
     position = mask.find(b"A" * _MIN_BASE64)
     while position >= 0:

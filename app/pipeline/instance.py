@@ -1,7 +1,8 @@
 """One instance on its way through the steps, and what comes out."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app import __version__
 from app.deid.applying import Applier, Findings, Substitutes
@@ -56,6 +57,8 @@ _BURNED_IN = 0x00280301
 _ROWS, _COLUMNS, _FRAMES = 0x00280010, 0x00280011, 0x00280008
 _SAMPLES, _BITS = 0x00280002, 0x00280100
 _PHOTOMETRIC = 0x00280004
+# An IS value; a sign and zeros behind a point are met as well.
+_INTEGER = re.compile(rb"[\0 ]*\+?0*([0-9]{1,10})(?:\.0*)?[\0 ]*")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
 _PREAMBLE = bytes(128) + b"DICM"
@@ -157,8 +160,8 @@ class Instance:
         """Return a US or IS value; 0 where there is none."""
         raw = self._raw(tag)
         if tag == _FRAMES:
-            text = raw.strip(b"\0 ")
-            return int(text) if text.isdigit() else 0
+            number = _INTEGER.fullmatch(raw)
+            return int(number[1]) if number else 0
         return int.from_bytes(raw[:2], "little")
 
     def admit(self) -> None:
@@ -180,7 +183,7 @@ class Instance:
         originals = self._originals()
         replacements = self._replacements(originals)
         frames = self._frames()
-        substitutes = self._substitutes(replacements, frames, self._missing_charset())
+        substitutes = self._substitutes(replacements, frames)
         header, tail = self._verified(substitutes)
         segments = self._segments(replacements, header, tail, frames)
         size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
@@ -238,9 +241,7 @@ class Instance:
             sop_instance_uid=pseudonyms.uid(originals.sop_instance_uid),
         )
 
-    def _substitutes(
-        self, replacements: Replacements, frames: CleanFrames | None, charset: str
-    ) -> Substitutes:
+    def _substitutes(self, replacements: Replacements, frames: CleanFrames | None) -> Substitutes:
         profile = self.context.profile
         names = {
             "organization": self.context.organization,
@@ -258,7 +259,6 @@ class Instance:
             uid=self.context.pseudonyms.uid,
             method=f"deid-gateway {profile.name} {profile.version}",
             codes=profile.method_codes,
-            declared_charset=charset,
             offset_tables=(
                 frames.offset_tables(self._raw(0x7FE00001), self._raw(0x7FE00002)) if frames else {}
             ),
@@ -269,8 +269,7 @@ class Instance:
 
         Bytes beyond ASCII in a text without declaration are nearly always UTF-8 or Latin-1.
         """
-        header = self.tokens.buffer[: self.tokens.header_stop]
-        if CHARACTER_SET in self.places or header.isascii():
+        if CHARACTER_SET in self.places:
             return ""
         text = b"".join(kept_text(self.tokens.buffer, self.tokens.root, self.place))
         if text.isascii():
@@ -290,7 +289,7 @@ class Instance:
             self.tokens.source,
             pixels,
             self.tokens.transfer_syntax,
-            frame_count=self._number(_FRAMES) or 1,
+            frame_count=self._number(_FRAMES) if self._raw(_FRAMES).strip(b"\0 ") else 1,
             segment_bytes=self._rle_segment_bytes(),
         )
         if frames is not None and frames.segments is not None:
@@ -313,11 +312,13 @@ class Instance:
         search = compile_search(values)
         own = self._own(substitutes)
         try:
-            is_clean = not search.suspects(self._verify(header, tail, values, findings, own))
+            text = self._verify(header, tail, values, findings, own)
+            is_clean = text.isascii() and not search.suspects(text)
         except ResidualIdentifier:
             is_clean = False
         if not is_clean:
             cleaner = TextCleaner(findings.identifiers(), frozenset(findings.uids))
+            substitutes = replace(substitutes, declared_charset=self._missing_charset())
             header, tail, findings = self._applied(substitutes, cleaner)
             self._verify(header, tail, values, findings, own)
         self.warnings += findings.warnings
@@ -403,10 +404,14 @@ class Instance:
         if not bits:
             raise UndecidableElement("Pixel Data without Rows, Columns or Bits Allocated")
         samples = self._number(_SAMPLES) or 1
-        if self._text(_PHOTOMETRIC) == "YBR_FULL_422":
-            samples = 2
-        expected = -(-bits * samples * (self._number(_FRAMES) or 1) // 8)
+        bits *= self._number(_FRAMES) or 1
+        expected = -(-bits * samples // 8)
+        # Said to be subsampled, yet as long as if it were not: no pixel is cut off.
+        if self._text(_PHOTOMETRIC) == "YBR_FULL_422" and pixels.length < expected:
+            expected = -(-bits * 2 // 8)
         surplus = pixels.length - expected - expected % 2
+        if surplus > 0 and not self._number(_FRAMES) and self._raw(_FRAMES).strip(b"\0 "):
+            raise UndecidableElement("This is no number of frames", path=tag_text(_FRAMES))
         return max(surplus, 0)
 
     def _meta(self, replacements: Replacements) -> bytes:
