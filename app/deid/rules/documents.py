@@ -4,6 +4,9 @@ A document cannot be cleaned by header rules; Table E.1-1 codes it D, so its byt
 Source: PS3.15 2026d, Table E.1-1 (0042,0011); PS3.3 2026d, C.24.2.
 """
 
+from app.deid.attributes import ENCAPSULATED_DOCUMENT
+from app.deid.rules.dummies import dummy_values
+
 _TEXT = "This document was removed by de-identification."
 
 
@@ -58,3 +61,9 @@ def notice(mime_type: str) -> bytes:
     """
     document = _NOTICES.get(mime_type.lower(), _TEXT.encode())
     return document + b"\n" * (len(document) % 2) if mime_type != "model/stl" else document
+
+
+def notices() -> frozenset[bytes]:
+    """Return every notice, and what stands for a document inside an item."""
+    kinds = (*_NOTICES, "text/plain")
+    return frozenset(map(notice, kinds)) | frozenset(dummy_values(ENCAPSULATED_DOCUMENT, "OB"))

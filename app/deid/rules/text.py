@@ -21,10 +21,13 @@ from app.deid.rules.identifiers import (
     digit_runs,
     folded,
     id_core,
+    is_ordinary,
     name_parts,
     words,
 )
 
+# Longer values are found by their beginning: the time for a search must not grow with them.
+_MAX_ID, _MAX_PHRASE = 64, 32
 _ANY_GAP = r"[\W_]*"
 
 
@@ -63,7 +66,9 @@ def _id_patterns(text: str) -> Iterator[str]:
     for value in text.split("\\"):
         core = [c for c in folded(value) if c.isalnum()]
         if len(core) >= MIN_ID:
-            pattern = r"[\W_]{0,2}".join(map(re.escape, core))
+            pattern = r"[\W_]{0,2}".join(map(re.escape, core[:_MAX_ID]))
+            if len(core) > _MAX_ID:
+                pattern += r"\S*"
             yield pattern if len(core) > ANYWHERE else _bounded(pattern)
         for run in digit_runs(value):
             yield rf"(?<!\d){run}(?!\d)"
@@ -71,7 +76,7 @@ def _id_patterns(text: str) -> Iterator[str]:
 
 def _phrase_patterns(text: str) -> Iterator[str]:
     for value in text.split("\\"):
-        parts = words(folded(composed(value)))
+        parts = [word[:_MAX_ID] for word in words(folded(composed(value)))[:_MAX_PHRASE]]
         if sum(map(len, parts)) >= MIN_ID:
             yield _bounded(r"[\W_]+".join(map(re.escape, parts)))
 
@@ -122,7 +127,10 @@ class TextCleaner:
             return text
         pieces: list[str] = []
         end = 0
-        for match in self._pattern.finditer(folded(text)):
+        plain = folded(text)
+        for match in self._pattern.finditer(plain):
+            if is_ordinary(plain, *match.span()):
+                continue
             pieces += (text[end : match.start()], " ")
             end = match.end()
         return "".join([*pieces, text[end:]]) if pieces else text
