@@ -232,7 +232,9 @@ class Applier:
         tag = key_tag(dataset.keys[index])
         return encode_element(tag, "UL", _U32(self.document_bytes), explicit=dataset.explicit)
 
-    def _sequence(self, dataset: Dataset, index: int, place: Place) -> int | None:
+    def _sequence(  # noqa: PLR0915 - one loop
+        self, dataset: Dataset, index: int, place: Place
+    ) -> int | None:
         """Append a sequence with its items planned; None, and nothing appended, if unchanged."""
         items = dataset.sequences.get(index)
         if items is None:
@@ -240,35 +242,43 @@ class Applier:
         out, buffer = self._out, self.buffer
         mark = len(out)
         out.append(b"")
-        size, changed = 0, False
+        size, behind = 0, -1
         for item in items.datasets:
-            slot = len(out)
             out.append(b"")
+            slot = len(out) - 1
             length = self._dataset(item, place)
             if length is None:
-                out[slot] = buffer[item.begin : item.after]
-                size += item.after - item.begin
-            elif item.delimited:
-                out[slot] = _DELIMITED_ITEM
+                out.pop()
+                continue
+            # The unchanged items before this one go out in one piece.
+            before = buffer[behind if behind >= 0 else items.datasets[0].begin : item.begin]
+            if item.delimited:
+                out[slot] = before + _DELIMITED_ITEM
                 out.append(_ITEM_END)
-                size += 16 + length
-                changed = True
+                size += 8
             else:
-                out[slot] = _ITEM + _U32(length)
-                size += 8 + length
-                changed = True
-        if not changed:
+                out[slot] = before + _ITEM + _U32(length)
+            size += len(before) + 8 + length
+            behind = item.after
+        if behind < 0:
             del out[mark:]
             return None
-        key = dataset.keys[index]
-        # The content of a sequence written as UN is implicit; so it stays UN.
-        header = encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)
+        rest = buffer[behind : items.datasets[-1].after]
+        out.append(rest)
+        size += len(rest)
+        header = self._header(dataset, index)
         if items.delimited:
-            out[mark] = header[:-4] + _UNDEFINED_LENGTH
+            out[mark] = header + _UNDEFINED_LENGTH
             out.append(_SEQUENCE_END)
-            return len(header) + size + 8
-        out[mark] = header[:-4] + _U32(size)
-        return len(header) + size
+            size += 8
+        else:
+            out[mark] = header + _U32(size)
+        return len(header) + 4 + size
+
+    def _header(self, dataset: Dataset, index: int) -> bytes:
+        """Return a sequence's header up to its length; one written as UN is implicit and stays."""
+        key = dataset.keys[index]
+        return encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)[:-4]
 
     def _value(self, dataset: Dataset, index: int) -> bytes:
         start, stop = dataset.value_span(index)

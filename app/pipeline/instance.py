@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app import __version__
 from app.deid.applying import Applier, Findings, Substitutes
@@ -183,7 +183,7 @@ class Instance:
         originals = self._originals()
         replacements = self._replacements(originals)
         frames = self._frames()
-        substitutes = self._substitutes(replacements, frames, self._missing_charset())
+        substitutes = self._substitutes(replacements, frames)
         header, tail = self._verified(substitutes)
         segments = self._segments(replacements, header, tail, frames)
         size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
@@ -241,9 +241,7 @@ class Instance:
             sop_instance_uid=pseudonyms.uid(originals.sop_instance_uid),
         )
 
-    def _substitutes(
-        self, replacements: Replacements, frames: CleanFrames | None, charset: str
-    ) -> Substitutes:
+    def _substitutes(self, replacements: Replacements, frames: CleanFrames | None) -> Substitutes:
         profile = self.context.profile
         names = {
             "organization": self.context.organization,
@@ -261,7 +259,6 @@ class Instance:
             uid=self.context.pseudonyms.uid,
             method=f"deid-gateway {profile.name} {profile.version}",
             codes=profile.method_codes,
-            declared_charset=charset,
             offset_tables=(
                 frames.offset_tables(self._raw(0x7FE00001), self._raw(0x7FE00002)) if frames else {}
             ),
@@ -272,8 +269,7 @@ class Instance:
 
         Bytes beyond ASCII in a text without declaration are nearly always UTF-8 or Latin-1.
         """
-        header = self.tokens.buffer[: self.tokens.header_stop]
-        if CHARACTER_SET in self.places or header.isascii():
+        if CHARACTER_SET in self.places:
             return ""
         text = b"".join(kept_text(self.tokens.buffer, self.tokens.root, self.place))
         if text.isascii():
@@ -316,11 +312,13 @@ class Instance:
         search = compile_search(values)
         own = self._own(substitutes)
         try:
-            is_clean = not search.suspects(self._verify(header, tail, values, findings, own))
+            text = self._verify(header, tail, values, findings, own)
+            is_clean = text.isascii() and not search.suspects(text)
         except ResidualIdentifier:
             is_clean = False
         if not is_clean:
             cleaner = TextCleaner(findings.identifiers(), frozenset(findings.uids))
+            substitutes = replace(substitutes, declared_charset=self._missing_charset())
             header, tail, findings = self._applied(substitutes, cleaner)
             self._verify(header, tail, values, findings, own)
         self.warnings += findings.warnings
