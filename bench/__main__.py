@@ -5,7 +5,6 @@ import os
 import platform
 import signal
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +96,7 @@ def _circumstances(options: Options) -> dict[str, str]:
     load = os.getloadavg()[0]
     return {
         "deid-gateway": __version__,
-        "Python": f"{platform.python_version()} ({_build()})",
+        "Python": platform.python_version(),
         "CPUs": f"{len(os.sched_getaffinity(0))} of {_processor()}",
         "kernel": platform.release(),
         "load average at the start": f"{load:.2f}",
@@ -105,12 +104,6 @@ def _circumstances(options: Options) -> dict[str, str]:
         "scale": f"{options.scale:g}",
         "load": "own" if options.load == "own" else Path(options.load).name,
     }
-
-
-def _build() -> str:
-    """Say how the interpreter was built: with profile-guided optimisation it is a sixth faster."""
-    arguments = str(sysconfig.get_config_var("CONFIG_ARGS"))
-    return "optimised build" if "--enable-optimizations" in arguments else "plain build"
 
 
 def _processor() -> str:
