@@ -27,6 +27,7 @@ from app.dicom.elements import TEXT_VRS, tag_text
 _UNLISTED_DUMMY = {
     0x00400031: "the name space of an institution's ids",
     0x00400032: "the name space of an institution's ids",
+    0x00720008: "the name of a person",
     0x00420010: "the title of a document about somebody",
 }
 _UNLISTED = {
@@ -37,7 +38,15 @@ _UNLISTED = {
     0x00140100: "the institution of a reviewer",
     0x00181003: "a device identifier",
     0x00181803: "a network address",
+    0x00401006: "an order number",
+    0x00401007: "an order number",
+    0x00402006: "an order number",
+    0x00402007: "an order number",
     0x0040E001: "an instance identifier",
+    0x0074100C: "the name of a person",
+    0x21000160: "the name of an owner",
+    0x4010101A: "a passenger's identifier",
+    0x40101051: "a passenger's identifier",
     0x04000500: "the originals, encrypted for another key",
     0x04000510: "of the originals, encrypted for another key",
     0x04000520: "the originals, encrypted for another key",

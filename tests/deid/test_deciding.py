@@ -112,3 +112,14 @@ def test_a_removal_that_would_break_the_iod_becomes_a_reported_dummy() -> None:
 
     assert decision.effect is Effect.DUMMY
     assert decision.warning == "dummy-on-type-1"
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr"),
+    [(0x00401006, "SH"), (0x00402007, "SH"), (0x0074100C, "LO"), (0x00720008, "LO")],
+)
+def test_numbers_and_persons_that_no_row_lists_go_or_become_dummies(tag: int, vr: str) -> None:
+    decision = decide(tag, vr, CT)
+
+    assert decision.effect in {Effect.REMOVE, Effect.DUMMY}
+    assert "not in Table E.1-1" in decision.because

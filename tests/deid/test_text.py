@@ -5,6 +5,7 @@ import pytest
 from app.deid.rules.dates import day_of
 from app.deid.rules.identifiers import Identifier, Kind
 from app.deid.rules.text import TextCleaner
+from app.deid.searching import compile_search
 
 ORIGINAL_UID = "1.2.840.99999.4.17.23"
 CLEANER = TextCleaner(
@@ -99,3 +100,14 @@ def test_text_in_a_numeric_attribute_is_cleaned_like_text() -> None:
 def test_dummy_dates_are_no_identifiers() -> None:
     assert day_of("19000101") is None
     assert day_of("not a date") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["17-APR-31", "Apr-17-31", "17th April 1931", "17th of April 1931", "April 17th, 1931"],
+)
+def test_a_birth_date_in_words_is_found_by_the_quick_search_too(text: str) -> None:
+    search = compile_search(((Kind.BIRTH_DATE, b"19310417", b""),))
+
+    assert search.suspects(text.encode())
+    assert CLEANER.clean(text, vr="LO") == ""

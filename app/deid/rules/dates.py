@@ -63,12 +63,19 @@ def written_forms(day: dt.date) -> Iterator[str]:
             for yy in (y, y[2:]):
                 yield separator.join((dd, mm, yy))
                 yield separator.join((mm, dd, yy))
+    nth = _ordinal(day.day)
     for month in month_names(day):
         for dd in dict.fromkeys((d, str(day.day))):
-            for first, second in ((" ", " "), ("-", "-"), (". ", " "), ("", ""), ("th of ", " ")):
+            for first, second in ((" ", " "), ("-", "-"), (". ", " "), ("", "")):
                 yield f"{dd}{first}{month}{second}{y}"
-            yield from (f"{month} {dd}, {y}", f"{month} {dd} {y}", f"{month} {dd}th, {y}")
-            yield f"{month}-{dd}-{y}"
+            yield from (f"{month} {dd}, {y}", f"{month} {dd} {y}", f"{month}-{dd}-{y}")
+            yield from (f"{dd}-{month}-{y[2:]}", f"{month}-{dd}-{y[2:]}")
+        yield from (f"{nth} {month} {y}", f"{nth} of {month} {y}", f"{month} {nth}, {y}")
+
+
+def _ordinal(number: int) -> str:
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number // 10 != 1 else 0, "th")
+    return f"{number}{suffix}"
 
 
 def month_names(day: dt.date) -> list[str]:
