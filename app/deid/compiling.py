@@ -10,8 +10,8 @@ from app.deid.attributes import (
     CHARACTER_SET,
     DOCUMENT_LENGTH,
     IDENTITY_TAGS,
+    INSERTED_TAGS,
     MANUFACTURER,
-    MARKER_TAGS,
     METHOD,
     METHOD_CODES,
     OFFSET_TABLES,
@@ -165,7 +165,7 @@ class Compiler:
         if len(present) != len(self.tags):
             self.warnings += [("duplicate-element-removed", t) for t in self._duplicates()]
         if self.is_root:
-            for tag in IDENTITY_TAGS | MARKER_TAGS | {MANUFACTURER, CHARACTER_SET}:
+            for tag in INSERTED_TAGS | {CHARACTER_SET}:
                 present.setdefault(tag, -1)
         return sorted(present.items())
 

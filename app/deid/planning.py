@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from app.deid.attributes import INSERTED_TAGS, MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
 from app.deid.profile import Profile
-from app.deid.standard import Action, keyword
-from app.dicom.elements import CHARSET_VRS, key_tag, key_vr, path_text
+from app.deid.standard import Action, dictionary_vr, keyword
+from app.dicom.elements import CHARSET_VRS, key_tag, key_vr, path_text, tag_text
 from app.dicom.tokens import Dataset
 
 
@@ -139,10 +140,20 @@ class Plan:
     warnings: tuple[Remark, ...]
 
     def steps(self) -> Iterator[Step]:
-        """Yield one step per element, depth first, in stream order."""
+        """Yield one step per element, depth first, in stream order; then what is inserted."""
         yield from _steps(self.place, self.root, ())
         if self.tail is not None:
             yield from _steps(place_for(self.profile, self.ciod, tail=True), self.tail, ())
+        present = set(map(key_tag, self.root.keys))
+        for tag in sorted(INSERTED_TAGS - present):
+            vr = dictionary_vr(tag) or "LO"
+            decision = self.place.decide(tag, vr)
+            if tag == MANUFACTURER:
+                decision = Decision(Effect.DUMMY, Action.DUMMY, "Type 2 beside Institution Name")
+            because = f"{decision.because}; inserted"
+            yield Step(
+                tag_text(tag), tag, keyword(tag), vr, decision.effect, decision.action, because
+            )
 
     def report(self) -> dict[str, Any]:
         """Return the plan as JSON-able data."""

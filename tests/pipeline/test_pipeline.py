@@ -368,3 +368,14 @@ async def test_a_refusal_is_audited_with_its_code() -> None:
 
     assert [event.outcome for event in vault.audited] == ["not-dicom"]
     assert not vault.recorded
+
+
+def test_the_plan_explains_what_is_inserted_too() -> None:
+    dataset = ct(WHO)
+    del dataset.InstitutionName, dataset.Manufacturer
+    made = deidentify(MemorySource(part10(dataset)), context())
+
+    explained = {step.tag for step in made.plan.steps()}
+    written = set(dcmread(io.BytesIO(b"".join(made.chunks()))).keys())
+
+    assert written - {0x7FE00010} <= explained
