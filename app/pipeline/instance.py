@@ -379,9 +379,10 @@ class Instance:
             header = source.read(pixels.start, pixels.value - pixels.start)
             return [header, *frames.segments]
         surplus = self._surplus(pixels)
-        if not surplus or pixels.length is None:
+        if pixels.length is None or not (surplus or pixels.length % 2):
             return [Range(pixels.start, pixels.stop - pixels.start)]
-        self.warnings.append(Remark("pixel-surplus-removed", tag_text(PIXEL_DATA)))
+        if surplus:
+            self.warnings.append(Remark("pixel-surplus-removed", tag_text(PIXEL_DATA)))
         kept = pixels.length - surplus
         header = encode_element(
             key_tag(pixels.key),

@@ -93,3 +93,9 @@ def test_a_name_beside_an_ordinary_word_still_goes() -> None:
     cleaned = cleaner.clean("intercostal Costa, normal Norma xNormax", vr="LO")
 
     assert cleaned == "intercostal , normal x x"
+
+
+def test_a_measured_number_is_no_spelling_of_an_id() -> None:
+    cleaner = TextCleaner([Value(Kind.ID, "120000"), Value(Kind.ID, "77.1234")], frozenset())
+
+    assert cleaner.clean("120.000\\12.0000\\120000\\77.1234", vr="DS") == "120.000\\12.0000\\0\\0"

@@ -110,3 +110,18 @@ def test_matches_beyond_a_window_are_found_where_they_are() -> None:
 
     assert {start for start, _ in search.hits(bytes(data))} >= set(places)
     assert search.suspects(bytes(199_900) + b"P-Z7741.00")
+
+
+def test_a_pixel_value_of_odd_length_gets_its_padding() -> None:
+    dataset = ct(WHO)
+    dataset.Rows = dataset.Columns = 3
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    pixels = bytes(range(9))
+    del dataset.PixelData
+    element = raw_element(0x7FE00010, "OB", pixels)
+    odd = element[:8] + (9).to_bytes(4, "little") + pixels
+
+    made = dcmread(io.BytesIO(output(part10(dataset, extra={0x7FE00010: odd}))))
+
+    assert made.PixelData == pixels + b"\0"

@@ -102,6 +102,8 @@ class TextCleaner:
     """
 
     def __init__(self, identifiers: Iterable[Identifier], uids: frozenset[str]) -> None:
+        identifiers = tuple(identifiers)
+        self._ids = {i.text.strip() for i in identifiers if i.kind is Kind.ID}
         patterns = {p for i in identifiers for p in _PATTERNS[i.kind](i.text)}
         ordered = sorted(patterns, key=lambda pattern: (-len(pattern), pattern))
         self._pattern = re.compile("|".join(ordered)) if ordered else None
@@ -145,8 +147,10 @@ class TextCleaner:
         if vr == "CS" and bare in TERMS:
             return term
         if vr in {"DS", "IS"} and NUMERIC.fullmatch(bare):
+            # 120.000 is no spelling of the id 120000.
+            as_written = bare.isdigit() or bare in self._ids
             whole = self._pattern is not None and self._pattern.fullmatch(folded(bare))
-            return "0" if whole and len(id_core(bare)) > ANYWHERE else term
+            return "0" if whole and as_written and len(id_core(bare)) > ANYWHERE else term
         if self._without_matches(composed(bare)) == composed(bare):
             return term
         return _DUMMY_TERMS.get(vr, "REMOVED")
