@@ -71,7 +71,8 @@ def _id_patterns(text: str) -> Iterator[str]:
                 pattern += r"\S*"
             yield pattern if len(core) > ANYWHERE else _bounded(pattern)
         for run in digit_runs(value):
-            yield rf"(?<!\d){run}(?!\d)"
+            spaced = r"[\W_]?".join(run)
+            yield rf"(?<!\d){spaced}(?!\d)"
 
 
 def _phrase_patterns(text: str) -> Iterator[str]:
