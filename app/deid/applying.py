@@ -17,6 +17,7 @@ from app.deid.rules.text import TextCleaner
 from app.deid.standard import dictionary_vr, uid_kind, well_known_uid
 from app.dicom.elements import (
     CHARSET_VRS,
+    LONG_CODES,
     encode_element,
     encode_item,
     encode_text,
@@ -41,6 +42,9 @@ _MIME_TYPE = 0x00420012
 _CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
 _BINARY_VRS = frozenset({"OB", "OW", "UN"})
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
+# Members of an enumeration cost a look-up each time; the inner loop has them at hand.
+_KEEP, _BYTES, _MAP_UID, _ENTER, _DUMMY = Op.KEEP, Op.BYTES, Op.MAP_UID, Op.ENTER, Op.DUMMY
+_IDENTITY, _REGISTERED = Op.IDENTITY, UidMode.REGISTERED
 _MAX_METHOD = 64
 # For items inside values that go: they are only looked into for what identifies.
 _LIMITS = Limits()
@@ -158,7 +162,7 @@ class Applier:
         size = 0
         for op in plan.ops:
             code = op[0]
-            if code == Op.KEEP:
+            if code is _KEEP:
                 # Operands: first index, index behind the last.
                 _, first, behind = op
                 if self.cleaner is None:
@@ -167,20 +171,20 @@ class Applier:
                     ]
                 else:
                     part = self._cleaned(dataset, first, behind)
-            elif code == Op.BYTES:
+            elif code is _BYTES:
                 # Operand: the encoded elements.
                 part = op[1]
-            elif code == Op.MAP_UID:
+            elif code is _MAP_UID:
                 # Operands: index, which values stay, key or 0.
                 raw = self._value(dataset, op[1])
                 value = self._uid_values.get(raw)
-                if value is None or op[2] is not UidMode.REGISTERED:
+                if value is None or op[2] is not _REGISTERED:
                     value = self._map_uids(raw, op[2])
                 if explicit and op[3]:
                     part = _PACK(op[3] | len(value) << 48) + value
                 else:
                     part = encode_element(key_tag(keys[op[1]]), "UI", value, explicit=explicit)
-            elif code == Op.ENTER:
+            elif code is _ENTER:
                 # Operands: index, place inside.
                 grown = self._sequence(dataset, op[1], op[2])
                 if grown is not None:
@@ -189,7 +193,7 @@ class Applier:
                     continue
                 start, stop = dataset.span(op[1])
                 part = buffer[start:stop]
-            elif code == Op.DUMMY:
+            elif code is _DUMMY:
                 # Operands: index, dummy value, element with it, element with the other dummy.
                 same = self._value(dataset, op[1]).rstrip(b"\0 ") == op[2]
                 part = op[4] if same else op[3]
@@ -202,7 +206,7 @@ class Applier:
     def _special(self, dataset: Dataset, plan: ShapePlan, op: tuple[Op, int]) -> bytes:
         """Return an element of which a data set has one at most."""
         code, operand = op
-        if code == Op.IDENTITY:
+        if code is _IDENTITY:
             vr = dictionary_vr(operand) or "LO"
             text = self.substitutes.identity[operand]
             return encode_text(operand, vr, text, explicit=dataset.explicit)
@@ -278,17 +282,19 @@ class Applier:
     def _header(self, dataset: Dataset, index: int) -> bytes:
         """Return a sequence's header up to its length; one written as UN is implicit and stays."""
         key = dataset.keys[index]
-        return encode_element(key_tag(key), key_vr(key >> 32), b"", explicit=dataset.explicit)[:-4]
+        return _PACK(key) if dataset.explicit else _U32(key & 0xFFFFFFFF)
 
     def _value(self, dataset: Dataset, index: int) -> bytes:
-        start, stop = dataset.value_span(index)
-        return self.buffer[start:stop]
+        starts, following = dataset.starts, index + 1
+        stop = starts[following] if following < len(starts) else dataset.stop
+        is_long = dataset.explicit and dataset.keys[index] >> 32 in LONG_CODES
+        return self.buffer[starts[index] + (12 if is_long else 8) : stop]
 
     def _map_uids(self, raw: bytes, mode: UidMode) -> bytes:
         """Return the replacement of a UI value, each of several by itself."""
         texts = raw.decode("ascii", "replace").split("\\")
         value = pad("\\".join(self._map_uid(t.strip("\0 "), mode) for t in texts).encode(), "UI")
-        if mode is UidMode.REGISTERED:
+        if mode is _REGISTERED:
             self._uid_values[raw] = value
         return value
 

@@ -78,7 +78,8 @@ class Walker:
         self.buffer = buffer
         self.budget = limits.max_elements
         self.max_depth = limits.max_depth
-        self.path: list[tuple[int, int]] = []
+        # Each open sequence with the items read so far: the number of the item at hand.
+        self.path: list[tuple[int, list[Dataset]]] = []
         self.padded = False
 
     def walk(self, dataset: Dataset, begin: int, end: int | None, *, depth: int) -> int | None:
@@ -93,7 +94,9 @@ class Walker:
         except struct.error:
             raise HeaderEndsEarly from None
 
-    def _explicit(self, dataset: Dataset, begin: int, end: int | None, depth: int) -> int | None:
+    def _explicit(  # noqa: C901, PLR0915 - one loop, no call per element
+        self, dataset: Dataset, begin: int, end: int | None, depth: int
+    ) -> int | None:
         buffer, kinds, u64 = self.buffer, KINDS, _U64
         keys, starts = dataset.keys, dataset.starts
         add_key, add_start = keys.append, starts.append
@@ -124,10 +127,16 @@ class Walker:
                 return position
             add_key(word & 0xFFFFFFFFFFFF)
             add_start(position)
-            position = self._long(dataset, kind, number, position + 12, length, depth)
+            if kind == _LONG and length != UNDEFINED_LENGTH:
+                position += 12 + length
+            else:
+                position = self._long(dataset, kind, number, position + 12, length, depth)
         else:
             raise LimitExceeded("There are more elements than the bound allows")
-        self._finish(dataset, position, end)
+        if position == end:
+            dataset.stop = position
+        else:
+            self._finish(dataset, position, end)
         return None
 
     def _implicit(  # noqa: C901 - one loop, no call per element
@@ -173,8 +182,6 @@ class Walker:
     ) -> int:
         """Return the end of an element that may hold items or have an undefined length."""
         if kind == _LONG:
-            if length != UNDEFINED_LENGTH:
-                return value + length
             return self._fragments(number, value)
         explicit = dataset.explicit and kind == _SEQUENCE
         if length == UNDEFINED_LENGTH:
@@ -198,13 +205,14 @@ class Walker:
         """Read the items of a sequence; return the first byte behind it."""
         if depth >= self.max_depth:
             raise LimitExceeded(
-                "Sequences are nested deeper than the bound", path=path_text(self.path[:3])
+                "Sequences are nested deeper than the bound", path=path_text(self._place()[:3])
             )
         items = Items(explicit=explicit, delimited=end is None)
         dataset.sequences[len(dataset.keys) - 1] = items
         buffer, path, tag = self.buffer, self.path, key_tag(number)
         self.budget -= len(dataset.keys)
-        path.append((tag, 0))
+        datasets = items.datasets
+        path.append((tag, datasets))
         read = self._explicit if explicit else self._implicit
         while end is None or position < end:
             start, length = _PAIR(buffer, position)
@@ -214,9 +222,6 @@ class Walker:
                 break
             if start != ITEM:
                 raise self._malformed("A sequence holds something that is no item", number)
-            self.budget -= 1
-            if self.budget <= 0:
-                raise LimitExceeded("There are more elements than the bound allows")
             item = Dataset(explicit=explicit)
             item.begin = position
             if length == UNDEFINED_LENGTH:
@@ -228,10 +233,11 @@ class Walker:
                     raise self._malformed("An item is longer than its sequence", number)
                 read(item, position + 8, stop, depth + 1)
                 item.after = stop
-            self.budget -= len(item.keys)
+            self.budget -= 1 + len(item.keys)
+            if self.budget <= 0:
+                raise LimitExceeded("There are more elements than the bound allows")
             position = item.after
-            items.datasets.append(item)
-            path[-1] = (tag, len(items.datasets))
+            datasets.append(item)
         path.pop()
         self.budget += len(dataset.keys)
         if position != end:
@@ -276,4 +282,7 @@ class Walker:
         return self.padded
 
     def _malformed(self, reason: str, number: int) -> GatewayError:
-        return MalformedDicom(reason, path=path_text(self.path, key_tag(number & 0xFFFFFFFF)))
+        return MalformedDicom(reason, path=path_text(self._place(), key_tag(number & 0xFFFFFFFF)))
+
+    def _place(self) -> list[tuple[int, int]]:
+        return [(tag, len(items)) for tag, items in self.path]
