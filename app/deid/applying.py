@@ -41,6 +41,12 @@ _SEQUENCE_END = b"\xfe\xff\xdd\xe0" + bytes(4)
 _MIME_TYPE = 0x00420012
 _CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
 _BINARY_VRS = frozenset({"OB", "OW", "UN"})
+# Defined terms, and what is met in their place. Source: PS3.3 2026d, C.12.1.1.2.
+_CHARSET_TERM = re.compile(
+    rb" *(?:(?:ISO[ _-]?(?:2022[ _-]?)?IR[ _-]?|ISO[ _-]8859[ _-]|ISO[ _-]646[ _-]?)[0-9]{1,3}"
+    rb"|GB ?18030|GB ?2312|GBK|UTF[ _-]?8|latin[_-]?1|ascii)? *",
+    re.IGNORECASE,
+)
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 # Members of an enumeration cost a look-up each time; the inner loop has them at hand.
 _KEEP, _BYTES, _MAP_UID, _ENTER, _DUMMY = Op.KEEP, Op.BYTES, Op.MAP_UID, Op.ENTER, Op.DUMMY
@@ -212,8 +218,17 @@ class Applier:
             return encode_text(operand, vr, text, explicit=dataset.explicit)
         return _SPECIAL[code](self, dataset, plan, operand)
 
-    def _charset(self, dataset: Dataset, _plan: ShapePlan, _index: int) -> bytes:
+    def _charset(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
+        """Return Specific Character Set: terms of the standard only, for the text is free."""
         declared = self.substitutes.declared_charset
+        if index >= 0:
+            terms = self._value(dataset, index).rstrip(b"\0 ").split(b"\\")
+            if all(map(_CHARSET_TERM.fullmatch, terms)):
+                start, stop = dataset.span(index)
+                return self.buffer[start:stop]
+            self.findings.warnings.append(
+                Remark("character-set-unknown-removed", tag_text(CHARACTER_SET))
+            )
         if not declared:
             return b""
         return encode_text(CHARACTER_SET, "CS", declared, explicit=dataset.explicit)

@@ -231,7 +231,9 @@ class Compiler:
                 self._marker(tag)
 
     def _keep(self, index: int) -> None:
-        if self.tags[index] == DOCUMENT_LENGTH and self.is_root:
+        if self.tags[index] == CHARACTER_SET:
+            self.ops.append((Op.CHARACTER_SET, index))
+        elif self.tags[index] == DOCUMENT_LENGTH and self.is_root:
             self.ops.append((Op.DOCUMENT_LENGTH, index))
         elif self.tags[index] in OFFSET_TABLES and self.is_root:
             self.ops.append((Op.OFFSET_TABLE, index))

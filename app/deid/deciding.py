@@ -42,6 +42,7 @@ _UNLISTED = {
     0x00401007: "an order number",
     0x00402006: "an order number",
     0x00402007: "an order number",
+    0x00400400: "free text about the patient's procedure",
     0x0040E001: "an instance identifier",
     0x0074100C: "the name of a person",
     0x21000160: "the name of an owner",

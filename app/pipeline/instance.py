@@ -174,6 +174,8 @@ class Instance:
             pixels is not None or uid_kind(syntax) != "TransferSyntax"
         ):
             raise UnsupportedTransferSyntax
+        if pixels is not None and pixels.length is None and not self.tokens.root.explicit:
+            raise UnsupportedTransferSyntax("Encapsulated pixel data needs explicit VR")
         policy = self.context.profile.burned_in
         if policy is BurnedInPolicy.REFUSE and self._text(_BURNED_IN).upper() == "YES":
             raise BurnedInAnnotationSuspected(path=tag_text(_BURNED_IN))

@@ -26,7 +26,7 @@ from app.errors import (
 from app.pipeline import Actor, Context, deidentify, run
 from app.vault.mapping import Originals, Replacements
 from app.vault.pseudonyms import Pseudonyms
-from tests.builders import REFERENCED_IMAGE, Identity, ct, ko, part10, sr, us_jpeg
+from tests.builders import REFERENCED_IMAGE, Identity, ct, ko, part10, raw_element, sr, us_jpeg
 
 WHO = Identity()
 
@@ -249,6 +249,29 @@ def test_kept_text_without_a_declared_character_set_gets_one(codec: str, declare
 
     assert read.SpecificCharacterSet == declared
     assert read.ConvolutionKernel == "scharf ß"
+
+
+@pytest.mark.parametrize(
+    ("charset", "is_kept"),
+    [("ISO_IR 100", True), ("\\ISO 2022 IR 87", True), ("GB18030", True), ("UNIQUECANARY", False)],
+)
+def test_a_character_set_is_one_of_the_standard_or_goes(charset: str, is_kept: bool) -> None:
+    element = raw_element(0x00080005, "CS", charset.encode())
+
+    data = output(part10(ct(WHO), extra={0x00080005: element}))
+
+    assert (charset.encode() in data) is is_kept
+
+
+def test_compressed_pixels_in_an_implicit_data_set_are_refused() -> None:
+    data = part10(us_jpeg(WHO), ImplicitVRLittleEndian)
+    end = data.index(b"1.2.840.10008.1.2\0")
+    meta = data[:end] + b"1.2.840.10008.1.2.4.50" + data[end + 18 :]
+    length = int.from_bytes(data[end - 2 : end], "little") + 4
+    meta = meta[: end - 2] + length.to_bytes(2, "little") + meta[end:]
+
+    with pytest.raises(UnsupportedTransferSyntax):
+        output(meta)
 
 
 def test_the_plan_explains_every_element_and_tells_no_value() -> None:
