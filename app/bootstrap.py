@@ -14,7 +14,7 @@ from app.access.organizations import Organizations
 from app.api.dependencies import Services
 from app.api.spool import BodyLimits, prepare_directory
 from app.audit.repository import AuditTrail
-from app.db import migrate
+from app.db import revision
 from app.db.embedded import EmbeddedPostgres
 from app.db.session import Database
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
@@ -245,9 +245,13 @@ def _keys(settings: Settings) -> tuple[GatewayKeys, Opener | None]:
 
 async def _bring_schema(settings: Settings, url: str) -> None:
     """Migrate a database of our own; one that somebody runs in production is only looked at."""
+    if await revision.current_revision(url) == revision.NEEDED:
+        return
     if settings.database_url is None or not settings.is_production:
+        from app.db import migrate  # noqa: PLC0415 - 11 MB that only a change of tables needs
+
         await migrate.upgrade(url)
-    elif await migrate.current_revision(url) != migrate.head_revision():
+    else:
         raise errors.Misconfigured(
             "the database does not have this release's tables; run 'deid-gateway db upgrade'"
         )

@@ -31,14 +31,6 @@ async def downgrade(url: str, revision: str) -> None:
     await _with_lock(url, revision, is_downgrade=True)
 
 
-async def current_revision(url: str) -> str | None:
-    """Return the revision that the database is at; None for an empty one."""
-    engine = create_async_engine(parse_url(url), poolclass=pool.NullPool, hide_parameters=True)
-    with database_errors():
-        async with engine.connect() as connection:
-            return await connection.run_sync(_revision_of)
-
-
 def head_revision() -> str:
     """Return the newest revision that this release knows."""
     head = ScriptDirectory.from_config(configuration()).get_current_head()

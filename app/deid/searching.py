@@ -23,7 +23,6 @@ from app.deid.rules.identifiers import (
     digit_runs,
     folded,
     id_core,
-    is_placeholder,
     is_replacement,
     name_parts,
 )
@@ -197,7 +196,7 @@ def _birth_date_forms(text: str) -> Iterator[Form]:
 def _id_forms(text: str) -> Iterator[Form]:
     for value in text.split("\\"):
         core = id_core(value)
-        if len(core) >= MIN_ID and not is_placeholder(core):
+        if len(core) >= MIN_ID:
             yield value.strip(), len(core) <= ANYWHERE
             yield core, len(core) <= ANYWHERE
         yield from ((run, True) for run in digit_runs(value))

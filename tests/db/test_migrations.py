@@ -11,8 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from app.db.migrate import configuration, current_revision, downgrade, head_revision, upgrade
+from app.db.migrate import configuration, downgrade, head_revision, upgrade
 from app.db.models import metadata
+from app.db.revision import NEEDED, current_revision
 from app.db.session import Database
 from app.errors import DatabaseUnavailable, Misconfigured
 
@@ -154,3 +155,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: 
         "r alembic_version",
         "i alembic_version_pkc",
     }
+
+
+def test_the_revision_that_this_release_needs_is_the_newest_one() -> None:
+    assert head_revision() == NEEDED

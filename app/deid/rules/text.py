@@ -22,7 +22,6 @@ from app.deid.rules.identifiers import (
     folded,
     id_core,
     is_ordinary,
-    is_placeholder,
     name_parts,
     words,
 )
@@ -66,7 +65,7 @@ def _date_patterns(text: str) -> Iterator[str]:
 def _id_patterns(text: str) -> Iterator[str]:
     for value in text.split("\\"):
         core = [c for c in folded(value) if c.isalnum()]
-        if len(core) >= MIN_ID and not is_placeholder("".join(core)):
+        if len(core) >= MIN_ID:
             pattern = r"[\W_]{0,2}".join(map(re.escape, core[:_MAX_ID]))
             if len(core) > _MAX_ID:
                 pattern += r"\S*"
