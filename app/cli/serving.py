@@ -23,6 +23,7 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 65
 # <malloc.h>; the same as MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ in the environment.
 M_TRIM_THRESHOLD: Final = -1
+M_ARENA_MAX: Final = -8
 M_MMAP_THRESHOLD: Final = -3
 KEPT_BYTES: Final = 256 << 20
 # Objects live as long as the process or as short as a request: look for cycles seldom.
@@ -114,6 +115,8 @@ def _keep_memory_of_bodies() -> None:
     if mallopt is not None:  # other C libraries have no such thresholds
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        # One pool for all threads: they take turns anyway, and each pool keeps memory of its own.
+        mallopt(M_ARENA_MAX, 1)
 
 
 def _shown(host: str) -> str:

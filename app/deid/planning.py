@@ -54,6 +54,14 @@ class Remark:
         return f"{self.code} {self.path}".rstrip()
 
 
+_PRIVATE = 0x10000
+
+
+def _is_plainly_private(tag: int) -> bool:
+    """Say whether a tag is judged as all private elements are: no group length, no overlay."""
+    return bool(tag & 0x10000 and tag & 0xFFFF) and not 0x60000000 <= tag <= 0x601EFFFF
+
+
 class Place:
     """One place where data sets stand: the root, or the items of the sequences along a path.
 
@@ -103,7 +111,7 @@ class Place:
 
     def decide(self, tag: int, vr: str) -> Decision:
         """Return the decision for an element at this place."""
-        key = (tag, vr)
+        key = (_PRIVATE if _is_plainly_private(tag) and not self.where.tail else tag, vr)
         decision = self._decisions.get(key)
         if decision is None:
             if len(self._decisions) >= self._MAX_SHAPES:

@@ -36,6 +36,8 @@ _U32 = struct.Struct("<I").unpack_from
 _PAIR = struct.Struct("<II").unpack_from
 
 _FIRST_WINDOW = 64 * 1024
+# A longer header is walked again from its beginning: 1 MiB, then 16 MiB.
+_GROWTH = 16
 
 
 def read(source: Source, limits: Limits) -> Tokens:
@@ -59,7 +61,7 @@ def read(source: Source, limits: Limits) -> Tokens:
                 raise Truncated from None
             if window >= limits.max_header_bytes:
                 raise LimitExceeded("The header is larger than the bound") from None
-            window = min(source.size, window * 8, limits.max_header_bytes)
+            window = min(source.size, window * _GROWTH, limits.max_header_bytes)
 
 
 class _Reader:
