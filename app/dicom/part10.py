@@ -36,7 +36,9 @@ _U32 = struct.Struct("<I").unpack_from
 _PAIR = struct.Struct("<II").unpack_from
 
 _FIRST_WINDOW = 64 * 1024
-# A longer header is walked again from its beginning: 1 MiB, then 16 MiB.
+# Large objects have long headers; the first look grows with them and stays a small part.
+_SHARE = 512
+# A longer header is walked again from its beginning.
 _GROWTH = 16
 
 
@@ -50,7 +52,7 @@ def read(source: Source, limits: Limits) -> Tokens:
         LimitExceeded: a bound of ``limits`` was passed.
         UnsupportedTransferSyntax: the encoding is not taken.
     """
-    window = min(source.size, _FIRST_WINDOW)
+    window = min(source.size, max(_FIRST_WINDOW, source.size // _SHARE))
     if isinstance(source, MemorySource):
         window = source.size
     while True:
