@@ -13,7 +13,7 @@ from functools import lru_cache
 import yaml
 
 from app.deid.standard import CID7050, EDITION
-from app.errors import InvalidProfile, ProfileNotFound
+from app.errors import InvalidProfile
 
 # Raised when the engine treats the same profile differently, so that versions tell it.
 RULES_VERSION = 1
@@ -92,18 +92,6 @@ BUILT_IN: dict[str, Profile] = {
         ),
     )
 }
-
-
-def builtin_profile(name: str) -> Profile:
-    """Return a ready-made profile.
-
-    Raises:
-        ProfileNotFound: there is none by that name.
-    """
-    try:
-        return BUILT_IN[name]
-    except KeyError:
-        raise ProfileNotFound from None
 
 
 _FIELDS = {"name", "options", "identity", "burned_in", "description"}

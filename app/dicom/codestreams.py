@@ -96,20 +96,6 @@ def metadata_edits(
     return _image_edits(frame)
 
 
-def apply_edits(frame: Frame, edits: Sequence[Edit]) -> Iterator[Frame]:
-    """Give the edited frame in pieces: views of what stays, and the replacements."""
-    view = memoryview(frame)
-    position = 0
-    for edit in edits:
-        if edit.start > position:
-            yield view[position : edit.start]
-        if edit.replacement:
-            yield edit.replacement
-        position = edit.end
-    if position < len(view):
-        yield view[position:]
-
-
 def edited_size(size: int, edits: Sequence[Edit]) -> int:
     """Compute the length of the edited frame in bytes."""
     return size + sum(len(edit.replacement) - (edit.end - edit.start) for edit in edits)

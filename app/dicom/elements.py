@@ -69,11 +69,6 @@ def path_text(path: Iterable[tuple[int, int]], tag: int | None = None) -> str:
     return ".".join(steps)
 
 
-def is_private(tag: int) -> bool:
-    """Say whether the tag's group is odd."""
-    return bool(tag & 0x10000)
-
-
 def pad(value: bytes, vr: str) -> bytes:
     """Return ``value`` with the padding that makes its length even."""
     if len(value) % 2 == 0:

@@ -138,7 +138,6 @@ class _Reader:
             transfer_syntax=syntax,
             meta=meta,
             root=root,
-            header_stop=root.stop,
             anomalies=anomalies,
         )
         if pixel_start is not None:

@@ -104,7 +104,6 @@ class Tokens:
         transfer_syntax: UID of the encoding of ``source``.
         meta: File Meta values by tag, padding included.
         root: the data set up to Pixel Data.
-        header_stop: end of ``root`` in the buffer.
         pixels: the pixel value, if there is one.
         tail_buffer, tail: what follows the pixel value.
         anomalies: codes of tolerated faults.
@@ -115,7 +114,6 @@ class Tokens:
     transfer_syntax: str
     meta: dict[int, bytes]
     root: Dataset
-    header_stop: int
     anomalies: list[str]
     pixels: PixelValue | None = None
     tail_buffer: bytes = b""

@@ -17,7 +17,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from app.deid.profile import builtin_profile
+from app.deid.profile import BUILT_IN
 from app.dicom.source import MemorySource
 from app.errors import GatewayError, UndecidableElement
 from app.pipeline import Context, deidentify
@@ -47,7 +47,7 @@ WHO = Identity()
 @lru_cache(maxsize=1)
 def context() -> Context:
     pseudonyms = Pseudonyms(bytes(range(32)), "wobble")
-    profile = builtin_profile("basic")
+    profile = BUILT_IN["basic"]
     return Context(organization="wobble", profile=profile, pseudonyms=pseudonyms)
 
 

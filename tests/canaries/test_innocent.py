@@ -7,7 +7,7 @@ import pytest
 from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 from pydicom.dataset import Dataset
 
-from app.deid.profile import builtin_profile
+from app.deid.profile import BUILT_IN
 from app.deid.rules.identifiers import Identifier as Value
 from app.deid.rules.identifiers import Kind
 from app.deid.rules.text import TextCleaner
@@ -18,7 +18,7 @@ from app.vault.pseudonyms import Pseudonyms
 from tests.builders import INSTANCES, Identity, ct, part10
 
 WHO = Identity()
-CONTEXT = Context("DEMO", builtin_profile("basic"), Pseudonyms(bytes(range(32)), "DEMO"))
+CONTEXT = Context("DEMO", BUILT_IN["basic"], Pseudonyms(bytes(range(32)), "DEMO"))
 RAMP = bytes(range(256))
 WIDE_RAMP = b"".join(struct.pack("<H", n) for n in range(256))
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.deid.profile import BUILT_IN, BurnedInPolicy, builtin_profile, profile_from_text
-from app.errors import InvalidProfile, ProfileNotFound
+from app.deid.profile import BUILT_IN, BurnedInPolicy, profile_from_text
+from app.errors import InvalidProfile
 
 CUSTOM = """
 name: night-readers
@@ -57,11 +57,6 @@ def test_the_same_content_has_the_same_version_and_other_content_another() -> No
 def test_a_profile_that_is_not_valid_is_refused(text: str) -> None:
     with pytest.raises(InvalidProfile):
         profile_from_text(text)
-
-
-def test_an_unknown_profile_is_not_found() -> None:
-    with pytest.raises(ProfileNotFound):
-        builtin_profile("no-such-profile")
 
 
 def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
