@@ -118,8 +118,12 @@ class EmbeddedPostgres:
         """
         with self._mutex:
             deadline = time.monotonic() + self._start_timeout_s
-            self._make_directories()
+            with _refusing_by_name(self.root):
+                self._make_root()
             with self._alone(deadline):
+                with _refusing_by_name(self.root):
+                    self._make_private(self.root / "cluster")
+                    self._make_private(self._socket_dir())
                 self._take_lease(deadline)
                 try:
                     self._run_server(deadline)
@@ -146,29 +150,23 @@ class EmbeddedPostgres:
         host = quote(str(self._socket_dir()), safe="")
         return f"postgresql://{SUPERUSER}@/{database}?host={host}"
 
-    def _make_directories(self) -> None:
-        """Make the cluster's directories; root keeps the outer one, so no link can be planted."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.root.chmod(0o700)
-            for directory in (self.root / "cluster", self._socket_dir()):
-                self._make_private(directory)
-            for name in ("start.lock", "lease.lock", "guardian.lock"):
-                (self.root / name).touch(mode=0o600)
-        except OSError as cause:
-            reason = cause.strerror or type(cause).__name__
-            raise errors.Misconfigured(
-                f"The directory {self.root} of the embedded database cannot be used: {reason}"
-            ) from None
+    def _make_root(self) -> None:
+        """Make the outer directory and its locks; root keeps it, so no link can be planted."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+        for name in ("start.lock", "lease.lock", "guardian.lock"):
+            (self.root / name).touch(mode=0o600)
 
     def _make_private(self, directory: Path) -> None:
+        """Make a directory of the server's user, or take over one that a killed start left."""
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
-            if self._account.uid is not None:
-                os.chown(directory, self._account.uid, self._account.gid or -1)
         found = directory.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != self._account.effective_uid:
+        owners = {os.geteuid(), self._account.effective_uid}
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
             raise errors.Misconfigured(f"{directory} belongs to somebody else")
+        if found.st_uid != self._account.effective_uid:
+            os.chown(directory, self._account.effective_uid, self._account.gid or -1)
         if stat.S_IMODE(found.st_mode) != 0o700:
             directory.chmod(0o700)
 
@@ -418,6 +416,17 @@ class EmbeddedPostgres:
             prepare_reachable_dir(self._reachable_dir, self._account)
             directory = copy_installation(directory, self._reachable_dir)
         return Binaries(directory, major_version(directory))
+
+
+@contextmanager
+def _refusing_by_name(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        reason = cause.strerror or type(cause).__name__
+        raise errors.Misconfigured(
+            f"The directory {root} of the embedded database cannot be used: {reason}"
+        ) from None
 
 
 def _has_name(uid: int) -> bool:

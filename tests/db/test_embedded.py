@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -52,7 +53,11 @@ class User:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.answer = json.loads(self.process.stdout.readline())
+        try:
+            self.answer = json.loads(self.process.stdout.readline())
+        except ValueError:
+            self.leave()
+            raise
 
     def leave(self) -> None:
         self.process.communicate("")
@@ -155,17 +160,20 @@ def test_two_processes_share_one_server_and_the_last_one_ends_it(server):
 
 
 def test_processes_that_start_at_the_same_moment_get_one_server(root):
-    command = [sys.executable, "-c", USER, str(root), "", ""]
-    users = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
+    with ThreadPoolExecutor(3) as executor:
+        users = list(executor.map(User, [root] * 3))
 
-    answers = [json.loads(user.stdout.readline()) for user in users]
     for user in users:
-        user.communicate("")
+        user.leave()
 
-    assert len({answer["started"] for answer in answers}) == 1
+    assert len({user.answer["started"] for user in users}) == 1
+
+
+@as_root
+def test_a_start_that_was_killed_before_it_gave_its_directories_away_is_repaired(server):
+    (server.root / "cluster").mkdir(parents=True, mode=0o700)  # still root's
+
+    assert execute(server.start(), "SELECT 1") == [(1,)]
 
 
 def test_a_killed_process_leaves_no_server_and_loses_no_data(server):
