@@ -9,9 +9,13 @@ GatewayError
 │                    InvalidProfile · InvalidRequest · BodyTimeout · UnsupportedMediaType ·
 │                    MistypedCloudStudyId
 ├── Denied           NotAuthenticated · NotAuthorised · WrongOrganization
-├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound
-├── Conflict         AlreadyExists · PseudonymCollision
-├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier
+├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound · BatchNotFound ·
+│                    DestinationNotFound
+├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused
+├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
+│                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
+│                    DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
+│                    NothingToPublish · StagingTooSmall · DestinationRefused · CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable · RoleNotServed
 └── Misconfigured    (start-up only)
 """
@@ -190,6 +194,20 @@ class PseudonymNotFound(NotFound):
     title = "This id was not issued by this gateway"
 
 
+class BatchNotFound(NotFound):
+    """No batch by that id, or not one of this organisation."""
+
+    code = "batch-not-found"
+    title = "There is no batch by that id"
+
+
+class DestinationNotFound(NotFound):
+    """No object store by that name is configured for this organisation."""
+
+    code = "destination-not-found"
+    title = "There is no destination or source by that name"
+
+
 class Conflict(GatewayError):
     """The request contradicts what is there."""
 
@@ -209,6 +227,20 @@ class PseudonymCollision(Conflict):
 
     code = "pseudonym-collision"
     title = "The pseudonym is already in use for another original"
+
+
+class IllegalTransition(Conflict):
+    """The batch is in a state from which this cannot be done."""
+
+    code = "illegal-transition"
+    title = "The batch is in a state that does not allow this"
+
+
+class IdempotencyKeyReused(Conflict):
+    """The Idempotency-Key came before with another request."""
+
+    code = "idempotency-key-reused"
+    title = "The Idempotency-Key was used for another request"
 
 
 class Refused(GatewayError):
@@ -237,6 +269,83 @@ class ResidualIdentifier(Refused):
 
     code = "residual-identifier"
     title = "An identifying value was left in the result"
+
+
+class SourceNotAllowed(Refused):
+    """The source lies outside of what is configured, or is not of a kind that is read."""
+
+    code = "source-not-allowed"
+    title = "The source is not allowed"
+
+
+class SymbolicLink(Refused):
+    """A symbolic link leads out of the allowed directory, to a directory, or nowhere."""
+
+    code = "symbolic-link"
+    title = "A symbolic link is not followed"
+
+
+class NotARegularFile(Refused):
+    """A device, socket or FIFO stands among the files."""
+
+    code = "not-a-regular-file"
+    title = "This is not a regular file"
+
+
+class UnreadableFile(Refused):
+    """A file could not be read: rights, a damaged archive member, an object that is gone."""
+
+    code = "unreadable-file"
+    title = "The file cannot be read"
+
+
+class DuplicateInstance(Refused):
+    """Two different objects carry the same SOP Instance UID; the later one is refused."""
+
+    code = "duplicate-instance"
+    title = "Another object of the batch has the same SOP Instance UID"
+
+
+class MissingReferencedFile(Refused):
+    """The DICOMDIR names a file that is not there."""
+
+    code = "missing-referenced-file"
+    title = "A file named by the DICOMDIR is missing"
+
+
+class WorkerCrashed(Refused):
+    """A worker process died twice while it worked on this object alone."""
+
+    code = "worker-crashed"
+    title = "The object made the worker process crash"
+
+
+class NothingToPublish(Refused):
+    """The source holds no DICOM object that could be de-identified."""
+
+    code = "nothing-to-publish"
+    title = "The source holds no object to publish"
+
+
+class StagingTooSmall(Refused):
+    """A batch that is held back until it is complete does not fit the staging area."""
+
+    code = "staging-too-small"
+    title = "The batch is larger than the staging area"
+
+
+class DestinationRefused(Refused):
+    """The destination does not take the objects: wrong name, rights or settings."""
+
+    code = "destination-refused"
+    title = "The destination does not take the objects"
+
+
+class CallbackNotAllowed(Refused):
+    """The callback's host is not on the list, or its scheme is not https."""
+
+    code = "callback-not-allowed"
+    title = "The callback URL is not allowed"
 
 
 class Unavailable(GatewayError):

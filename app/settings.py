@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1 << 20
@@ -139,6 +146,60 @@ class Settings(BaseSettings):
         64, ge=1, description="Uploads that are taken at once; further ones wait."
     )
 
+    # Batches
+    source_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Directories below which study directories may lie, separated by colons; "
+        "in development incoming in data_dir.",
+    )
+    stores_file: Path | None = Field(
+        None, description="YAML file that names object stores as destinations and sources."
+    )
+    staging_dir: Path | None = Field(
+        None,
+        description="Directory where batches are staged, and published when no destination is "
+        "named; workers that share it work on the same batches; default staging in data_dir.",
+    )
+    staging_max_bytes: int = Field(
+        0, ge=0, description="Most bytes that wait in the staging area; 0 for no such bound."
+    )
+    staging_min_free_bytes: int = Field(
+        GIB, ge=0, description="Free space of the staging area below which work waits, in bytes."
+    )
+    workers: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Worker processes for batches that serve starts beside itself; 0 where "
+        "deid-gateway worker runs elsewhere.",
+    )
+    worker_lost_after_s: float = Field(
+        10.0,
+        ge=2,
+        description="Silence after which a worker's chunks are given to others, in seconds.",
+    )
+    chunk_files: int = Field(
+        256, ge=1, le=10_000, description="Most files of one chunk, the unit of a worker's work."
+    )
+    chunk_bytes: int = Field(
+        64 * MIB, ge=1, description="Bytes of files at which a chunk is closed."
+    )
+    max_batch_files: int = Field(
+        50_000_000, ge=1, description="Most files of one batch; more are refused as a whole."
+    )
+    max_archive_bytes: int = Field(
+        16 * GIB, ge=1024, description="Largest ZIP upload, and most bytes that it may unpack to."
+    )
+    max_archive_files: int = Field(100_000, ge=1, description="Most files in one ZIP upload.")
+    callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts (host or host:port) that callbacks may go to, separated by commas; "
+        "in development loopback addresses as well.",
+    )
+    batch_kept_days: int = Field(
+        90, ge=1, description="Days after its end that a batch's record and staged files are kept."
+    )
+
     # Bounds on one instance
     max_header_bytes: int = Field(
         64 * MIB, ge=1024, description="Largest header (all but pixel data) of one instance."
@@ -158,6 +219,14 @@ class Settings(BaseSettings):
     def _split_roles(cls, value: object) -> object:
         if isinstance(value, str):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("source_roots", "callback_hosts", mode="before")
+    @classmethod
+    def _split_list(cls, value: object, info: ValidationInfo) -> object:
+        separator = ":" if info.field_name == "source_roots" else ","
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(separator) if part.strip())
         return value
 
     @field_validator("roles")
@@ -190,6 +259,18 @@ class Settings(BaseSettings):
     def reidentify_key_path(self) -> Path:
         """The private key of the re-identification service."""
         return self.reidentify_key_file or self.data_dir / "keys" / "reidentification-key.json"
+
+    @property
+    def staging_path(self) -> Path:
+        """The staging area of batches."""
+        return self.staging_dir or self.data_dir / "staging"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The directories below which study directories may lie."""
+        if self.source_roots or self.is_production:
+            return self.source_roots
+        return (self.data_dir / "incoming",)
 
     @property
     def spool_path(self) -> Path:

@@ -1,0 +1,1 @@
+"""Where studies come from and where they go: allowed directories, archives, object stores."""
