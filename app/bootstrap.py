@@ -16,6 +16,7 @@ from app.api.spool import BodyLimits, prepare_directory
 from app.audit.repository import AuditTrail
 from app.db import revision
 from app.db.embedded import EmbeddedPostgres
+from app.db.keeper import KeptPostgres
 from app.db.session import Database
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
 from app.dicom.tokens import Limits
@@ -210,7 +211,7 @@ def database(settings: Settings) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    server = EmbeddedPostgres(settings.data_dir / "postgres")
+    server = KeptPostgres(EmbeddedPostgres(settings.data_dir / "postgres"))
     try:
         yield server.start()
     finally:

@@ -145,6 +145,13 @@ class EmbeddedPostgres:
                 self._drop_lease()
                 self._wait_for_guardian(deadline)
 
+    def is_lost(self) -> bool:
+        """Whether the cluster is there and nobody runs it: a new ``start`` would repair that."""
+        try:
+            return self.data_dir.exists() and not self._is_guarded()
+        except OSError:  # the directory goes away right now
+            return False
+
     def url(self, database: str) -> str:
         """Return the libpq URL of one database of this cluster."""
         host = quote(str(self._socket_dir()), safe="")
