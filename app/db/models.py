@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -22,7 +23,9 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
@@ -208,4 +211,179 @@ audit_heads: Final = Table(
     Column("chain", Text, primary_key=True),
     Column("hash", LargeBinary, nullable=False),
     CheckConstraint("octet_length(hash) = 32", name="hash"),
+)
+
+# The queue's own tables (procrastinate_*) are made by the migrations and known to their library.
+batches: Final = Table(
+    "batches",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    _organization(),
+    Column("state", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    Column("priority", SmallInteger, nullable=False),
+    Column("on_error", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("profile_version", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("sealed_request", LargeBinary, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("api_key_id", Text),
+    Column("request_id", Text),
+    Column("home", UUID(as_uuid=True)),
+    Column("idempotency_key", LargeBinary),
+    Column("request_hash", LargeBinary, nullable=False),
+    _moment("submitted_at"),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    # Who scans, finishes; nobody else may while that worker lives and the epoch is this one.
+    Column("task_worker", UUID(as_uuid=True)),
+    Column("task_epoch", Integer, nullable=False, server_default="0"),
+    Column("is_scanned", Boolean, nullable=False, server_default="false"),
+    Column("sealed_cursor", LargeBinary),
+    Column("chunks", Integer, nullable=False, server_default="0"),
+    Column("total_files", BigInteger, nullable=False, server_default="0"),
+    Column("total_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("succeeded_files", BigInteger, nullable=False, server_default="0"),
+    Column("duplicate_files", BigInteger, nullable=False, server_default="0"),
+    Column("ignored_files", BigInteger, nullable=False, server_default="0"),
+    Column("refused_files", BigInteger, nullable=False, server_default="0"),
+    Column("failed_files", BigInteger, nullable=False, server_default="0"),
+    Column("published_files", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_in", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_out", BigInteger, nullable=False, server_default="0"),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("manifest_path", Text),
+    Column("code", Text),
+    Column("detail", Text),
+    Column("callback_due_at", DateTime(timezone=True)),
+    Column("callback_attempts", SmallInteger, nullable=False, server_default="0"),
+    UniqueConstraint("organization", "idempotency_key"),
+    Index(None, "organization", "submitted_at", "id"),
+    Index(
+        "batches_working_idx",
+        "priority",
+        postgresql_where=text("state IN ('queued', 'processing', 'publishing')"),
+    ),
+    Index("batches_finished_idx", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+    Index(
+        "batches_callback_idx",
+        "callback_due_at",
+        postgresql_where=text("callback_due_at IS NOT NULL"),
+    ),
+)
+
+
+def _batch() -> Column[object]:
+    reference = ForeignKey("batches.id", ondelete="CASCADE")
+    return Column("batch", UUID(as_uuid=True), reference, primary_key=True, nullable=False)
+
+
+batch_chunks: Final = Table(
+    "batch_chunks",
+    metadata,
+    _batch(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("organization", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("staged_epoch", Integer),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    # Part of a chunk that killed its workers: the next death splits it further.
+    Column("is_suspect", Boolean, nullable=False, server_default="false"),
+    Column("worker", UUID(as_uuid=True)),
+    Column("staging", UUID(as_uuid=True)),
+    Column("not_before", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("files", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sealed_files", LargeBinary),
+    Index(
+        "batch_chunks_waiting_idx", "batch", "number", postgresql_where=text("state = 'pending'")
+    ),
+    Index(
+        "batch_chunks_staged_idx",
+        "staging",
+        "batch",
+        "number",
+        postgresql_where=text("state IN ('processed', 'publishing')"),
+    ),
+    Index(
+        "batch_chunks_worked_on_idx",
+        "worker",
+        postgresql_where=text("state IN ('processing', 'publishing')"),
+    ),
+)
+
+batch_items: Final = Table(
+    "batch_items",
+    metadata,
+    _batch(),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("chunk", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("code", Text),
+    Column("detail", Text),
+    Column("element_path", Text),
+    Column("warnings", ARRAY(Text)),
+    Column("cloud_study_id", Text),
+    Column("study_uid", Text),
+    Column("series_uid", Text),
+    Column("sop_instance_uid", Text),
+    Column("sop_class_uid", Text),
+    Column("modality", Text),
+    Column("size", BigInteger, nullable=False, server_default="0"),
+    Column("sha256", LargeBinary),
+    Column("data_key", BigInteger, nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Index("batch_items_chunk_idx", "batch", "chunk"),
+    Index(
+        "batch_items_instance_idx",
+        "batch",
+        "sop_instance_uid",
+        unique=True,
+        postgresql_where=text("state = 'succeeded'"),
+    ),
+    Index(
+        "batch_items_problems_idx", "batch", "seq", postgresql_where=text("state <> 'succeeded'")
+    ),
+)
+
+batch_problems: Final = Table(
+    "batch_problems",
+    metadata,
+    _batch(),
+    Column("code", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+batch_workers: Final = Table(
+    "batch_workers",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True),
+    Column("staging", UUID(as_uuid=True), nullable=False),
+    _moment("started_at"),
+    _moment("seen_at"),
+)
+
+# When each organisation had its last turn: among equals, whoever waited longest goes first.
+batch_turns: Final = Table(
+    "batch_turns",
+    metadata,
+    _organization(primary_key=True),
+    _moment("taken_at"),
+)
+
+# What has to be tidied up; outlives its batch.
+batch_leftovers: Final = Table(
+    "batch_leftovers",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _organization(),
+    Column("batch", UUID(as_uuid=True), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("staging", UUID(as_uuid=True)),
+    Column("sealed_request", LargeBinary, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Index(None, "due_at"),
 )
