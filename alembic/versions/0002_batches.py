@@ -117,7 +117,12 @@ def upgrade() -> None:
         sa.Column("task_epoch", sa.Integer(), server_default="0", nullable=False),
         sa.Column("is_scanned", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("sealed_cursor", sa.LargeBinary(), nullable=True),
+        sa.Column(
+            "due_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
         sa.Column("chunks", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("open_chunks", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("unpublished_chunks", sa.Integer(), server_default="0", nullable=False),
         sa.Column("total_files", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("total_bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("succeeded_files", sa.BigInteger(), server_default="0", nullable=False),
@@ -132,6 +137,7 @@ def upgrade() -> None:
         sa.Column("manifest_path", sa.Text(), nullable=True),
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("has_callback", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("callback_due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("callback_attempts", sa.SmallInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(

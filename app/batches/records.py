@@ -255,6 +255,32 @@ class FinishClaim:
     request: Request
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class CleanClaim:
+    """Something to be tidied up.
+
+    Attributes:
+        kind: ``staged`` (the batch's directories in this worker's staging area), ``upload`` (its
+            archive there) or ``published`` (its objects at the destination).
+    """
+
+    leftover_id: int
+    batch_id: UUID
+    organization: str
+    kind: str
+    request: Request
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CallbackClaim:
+    """A client to be told that its batch has ended."""
+
+    batch: Batch
+    url: str
+    attempt: int
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
     """One published object, in the order study, series, instance."""

@@ -60,6 +60,7 @@ _FOLLOWING: Final[Mapping[BatchState, frozenset[BatchState]]] = {
     ),
     BatchState.PUBLISHING: frozenset(
         {
+            BatchState.PROCESSING,  # staged results were lost and are made again
             BatchState.SUCCEEDED,
             BatchState.PARTIAL,
             BatchState.FAILED,

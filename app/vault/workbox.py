@@ -37,8 +37,8 @@ class WorkBox:
     def seal(self, organization: str, purpose: str, data: bytes) -> bytes:
         """Seal data, bound to the organisation and a purpose that names its place."""
         nonce = os.urandom(_NONCE_BYTES)
-        bound_to = f"{organization}\n{purpose}".encode()
         packed = zlib.compress(data, 1)
+        bound_to = _bound_to(_VERSION, organization, purpose)
         return _VERSION + nonce + self._cipher(organization).encrypt(nonce, packed, bound_to)
 
     def open(self, organization: str, purpose: str, sealed: bytes) -> bytes:
@@ -48,15 +48,14 @@ class WorkBox:
             KeyUnavailable: it was sealed with another key, or altered, or moved.
         """
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
-        bound_to = f"{organization}\n{purpose}".encode()
+        bound_to = _bound_to(sealed[:1], organization, purpose)
         try:
-            if sealed[:1] != _VERSION:
-                raise ValueError
-            return zlib.decompress(self._cipher(organization).decrypt(nonce, ciphertext, bound_to))
-        except (InvalidTag, ValueError, zlib.error):
+            packed = self._cipher(organization).decrypt(nonce, ciphertext, bound_to)
+        except (InvalidTag, ValueError):
             raise KeyUnavailable(
                 "what a batch works on does not open with the key held here"
             ) from None
+        return zlib.decompress(packed)
 
     def hash(self, organization: str, purpose: str, data: bytes) -> bytes:
         """Return a keyed hash, 32 bytes, of something that is only compared."""
@@ -74,3 +73,7 @@ class WorkBox:
         info = f"deid-gateway batches v1 {use}".encode()
         expand = HKDFExpand(algorithm=SHA256(), length=_KEY_BYTES, info=info)
         return expand.derive(self._keys.organization_root(organization))
+
+
+def _bound_to(version: bytes, organization: str, purpose: str) -> bytes:
+    return version + f"{organization}\n{purpose}".encode()
