@@ -233,6 +233,7 @@ class PublishClaim:
         epoch: of the publishing; grows with every claim.
         staged_epoch: of the processing that staged the objects: names their directory.
         is_first: no earlier claim can have published anything of it.
+        attempts: claims so far, this one included.
     """
 
     batch_id: UUID
@@ -241,6 +242,7 @@ class PublishClaim:
     epoch: int
     staged_epoch: int
     is_first: bool
+    attempts: int
     request: Request
     priority: Priority
     objects: Sequence[StagedObject]

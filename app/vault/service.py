@@ -25,7 +25,7 @@ from app.vault.mapping import Originals, Reidentified, Replacements
 from app.vault.pseudonyms import Pseudonyms, parse_cloud_study_id
 from app.vault.repository import Entry, MappingRepository, StoredIdentity, Trail
 from app.vault.rows import RowBuilder, identity_name
-from app.vault.sealing import Opener, Sealer
+from app.vault.sealing import DataKey, Opener, SealedDataKey, Sealer
 
 if TYPE_CHECKING:
     from app.audit.events import AuditEvent
@@ -70,6 +70,22 @@ class Vault:
             known = Pseudonyms(self._keys.organization_root(organization), organization)
             self._pseudonyms[organization] = known
         return known
+
+    def data_key(self, organization: str, cloud_patient_id: str) -> DataKey:
+        """Return the data key that seals what belongs to one patient; its row is the caller's."""
+        return self._sealer.data_key(organization, cloud_patient_id)
+
+    def open_text(
+        self, stored: SealedDataKey, sealed: bytes, *, table: str, pseudonym: str
+    ) -> tuple[str, ...]:
+        """Open one row's texts.
+
+        Raises:
+            KeyUnavailable: this process holds no private key, or none that opens the row.
+        """
+        if self._opener is None:
+            raise KeyUnavailable
+        return self._opener.open(stored, sealed, table=table, pseudonym=pseudonym)
 
     async def record(
         self,
