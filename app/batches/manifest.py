@@ -186,7 +186,7 @@ class _Study:
         self.series = self.instances = self.size = 0
         self._study_uid = first.study_uid
         self._series_uid = self._modality = ""
-        self._text = SpooledTemporaryFile(_SPOOL_BYTES, dir=spool and str(spool))  # noqa: SIM115 - closed when written
+        self._text = SpooledTemporaryFile(_SPOOL_BYTES, dir=str(spool) if spool else None)  # noqa: SIM115 - closed when written
 
     def add(self, entry: ManifestEntry) -> None:
         if not self.series or entry.series_uid != self._series_uid:
