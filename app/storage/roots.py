@@ -1,0 +1,273 @@
+"""The directories below which studies may lie, and the way into them.
+
+Everything is opened component by component, relative to a directory that is open already and
+never through a link, so that nothing can be exchanged between the check and the opening.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from app.errors import SourceNotAllowed, StorageUnavailable, SymbolicLink
+from app.storage.lending import Handle
+
+Names = tuple[bytes, ...]
+MAX_DEPTH: Final = 100
+"""Deepest directory that is entered; the components of one path at most."""
+
+# O_PATH: a directory on the way need not be readable, and nothing is touched by opening it.
+_STEP: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LISTING: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# As many links as the kernel follows, each of a few components.
+_MAX_LINKS: Final = 40
+_MAX_STEPS: Final = 1000
+
+
+def encode(name: str) -> bytes:
+    """Return a name as the file system has it.
+
+    Raises:
+        SourceNotAllowed: no file can have this name.
+    """
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise SourceNotAllowed from None
+    if b"\0" in raw:
+        raise SourceNotAllowed
+    return raw
+
+
+def decode(raw: bytes) -> str:
+    """Return a file system's name as text; bytes that are not UTF-8 as surrogate escapes."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def components(path: str) -> Names:
+    """Split a path; empty components and single dots mean nothing.
+
+    Raises:
+        SourceNotAllowed: it goes upwards, or is too deep.
+    """
+    names = tuple(part for part in encode(path).split(b"/") if part not in {b"", b"."})
+    if b".." in names or len(names) > MAX_DEPTH:
+        raise SourceNotAllowed
+    return names
+
+
+class Tree:
+    """An allowed directory, open.
+
+    Args:
+        root: the directory; links on the way to it are the configuration's own and are followed.
+        refused: directories that are never entered, wherever they are met.
+
+    Raises:
+        StorageUnavailable: it is not there, or cannot be read.
+    """
+
+    __slots__ = ("_refused", "_root", "_spellings")
+
+    def __init__(self, root: Path, refused: Sequence[Path] = ()) -> None:
+        self._refused = frozenset(_places(refused))
+        # An absolute link may lead here by either name.
+        self._spellings = {_split(os.fsencode(root.absolute())), _split(os.path.realpath(root))}
+        try:
+            self._root: Handle | None = Handle(os.open(root, _STEP & ~os.O_NOFOLLOW))
+        except OSError:
+            raise StorageUnavailable("A root of the sources is not there") from None
+
+    def close(self) -> None:
+        """Let go of the root; directories that were opened from it stay open."""
+        self._root = None
+
+    def open(self, names: Names) -> int:
+        """Open a directory below the root, to open what is in it; the caller closes it.
+
+        Raises:
+            OSError: it is not there, no directory, or a link stands in the way.
+            SourceNotAllowed: it is one of those that are never entered.
+        """
+        root = self._root  # stays open while it is referred to, whatever other threads do
+        if root is None:
+            raise StorageUnavailable("The source is closed")
+        fd = os.dup(root.fd)
+        try:
+            for name in names:
+                fd = _exchange(fd, os.open(name, _STEP, dir_fd=fd))
+                self._check(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _check(self, fd: int) -> None:
+        if self._refused and _place(os.fstat(fd)) in self._refused:
+            raise SourceNotAllowed
+
+    def resolve(self, names: Names) -> Names:
+        """Return the same place without links, below the root.
+
+        Raises:
+            SymbolicLink: the way leads out, in a circle, or is too long.
+            OSError: there is nothing.
+        """
+        done: list[bytes] = []
+        ahead = list(reversed(names))
+        links = 0
+        for _ in range(_MAX_STEPS):
+            if not ahead:
+                return tuple(done)
+            name = ahead.pop()
+            if name == b"..":
+                if not done:
+                    raise SymbolicLink
+                done.pop()
+                continue
+            target = self._target(tuple(done), name)
+            if target is None:
+                done.append(name)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                break
+            if target.startswith(b"/"):
+                done, further = [], self._below(target)
+            else:
+                further = _split(target)
+            ahead.extend(reversed(further))
+        raise SymbolicLink
+
+    def _target(self, parent: Names, name: bytes) -> bytes | None:
+        """Return where a link leads; None where there is something that is no link."""
+        if len(parent) >= MAX_DEPTH:
+            raise SymbolicLink
+        fd = self.open(parent)
+        try:
+            if stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                return os.readlink(name, dir_fd=fd)
+        finally:
+            os.close(fd)
+        return None
+
+    def _below(self, target: bytes) -> Names:
+        names = _split(target)
+        for root in self._spellings:
+            if names[: len(root)] == root:
+                return names[len(root) :]
+        raise SymbolicLink
+
+
+class Roots:
+    """The configured directories, by the names that the configuration gives them.
+
+    Args:
+        roots: allowed directories.
+        refused: directories that are never entered, such as the gateway's own staging area.
+    """
+
+    __slots__ = ("_refused", "_roots")
+
+    def __init__(self, roots: Sequence[Path], refused: Sequence[Path] = ()) -> None:
+        self._roots = {str(root.absolute()): root.absolute() for root in roots}
+        self._refused = tuple(refused)
+
+    def locate(self, directory: str) -> tuple[str, str]:
+        """Return the root that a study directory lies below, and its path there without links.
+
+        A relative path is taken below every root and must be in exactly one of them.
+
+        Raises:
+            SourceNotAllowed: it lies outside, goes upwards, leads out through a link, is no
+                directory or not there. All are answered alike, so that nobody can find out what
+                lies elsewhere; a path that no root is the beginning of is not looked at at all.
+        """
+        names = components(directory)
+        is_absolute = directory.startswith("/")
+        found = [
+            (root, place)
+            for root, below in self._candidates(names, is_absolute=is_absolute)
+            if (place := self._place(root, below)) is not None
+        ]
+        if not found or (not is_absolute and len(found) > 1) or not directory:
+            raise SourceNotAllowed("This is no directory below a configured root")
+        root, place = found[0]
+        return root, decode(b"/".join(place)) or "."
+
+    def open(self, root: str) -> Tree:
+        """Open a configured root.
+
+        Raises:
+            SourceNotAllowed: it is not configured, here or any more.
+            StorageUnavailable: it is not there.
+        """
+        if root not in self._roots:
+            raise SourceNotAllowed("The directory's root is not configured here")
+        return Tree(self._roots[root], self._refused)
+
+    def open_given(self, directory: Path) -> Tree:
+        """Open a directory that the operator named on the command line, as a root of its own.
+
+        Raises:
+            StorageUnavailable: it is not there.
+        """
+        return Tree(directory, self._refused)
+
+    def _candidates(self, names: Names, *, is_absolute: bool) -> Iterator[tuple[str, Names]]:
+        """Yield roots, the deepest first, with the components that remain below them."""
+        for root, path in sorted(self._roots.items(), key=lambda item: -len(item[0])):
+            if not is_absolute:
+                yield root, names
+                continue
+            for spelling in dict.fromkeys((_split(root), _split(os.path.realpath(path)))):
+                if names[: len(spelling)] == spelling:
+                    yield root, names[len(spelling) :]
+                    break
+
+    def _place(self, root: str, names: Names) -> Names | None:
+        with contextlib.suppress(OSError, SymbolicLink, SourceNotAllowed, StorageUnavailable):
+            tree = self.open(root)
+            try:
+                place = tree.resolve(names)
+                fd = tree.open(place)
+                try:
+                    os.close(open_listing(fd))
+                finally:
+                    os.close(fd)
+                return place
+            finally:
+                tree.close()
+        return None
+
+
+def open_listing(directory: int) -> int:
+    """Open a directory that Tree.open gave, to list it; the caller closes it.
+
+    Raises:
+        OSError: it may not be read.
+    """
+    return os.open(b".", _LISTING, dir_fd=directory)
+
+
+def _split(path: str | bytes) -> Names:
+    """Split a path of the configuration or of a link; upward steps stay."""
+    raw = os.fsencode(path)
+    return tuple(part for part in raw.split(b"/") if part not in {b"", b"."})
+
+
+def _exchange(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _place(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _places(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:
+    for path in paths:
+        with contextlib.suppress(OSError):  # what is not there cannot be entered
+            yield _place(path.stat())
