@@ -5,9 +5,9 @@ error names the element path and the reason.
 
 GatewayError
 ├── InvalidInput     NotDicom · Truncated · MalformedDicom · LimitExceeded · TooLarge ·
-│                    UnsupportedTransferSyntax · UnsupportedSOPClass · MissingIdentifier ·
-│                    InvalidProfile · InvalidRequest · BodyTimeout · UnsupportedMediaType ·
-│                    MistypedCloudStudyId
+│                    UnsupportedTransferSyntax · UnsupportedSOPClass (MediaDirectory) ·
+│                    MissingIdentifier · InvalidProfile · InvalidRequest · BodyTimeout ·
+│                    UnsupportedMediaType · MistypedCloudStudyId
 ├── Denied           NotAuthenticated · NotAuthorised · WrongOrganization
 ├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound · BatchNotFound ·
 │                    DestinationNotFound
@@ -117,6 +117,10 @@ class UnsupportedSOPClass(InvalidInput):
     title = "The SOP Class is not supported"
 
 
+class MediaDirectory(UnsupportedSOPClass):
+    """A DICOMDIR: it lists the instances of a medium and is none itself."""
+
+
 class MissingIdentifier(InvalidInput):
     """An identifier without which the instance cannot be linked is absent or empty."""
 
@@ -136,6 +140,13 @@ class MistypedCloudStudyId(InvalidInput):
 
     code = "mistyped-cloud-study-id"
     title = "This is not a cloud study id; check it for typing errors"
+
+
+class InvalidArchive(InvalidInput):
+    """The ZIP archive is cut short or damaged, or its members overlap."""
+
+    code = "invalid-archive"
+    title = "The ZIP archive is damaged"
 
 
 class Denied(GatewayError):
