@@ -1,0 +1,405 @@
+"""Batches as clients see them: handed in, listed, cancelled, tried again, deleted."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.batches.records import Item, NewBatch, SourceFile, object_name
+from app.batches.sealing import BatchBox
+from app.batches.settling import (
+    change,
+    defer_for,
+    defer_publishing,
+    end,
+    leave_over,
+    lock_batch,
+    settle,
+)
+from app.batches.sql import BATCH_COLUMNS, BATCH_TABLES, row, rows, run, transaction
+from app.batches.states import (
+    ENDED,
+    RETRIABLE,
+    UNSUCCESSFUL,
+    BatchState,
+    ItemState,
+)
+from app.batches.tickets import Task
+from app.db.session import Database
+from app.errors import (
+    BatchNotFound,
+    IdempotencyKeyReused,
+    IllegalTransition,
+    OrganizationNotFound,
+)
+from app.vault.sealing import SealedDataKey
+
+_INSERT: Final = """
+INSERT INTO batches (id, organization, state, priority, on_error, profile, profile_version,
+    destination, sealed_request, actor, api_key_id, request_id, home, idempotency_key,
+    request_hash, has_callback)
+VALUES (%(id)s, %(organization)s, 'queued', %(priority)s, %(on_error)s, %(profile)s,
+    %(profile_version)s, %(destination)s, %(sealed_request)s, %(actor)s, %(api_key_id)s,
+    %(request_id)s, %(home)s, %(idempotency_key)s, %(request_hash)s, %(has_callback)s)
+ON CONFLICT (organization, idempotency_key) DO NOTHING
+"""
+_ONE: Final = f"""
+SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES}
+WHERE b.id = %(batch)s AND o.id = %(organization)s
+"""  # noqa: S608 - constants
+_MANY: Final = f"""
+SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES}
+WHERE o.id = %(organization)s AND (%(state)s::text IS NULL OR b.state = %(state)s)
+    AND (%(before)s::uuid IS NULL OR (b.submitted_at, b.id) <
+        (SELECT submitted_at, id FROM batches WHERE id = %(before)s))
+ORDER BY b.submitted_at DESC, b.id DESC LIMIT %(limit)s
+"""  # noqa: S608 - constants
+_ITEMS: Final = """
+SELECT seq, state, coalesce(code, '') AS code, coalesce(detail, '') AS detail,
+    coalesce(element_path, '') AS element_path, coalesce(warnings, '{}') AS warnings,
+    coalesce(cloud_study_id, '') AS cloud_study_id, coalesce(series_uid, '') AS series_uid,
+    coalesce(sop_instance_uid, '') AS sop_instance_uid, size, sha256
+FROM batch_items
+WHERE batch = %(batch)s AND seq > %(after)s AND (%(state)s::text IS NULL OR state = %(state)s)
+ORDER BY seq LIMIT %(limit)s
+"""
+# The same for what did not succeed, by its own index: few among millions.
+_PROBLEMS: Final = _ITEMS.replace("ORDER BY", "AND state <> 'succeeded'\nORDER BY")
+_ORIGINALS: Final = """
+SELECT i.seq, i.state, coalesce(i.code, '') AS code, i.sealed_name,
+    coalesce(i.cloud_study_id, '') AS cloud_study_id,
+    coalesce(i.sop_instance_uid, '') AS sop_instance_uid,
+    k.id AS data_key, k.key_version, k.sealed AS sealed_key
+FROM batch_items AS i JOIN data_keys AS k ON k.id = i.data_key
+WHERE i.batch = %(batch)s AND i.seq > %(after)s ORDER BY i.seq LIMIT %(limit)s
+"""
+_UNSUCCESSFUL_CHUNKS: Final = """
+SELECT c.number, c.sealed_files, array_agg(i.seq) AS seqs
+FROM batch_items AS i JOIN batch_chunks AS c ON c.batch = i.batch AND c.number = i.chunk
+WHERE i.batch = %(batch)s AND i.state <> 'succeeded' AND i.state = ANY(%(states)s)
+GROUP BY c.number, c.sealed_files ORDER BY c.number
+"""
+_FORGET_UNSUCCESSFUL: Final = """
+WITH gone AS (DELETE FROM batch_items WHERE batch = %(batch)s AND state <> 'succeeded'
+    AND state = ANY(%(states)s) RETURNING code),
+counted AS (SELECT code, count(*) AS count FROM gone GROUP BY code)
+UPDATE batch_problems AS p SET count = p.count - counted.count FROM counted
+WHERE p.batch = %(batch)s AND p.code = counted.code
+"""
+_ADD_AGAIN: Final = """
+INSERT INTO batch_chunks (batch, number, organization, files, bytes, sealed_files)
+VALUES (%(batch)s, %(number)s, %(organization)s, %(files)s, %(bytes)s, %(sealed)s)
+"""
+
+
+class BatchRepository:
+    """The tables of batches as clients see them; every call names the organisation.
+
+    Args:
+        database: where they are.
+        box: seals what names patients.
+    """
+
+    def __init__(self, database: Database, box: BatchBox) -> None:
+        self._database = database
+        self._box = box
+
+    async def add(self, new: NewBatch) -> tuple[RowMapping, bool]:
+        """Add a batch, or find the one that came before under the same idempotency key.
+
+        Raises:
+            IdempotencyKeyReused: the earlier request was another one.
+            OrganizationNotFound: there is none by that id.
+        """
+        organization = new.organization
+        batch_id = uuid4()
+        asked = (str(int(new.priority)), str(new.on_error), new.profile)
+        request_hash = self._box.request_hash(organization, new.request, asked)
+        key = new.idempotency_key
+        key_hash = self._box.idempotency_hash(organization, key) if key is not None else None
+        async with transaction(self._database) as connection:
+            number = await self._number(connection, organization)
+            is_new = await run(
+                connection,
+                _INSERT,
+                id=batch_id,
+                organization=number,
+                priority=int(new.priority),
+                on_error=str(new.on_error),
+                profile=new.profile,
+                profile_version=new.profile_version,
+                destination=_destination_name(new),
+                sealed_request=self._box.seal_request(organization, batch_id, new.request),
+                actor=new.actor,
+                api_key_id=new.api_key_id,
+                request_id=new.request_id,
+                home=new.home,
+                idempotency_key=key_hash,
+                request_hash=request_hash,
+                has_callback=new.request.callback_url is not None,
+            )
+            if not is_new:
+                batch_id = await self._earlier(connection, number, key_hash, request_hash)
+            batch = await lock_batch(connection, batch_id)
+            if is_new and batch is not None:
+                await defer_for(connection, batch, Task.SCAN)
+            found = await rows(connection, _ONE, batch=batch_id, organization=organization)
+        return found[0], bool(is_new)
+
+    async def get(self, organization: str, batch_id: UUID) -> RowMapping:
+        """Return one batch.
+
+        Raises:
+            BatchNotFound: there is none by that id in this organisation.
+        """
+        async with transaction(self._database) as connection:
+            found = await row(connection, _ONE, batch=batch_id, organization=organization)
+        if found is None:
+            raise BatchNotFound
+        return found
+
+    async def version(self, batch_id: UUID) -> int | None:
+        """Return the version alone, which is what is asked for over and over."""
+        async with transaction(self._database) as connection:
+            found = await row(
+                connection, "SELECT version FROM batches WHERE id = %(batch)s", batch=batch_id
+            )
+        return found["version"] if found is not None else None
+
+    async def list(
+        self, organization: str, *, state: BatchState | None, before: UUID | None, limit: int
+    ) -> Sequence[RowMapping]:
+        """Return a page of batches, newest first."""
+        async with transaction(self._database) as connection:
+            return await rows(
+                connection,
+                _MANY,
+                organization=organization,
+                state=str(state) if state is not None else None,
+                before=before,
+                limit=limit,
+            )
+
+    async def items(
+        self, batch_id: UUID, *, state: ItemState | None, after: int, limit: int
+    ) -> Sequence[Item]:
+        """Return a page of items in the order of the source."""
+        is_problem = state is not None and state is not ItemState.SUCCEEDED
+        async with transaction(self._database) as connection:
+            found = await rows(
+                connection,
+                _PROBLEMS if is_problem else _ITEMS,
+                batch=batch_id,
+                state=str(state) if state is not None else None,
+                after=after,
+                limit=limit,
+            )
+        return [_item(entry) for entry in found]
+
+    async def originals(
+        self, batch_id: UUID, organization: str, *, after: int, limit: int
+    ) -> Sequence[tuple[RowMapping, SealedDataKey]]:
+        """Return a page of items with their sealed names."""
+        async with transaction(self._database) as connection:
+            found = await rows(connection, _ORIGINALS, batch=batch_id, after=after, limit=limit)
+        return [
+            (
+                entry,
+                SealedDataKey(
+                    entry["data_key"],
+                    organization,
+                    entry["key_version"],
+                    bytes(entry["sealed_key"]),
+                ),
+            )
+            for entry in found
+        ]
+
+    async def cancel(self, organization: str, batch_id: UUID) -> None:
+        """End a batch; what its workers still do is dropped.
+
+        Raises:
+            BatchNotFound: there is none by that id in this organisation.
+            IllegalTransition: it has ended in a way that cannot be undone.
+        """
+        async with transaction(self._database) as connection:
+            batch = await self._locked(connection, organization, batch_id)
+            await end(connection, batch, BatchState.CANCELLED)
+
+    async def retry(self, organization: str, batch_id: UUID) -> None:
+        """Do again what did not succeed, and only that.
+
+        Raises:
+            BatchNotFound: there is none by that id in this organisation.
+            IllegalTransition: there is nothing to be done again.
+        """
+        async with transaction(self._database) as connection:
+            batch = await self._locked(connection, organization, batch_id)
+            if batch["state"] not in RETRIABLE:
+                raise IllegalTransition(f"A batch that is {batch['state']} has nothing to retry")
+            await change(connection, batch, BatchState.PROCESSING)
+            await self._free_claims(connection, batch_id)
+            if not batch["is_scanned"]:
+                await defer_for(connection, batch, Task.SCAN)
+                return
+            await self._open_again(connection, organization, batch)
+            await settle(connection, batch_id)
+            if not batch["open_chunks"]:
+                await defer_publishing(connection, batch)
+
+    async def delete(self, organization: str, batch_id: UUID, *, objects: bool) -> None:
+        """Forget a batch that has ended; workers tidy up after it.
+
+        Args:
+            organization: whose it is.
+            batch_id: which.
+            objects: remove what it published as well.
+
+        Raises:
+            BatchNotFound: there is none by that id in this organisation.
+            IllegalTransition: it has not ended.
+        """
+        async with transaction(self._database) as connection:
+            batch = await self._locked(connection, organization, batch_id)
+            if batch["state"] not in ENDED:
+                raise IllegalTransition(f"A batch that is {batch['state']} cannot be deleted")
+            remains = batch["revision"] and not objects
+            await leave_over(connection, batch, ["upload"] if remains else ["upload", "published"])
+            await run(connection, "DELETE FROM batches WHERE id = %(batch)s", batch=batch_id)
+
+    async def _locked(
+        self, connection: AsyncConnection, organization: str, batch_id: UUID
+    ) -> RowMapping:
+        number = await self._number(connection, organization)
+        batch = await lock_batch(connection, batch_id)
+        if batch is None or batch["organization"] != number:
+            raise BatchNotFound
+        return batch
+
+    async def _number(self, connection: AsyncConnection, organization: str) -> int:
+        found = await row(
+            connection, "SELECT number FROM organizations WHERE id = %(id)s", id=organization
+        )
+        if found is None:
+            raise OrganizationNotFound
+        number: int = found["number"]
+        return number
+
+    async def _earlier(
+        self,
+        connection: AsyncConnection,
+        organization: int,
+        key_hash: bytes | None,
+        request_hash: bytes,
+    ) -> UUID:
+        found = await rows(
+            connection,
+            "SELECT id, request_hash FROM batches"
+            " WHERE organization = %(organization)s AND idempotency_key = %(key)s",
+            organization=organization,
+            key=key_hash,
+        )
+        if bytes(found[0]["request_hash"]) != request_hash:
+            raise IdempotencyKeyReused
+        earlier: UUID = found[0]["id"]
+        return earlier
+
+    async def _free_claims(self, connection: AsyncConnection, batch_id: UUID) -> None:
+        """Take what workers of the ended run may still hold from them."""
+        for held, free in (("processing", "pending"), ("publishing", "processed")):
+            await run(
+                connection,
+                "UPDATE batch_chunks SET state = %(free)s, worker = NULL, epoch = epoch + 1"
+                " WHERE batch = %(batch)s AND state = %(held)s",
+                batch=batch_id,
+                held=held,
+                free=free,
+            )
+        await run(
+            connection,
+            "UPDATE batch_chunks SET not_before = now(), attempts = 0"
+            " WHERE batch = %(batch)s AND state IN ('pending', 'processed')",
+            batch=batch_id,
+        )
+        await run(
+            connection,
+            "UPDATE batches SET task_worker = NULL, task_epoch = task_epoch + 1, due_at = now()"
+            " WHERE id = %(batch)s",
+            batch=batch_id,
+        )
+
+    async def _open_again(
+        self, connection: AsyncConnection, organization: str, batch: RowMapping
+    ) -> None:
+        """Make a chunk of what did not succeed in each chunk, and take it out of the counters."""
+        batch_id = batch["id"]
+        values = {"batch": batch_id, "states": sorted(map(str, UNSUCCESSFUL))}
+        chunks = await rows(connection, _UNSUCCESSFUL_CHUNKS, **values)
+        await run(connection, _FORGET_UNSUCCESSFUL, **values)
+        counted = await row(
+            connection,
+            "UPDATE batches SET chunks = chunks + %(new)s, open_chunks = open_chunks + %(new)s,"
+            " unpublished_chunks = unpublished_chunks + %(new)s, refused_files = 0,"
+            " failed_files = 0 WHERE id = %(batch)s RETURNING chunks",
+            new=len(chunks),
+            batch=batch_id,
+        )
+        first = counted["chunks"] - len(chunks) if counted else 0
+        for number, chunk in enumerate(chunks, start=first):
+            wanted = set(chunk["seqs"])
+            files = [
+                file
+                for file in self._box.open_files(
+                    organization, batch_id, chunk["number"], chunk["sealed_files"]
+                )
+                if file.seq in wanted
+            ]
+            await self._add_again(connection, organization, batch, number, files)
+        if chunks:
+            await defer_for(connection, batch, Task.PROCESS, count=len(chunks))
+
+    async def _add_again(
+        self,
+        connection: AsyncConnection,
+        organization: str,
+        batch: RowMapping,
+        number: int,
+        files: Sequence[SourceFile],
+    ) -> None:
+        await run(
+            connection,
+            _ADD_AGAIN,
+            batch=batch["id"],
+            number=number,
+            organization=batch["organization"],
+            files=len(files),
+            bytes=sum(file.size for file in files),
+            sealed=self._box.seal_files(organization, batch["id"], number, files),
+        )
+
+
+def _destination_name(new: NewBatch) -> str:
+    destination = new.request.destination
+    return destination.get("name") or destination["kind"]
+
+
+def _item(entry: RowMapping) -> Item:
+    has_file = entry["state"] in {ItemState.SUCCEEDED, ItemState.DUPLICATE}
+    return Item(
+        seq=entry["seq"],
+        state=ItemState(entry["state"]),
+        code=entry["code"],
+        detail=entry["detail"],
+        element_path=entry["element_path"],
+        warnings=tuple(entry["warnings"]),
+        cloud_study_id=entry["cloud_study_id"],
+        series_uid=entry["series_uid"],
+        sop_instance_uid=entry["sop_instance_uid"],
+        file=object_name(entry["cloud_study_id"], entry["series_uid"], entry["sop_instance_uid"])
+        if has_file
+        else "",
+        size=entry["size"],
+        sha256=bytes(entry["sha256"]).hex() if entry["sha256"] else "",
+    )
