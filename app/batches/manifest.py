@@ -92,7 +92,7 @@ class ManifestWriter:
         self._last = ("", "", "")
         self._study: _Study | None = None
         self._totals = dict.fromkeys(("bytes", "instances", "series", "studies"), 0)
-        self._write("{" + _members(MANIFEST, MANIFEST.before, self._content(), but="signature"))
+        self._write("{" + _members(MANIFEST, MANIFEST.before, self._content()))
         self._signature_at = file.tell()
         file.write(self._signature(bytes(64)))  # until its value is known
         self._write(',"studies":[')
@@ -224,10 +224,8 @@ class _Study:
             self._text.write(("]," + _members(SERIES, SERIES.after, content) + "}").encode())
 
 
-def _members(
-    shape: Shape, keys: Iterable[str], content: Mapping[str, object], *, but: str = ""
-) -> str:
-    return ",".join(f'"{key}":{_checked(shape, key, content[key])}' for key in keys if key != but)
+def _members(shape: Shape, keys: Iterable[str], content: Mapping[str, object]) -> str:
+    return ",".join(f'"{key}":{_checked(shape, key, content[key])}' for key in keys)
 
 
 def _checked(shape: Shape, key: str, value: object) -> str:

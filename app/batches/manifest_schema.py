@@ -27,7 +27,7 @@ class Shape:
 
     Attributes:
         list_key: that member.
-        before: the other members that canonical JSON puts before it.
+        before: the other members that canonical JSON puts before it, but for the signature.
         after: those that it puts behind it.
         patterns: of the canonical text of every member but the list.
     """
@@ -93,7 +93,7 @@ def _shape(schema: Mapping[str, Any], list_key: str) -> Shape:
     others = keys[:place] + keys[place + 1 :]
     return Shape(
         list_key=list_key,
-        before=tuple(keys[:place]),
+        before=tuple(key for key in keys[:place] if key != "signature"),
         after=tuple(keys[place + 1 :]),
         patterns={key: re.compile(_pattern(schema["properties"][key])) for key in others},
     )
