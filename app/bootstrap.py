@@ -14,6 +14,11 @@ from app.access.organizations import Organizations
 from app.api.dependencies import Services
 from app.api.spool import BodyLimits, prepare_directory
 from app.audit.repository import AuditTrail
+from app.batches.repository import BatchRepository
+from app.batches.sealing import BatchBox
+from app.batches.service import BatchService
+from app.batches.upkeep import Upkeep
+from app.batches.work import BatchWork
 from app.db import revision
 from app.db.embedded import EmbeddedPostgres
 from app.db.keeper import KeptPostgres
@@ -30,6 +35,8 @@ from app.vault.keys import (
 )
 from app.vault.sealing import Opener
 from app.vault.service import Vault
+from app.vault.signing import Signer
+from app.vault.workbox import WorkBox
 
 # Spool, large objects and database start-up; small objects never leave the event loop.
 WORKER_THREADS: Final = 8
@@ -105,6 +112,10 @@ class Gateway:
     contexts: Contexts
     executor: Executor
     can_reidentify: bool
+    batches: BatchService
+    work: BatchWork
+    upkeep: Upkeep
+    signer: Signer
 
     def services(self) -> Services:
         """Return what the routes may call."""
@@ -186,6 +197,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
         held = await stack.enter_async_context(administration(settings))
         vault = Vault(held.database, keys, trail=AuditTrail(), opener=opener)
         stack.push_async_callback(vault.close)
+        box = BatchBox(WorkBox(keys))
         gateway = Gateway(
             settings=settings,
             database=held.database,
@@ -195,6 +207,16 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
             contexts=Contexts(vault, profiles, _limits(settings)),
             executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
             can_reidentify=opener is not None,
+            batches=BatchService(BatchRepository(held.database, box), vault, settings.staging_path),
+            work=BatchWork(held.database, box, vault),
+            upkeep=Upkeep(
+                held.database,
+                box,
+                vault.data_key,
+                lost_after_s=settings.worker_lost_after_s,
+                kept_days=settings.batch_kept_days,
+            ),
+            signer=Signer(keys),
         )
         if not settings.is_production:
             await gateway.require_organization(settings.organization)

@@ -25,6 +25,7 @@ from app.batches.states import (
     UNSUCCESSFUL,
     BatchState,
     ItemState,
+    OnError,
 )
 from app.batches.tickets import Task
 from app.db.session import Database
@@ -246,7 +247,7 @@ class BatchRepository:
                 return
             await self._open_again(connection, organization, batch)
             await settle(connection, batch_id)
-            if not batch["open_chunks"]:
+            if batch["on_error"] == OnError.SKIP:
                 await defer_publishing(connection, batch)
 
     async def delete(self, organization: str, batch_id: UUID, *, objects: bool) -> None:
