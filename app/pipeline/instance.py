@@ -36,6 +36,7 @@ from app.dicom.text import decode
 from app.dicom.tokens import Limits, PixelValue, Tokens
 from app.errors import (
     BurnedInAnnotationSuspected,
+    MediaDirectory,
     MissingIdentifier,
     ResidualIdentifier,
     UndecidableElement,
@@ -53,12 +54,14 @@ _SERIES_UID = 0x0020000E
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 _ISSUER = 0x00100021
+_MODALITY = 0x00080060
 _BURNED_IN = 0x00280301
 _ROWS, _COLUMNS, _FRAMES = 0x00280010, 0x00280011, 0x00280008
 _SAMPLES, _BITS = 0x00280002, 0x00280100
 _PHOTOMETRIC = 0x00280004
 # An IS value; a sign and zeros behind a point are met as well.
 _INTEGER = re.compile(rb"[\0 ]*\+?0*([0-9]{1,10})(?:\.0*)?[\0 ]*")
+_CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
 _PREAMBLE = bytes(128) + b"DICM"
@@ -91,6 +94,8 @@ class Deidentified:
         replacements: the pseudonyms it goes out with.
         warnings: codes and places for the receiver.
         size: length in bytes.
+        sop_class_uid: of the result, which is that of the original.
+        modality: Modality of the result; empty where it has none.
     """
 
     plan: Plan
@@ -98,6 +103,8 @@ class Deidentified:
     replacements: Replacements
     warnings: tuple[Remark, ...]
     size: int
+    sop_class_uid: str
+    modality: str
     _source: Source
     _segments: tuple[Segment, ...]
 
@@ -139,7 +146,7 @@ class Instance:
     def _sop_class(self) -> str:
         root, meta = self.tokens.root, self.tokens.meta
         if meta.get(0x00020002, b"").rstrip(b"\0 ") == _MEDIA_STORAGE_DIRECTORY:
-            raise UnsupportedSOPClass("A DICOMDIR is not passed on; send the instances it lists")
+            raise MediaDirectory("A DICOMDIR is not passed on; send the instances it lists")
         try:
             start, stop = root.value_span(root.keys.index(_SOP_CLASS_KEY))
         except ValueError:
@@ -202,6 +209,8 @@ class Instance:
             replacements=replacements,
             warnings=tuple(dict.fromkeys(self.warnings)),
             size=size,
+            sop_class_uid=self.sop_class,
+            modality=self._modality(header),
             _source=self.tokens.source,
             _segments=tuple(segments),
         )
@@ -282,6 +291,16 @@ class Instance:
         except UnicodeDecodeError:
             return "ISO_IR 100"
         return "ISO_IR 192"
+
+    def _modality(self, header: bytes) -> str:
+        """Return Modality if the element went into the header as it came."""
+        index = self.places.get(_MODALITY)
+        if index is None:
+            return ""
+        start, stop = self.tokens.root.span(index)
+        text = self._text(_MODALITY)
+        is_kept = self.tokens.buffer[start:stop] in header
+        return text if is_kept and _CODE_STRING.fullmatch(text) else ""
 
     def _frames(self) -> CleanFrames | None:
         pixels = self.tokens.pixels
