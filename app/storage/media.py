@@ -19,6 +19,7 @@ Reference = tuple[bytes, ...]
 REFERENCE: Final = b"//"
 """Stands between the name of a DICOMDIR and a file that it references; no path has it."""
 
+_DICOMDIR: Final = b"DICOMDIR"
 _RECORDS: Final = 0x00041220
 _FILE_ID: Final = 0x00041500
 _IN_USE: Final = 0x00041410
@@ -34,7 +35,7 @@ def folded(name: bytes) -> bytes:
 
 def is_dicomdir(name: bytes) -> bool:
     """Whether a file of this name (its last component) is the directory of a medium."""
-    return len(name) <= 16 and folded(name) == b"DICOMDIR"
+    return name[:8].upper() == _DICOMDIR and folded(name) == _DICOMDIR
 
 
 def references(source: Source, limits: Limits) -> list[Reference]:
