@@ -55,7 +55,7 @@ UPDATE batches SET version = version + 1, open_chunks = open_chunks + 1,
     ignored_files = ignored_files - gone.ignored,
     refused_files = refused_files - gone.refused,
     failed_files = failed_files - gone.failed,
-    bytes_out = bytes_out - gone.bytes_out,
+    bytes_out = bytes_out - gone.bytes,
     bytes_in = bytes_in - (SELECT bytes FROM batch_chunks
         WHERE batch = %(batch)s AND number = %(chunk)s)
 FROM (SELECT
@@ -64,7 +64,7 @@ FROM (SELECT
     count(*) FILTER (WHERE state = 'ignored') AS ignored,
     count(*) FILTER (WHERE state = 'refused') AS refused,
     count(*) FILTER (WHERE state = 'failed') AS failed,
-    coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes_out
+    coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes
     FROM batch_items WHERE batch = %(batch)s AND chunk = %(chunk)s) AS gone
 WHERE id = %(batch)s
 """

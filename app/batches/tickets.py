@@ -38,7 +38,8 @@ class Task(StrEnum):
 
 def queue_of(staging: UUID | None) -> str:
     """Name the queue of the workers at one staging area, or of all workers."""
-    return WORK_QUEUE if staging is None else f"staging-{staging}"
+    # Its name ends in a channel of the server, which takes 63 bytes.
+    return WORK_QUEUE if staging is None else f"staging-{staging.hex}"
 
 
 async def defer(
