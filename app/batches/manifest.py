@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, Final, Self
+from typing import IO, Final, Self
 from uuid import UUID
 
 from app.batches.manifest_schema import INSTANCE, MANIFEST, SERIES, STUDY, VERSION, Shape, canonical
@@ -82,7 +82,7 @@ class ManifestWriter:
     """
 
     def __init__(
-        self, file: BinaryIO, header: ManifestHeader, signer: Signer, *, spool: Path | None = None
+        self, file: IO[bytes], header: ManifestHeader, signer: Signer, *, spool: Path | None = None
     ) -> None:
         self._file = file
         self._signer = signer
@@ -192,7 +192,7 @@ class _Study:
         if not self.series or entry.series_uid != self._series_uid:
             self._end_series()
             self.series += 1
-            self._series_uid, self._modality = entry.series_uid, _modality(entry.modality)
+            self._series_uid, self._modality = entry.series_uid, modality_code(entry.modality)
             opening = b'{"instances":[' if self.series == 1 else b',{"instances":['
             self._text.write(opening + _instance(entry))
         else:
@@ -235,7 +235,7 @@ def _checked(shape: Shape, key: str, value: object) -> str:
     return text
 
 
-def _modality(modality: str) -> str:
+def modality_code(modality: str) -> str:
     """Leave out a modality that is no code: unlike all else, it can be the scanner's free text."""
     return modality if SERIES.patterns["modality"].fullmatch(f'"{modality}"') else ""
 

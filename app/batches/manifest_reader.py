@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, Final, Protocol, Self
+from typing import IO, Any, Final, Protocol, Self
 
 from app.batches.manifest_schema import INSTANCE, MANIFEST, SERIES, STUDY, Shape, canonical
 
@@ -85,7 +85,7 @@ class ManifestReader:
 
     summary: Summary
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._text = _Text(file)
         self._counts = _Counts()
         self._place: list[str] = []
@@ -257,7 +257,7 @@ class _Waiting:
 class _Text:
     """A window over JSON text: what stands at its place is at hand whole, unless it is a list."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._buffer = ""

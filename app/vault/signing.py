@@ -86,12 +86,11 @@ class PublicKeys:
         Raises:
             InvalidRequest: the text is neither, holds no Ed25519 key, or holds a private one.
         """
+        if len(text) > MAX_JWKS_BYTES:
+            raise InvalidRequest("The key set is too large")
         try:
-            if len(text) > MAX_JWKS_BYTES:
-                raise ValueError
             jwks = json.loads(text)
-            keys = jwks["keys"] if "keys" in jwks else [jwks]
-            found = [_public_key(jwk) for jwk in keys if _is_ours(jwk)]
+            found = [_public_key(jwk) for jwk in jwks.get("keys", [jwks]) if _is_ours(jwk)]
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise InvalidRequest("The keys are not a JSON Web Key Set") from None
         if not found:
