@@ -185,14 +185,9 @@ class Roots:
                 directory or not there. All are answered alike, so that nobody can find out what
                 lies elsewhere; a path that no root is the beginning of is not looked at at all.
         """
-        names = components(directory)
         is_absolute = directory.startswith("/")
-        found = [
-            (root, place)
-            for root, below in self._candidates(names, is_absolute=is_absolute)
-            if (place := self._place(root, below)) is not None
-        ]
-        if not found or (not is_absolute and len(found) > 1) or not directory:
+        found = list(self._found(directory, is_absolute=is_absolute)) if directory else []
+        if not found or (len(found) > 1 and not is_absolute):
             raise SourceNotAllowed("This is no directory below a configured root")
         root, place = found[0]
         return root, decode(b"/".join(place)) or "."
@@ -215,6 +210,15 @@ class Roots:
             StorageUnavailable: it is not there.
         """
         return Tree(directory, self._refused)
+
+    def _found(self, directory: str, *, is_absolute: bool) -> Iterator[tuple[str, Names]]:
+        """Yield the roots that have the directory, and where, the deepest first."""
+        with contextlib.suppress(SourceNotAllowed):
+            names = components(directory)
+            for root, below in self._candidates(names, is_absolute=is_absolute):
+                place = self._place(root, below)
+                if place is not None:
+                    yield root, place
 
     def _candidates(self, names: Names, *, is_absolute: bool) -> Iterator[tuple[str, Names]]:
         """Yield roots, the deepest first, with the components that remain below them."""
