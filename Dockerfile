@@ -1,5 +1,5 @@
 # The gateway as an image: `docker build -t deid-gateway .`
-# What runs is chosen by the command: serve (the default), db, keys, api-keys, audit …
+# What runs is chosen by the command: serve (the default), worker, batch, db, keys, api-keys …
 
 FROM python:3.11-slim-bookworm AS build
 COPY requirements.txt /build/
@@ -11,7 +11,8 @@ RUN /opt/venv/bin/python -m compileall -q /opt/deid-gateway/app
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin deid-gateway \
-    && install -d -o deid-gateway -g deid-gateway -m 0700 /data /keys/gateway /keys/reidentify
+    && install -d -o deid-gateway -g deid-gateway -m 0700 \
+        /data /keys/gateway /keys/reidentify /staging /incoming
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/deid-gateway /opt/deid-gateway
 COPY LICENSE /opt/deid-gateway/

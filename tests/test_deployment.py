@@ -109,7 +109,7 @@ class Deployment:
         """Do what the postgres image, the migrate and the grants services do."""
         psql = f"PATH={installation_of_wheel() / 'bin'}:/usr/bin:/bin"
         host = f"PGHOST={self.server.root / 'cluster' / 'run'}"
-        names = ("OWNER_PASSWORD", "GATEWAY_PASSWORD", "REIDENTIFY_PASSWORD")
+        names = [name for name in self.services["postgres"]["environment"] if "OSTGRES" not in name]
         passwords = [f"{name}=a1b2c3" for name in names]
         script = str(ROOT / "tools" / "postgres" / "roles.sh")
         self.expect("env", psql, host, *passwords, "POSTGRES_USER=postgres", script)
@@ -225,7 +225,13 @@ def test_a_study_goes_through_the_composed_services_and_back(with_keys):
 
 @pytest.mark.parametrize(
     ("user", "role"),
-    [("deid_gateway", DatabaseRole.ANONYMIZE), ("deid_reidentify", DatabaseRole.REIDENTIFY)],
+    [
+        ("deid_gateway", DatabaseRole.ANONYMIZE),
+        ("deid_batch", DatabaseRole.BATCH),
+        ("deid_worker", DatabaseRole.WORKER),
+        ("deid_reidentify", DatabaseRole.REIDENTIFY),
+        ("deid_scaler", DatabaseRole.SCALE),
+    ],
 )
 def test_a_composed_user_is_granted_what_its_role_needs(user, role):
     text = (ROOT / "tools" / "postgres" / "grants.sql").read_text()
@@ -248,6 +254,18 @@ def test_a_composed_user_is_granted_what_its_role_needs(user, role):
         ("deid_gateway", "TRUNCATE audit_events"),
         ("deid_gateway", "DELETE FROM audit_heads"),
         ("deid_gateway", "CREATE TABLE mine (value text)"),
+        ("deid_gateway", "SELECT FROM batches"),
+        ("deid_gateway", "SELECT FROM procrastinate_jobs"),
+        ("deid_batch", "INSERT INTO instances (uid) VALUES (gen_random_uuid())"),
+        ("deid_batch", "SELECT sealed FROM data_keys"),
+        ("deid_batch", "UPDATE batch_items SET state = 'succeeded'"),
+        ("deid_worker", "SELECT sealed FROM data_keys"),
+        ("deid_worker", "SELECT sealed FROM study_identities"),
+        ("deid_worker", "DELETE FROM instances"),
+        ("deid_worker", "UPDATE api_keys SET revoked_at = NULL"),
+        ("deid_scaler", "SELECT sealed_request FROM batches"),
+        ("deid_scaler", "SELECT FROM organizations"),
+        ("deid_reidentify", "UPDATE batches SET state = 'queued'"),
         ("deid_reidentify", "INSERT INTO studies (cloud_study_id) VALUES ('x')"),
         ("deid_reidentify", "UPDATE audit_events SET actor = ''"),
     ],
@@ -260,6 +278,15 @@ def test_a_serving_user_may_not(deployment, user, statement):
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute(statement)
+
+
+@pytest.mark.db
+def test_the_autoscaler_of_the_chart_counts_what_waits_with_its_own_user(deployment):
+    query = (ROOT / "deploy/helm/deid-gateway/files/waiting.sql").read_text()
+    url = deployment.server.url("deid").replace("postgres@", "deid_scaler@", 1)
+
+    with psycopg.connect(url) as connection:
+        assert connection.execute(query).fetchone() == (0,)
 
 
 def test_only_the_reidentify_service_holds_the_private_key():
@@ -284,6 +311,8 @@ def test_each_service_has_its_own_database_user():
     assert users == {
         "migrate": "deid_owner",
         "gateway": "deid_gateway",
+        "batches": "deid_batch",
+        "worker": "deid_worker",
         "reidentify": "deid_reidentify",
         "admin": "deid_owner",
     }

@@ -7,6 +7,7 @@ import click
 from app import bootstrap
 from app.cli.options import Settings, with_settings
 from app.db import migrate, revision
+from app.db.roles import DatabaseRole, ensure_user
 
 
 @click.group()
@@ -33,3 +34,26 @@ def status(settings: Settings) -> None:
     click.echo(f"at revision {current or 'none'}, this release needs {wanted}")
     if current != wanted:
         raise click.exceptions.Exit(1)
+
+
+@db.command()
+@click.argument("pairs", metavar="ROLE=USER…", nargs=-1, required=True)
+@with_settings
+def grant(settings: Settings, pairs: tuple[str, ...]) -> None:
+    """Give database users exactly the rights of their roles.
+
+    A role is one of anonymize, batch, worker, reidentify, audit, scale. A user that is not there
+    is made, without a password. Run it as the owner of the tables, after every upgrade.
+    """
+    named = [_role_and_user(pair) for pair in pairs]
+    with bootstrap.database(settings) as url:
+        for role, user in named:
+            ensure_user(url, role, name=user, password=None)
+            click.echo(f"{user} has the rights of {role}.")
+
+
+def _role_and_user(pair: str) -> tuple[DatabaseRole, str]:
+    role, separator, user = pair.partition("=")
+    if not separator or role not in set(DatabaseRole):
+        raise click.UsageError(f"{pair!r} is not ROLE=USER with one of {', '.join(DatabaseRole)}")
+    return DatabaseRole(role), user

@@ -1,7 +1,8 @@
 """Database users with the least privileges for each role of a process.
 
 Tables belong to whoever migrates. A process that only anonymises gets a user that can add rows
-and compare look-up hashes, but read no sealed original, no sealed data key and no audit row.
+and compare look-up hashes, but read no sealed original, no sealed data key, no audit row and no
+batch. A worker reads and writes batches as well, and no more of the mapping than that.
 """
 
 import re
@@ -22,9 +23,12 @@ _MIN_PASSWORD_CHARACTERS: Final = 12
 class DatabaseRole(StrEnum):
     """What a database user is for."""
 
-    ANONYMIZE = "anonymize"  # and batches
+    ANONYMIZE = "anonymize"
+    BATCH = "batch"  # takes batches in and shows them; writes no mapping
+    WORKER = "worker"  # works on batches; also one process that serves both of the above
     REIDENTIFY = "reidentify"
     AUDIT = "audit"  # verifies and reads the audit, nothing else
+    SCALE = "scale"  # counts what waits, for an autoscaler
 
 
 _EVERYBODY: Final = (
@@ -33,17 +37,44 @@ _EVERYBODY: Final = (
     "SELECT ON api_keys",
 )
 _APPEND_AUDIT: Final = ("INSERT ON audit_events", "SELECT, INSERT, UPDATE ON audit_heads")
+_APPEND_MAPPING: Final = (
+    "INSERT ON data_keys",
+    "INSERT ON study_identities",
+    "INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects",
+    "INSERT, SELECT (organization, cloud_study_id, lookup) ON studies",
+    "INSERT, SELECT (organization, uid, lookup) ON series",
+    "INSERT, SELECT (organization, uid, lookup) ON instances",
+)
+# The queue's functions run with the rights of whoever calls them.
+_ADD_TICKETS: Final = (
+    "SELECT, INSERT ON procrastinate_jobs",
+    "INSERT ON procrastinate_events",
+    "USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq",
+)
 
 GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
-    DatabaseRole.ANONYMIZE: (
+    DatabaseRole.ANONYMIZE: (*_EVERYBODY, *_APPEND_AUDIT, *_APPEND_MAPPING),
+    DatabaseRole.BATCH: (
         *_EVERYBODY,
         *_APPEND_AUDIT,
-        "INSERT ON data_keys",
-        "INSERT ON study_identities",
-        "INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects",
-        "INSERT, SELECT (organization, cloud_study_id, lookup) ON studies",
-        "INSERT, SELECT (organization, uid, lookup) ON series",
-        "INSERT, SELECT (organization, uid, lookup) ON instances",
+        *_ADD_TICKETS,
+        "SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks",
+        "SELECT, DELETE ON batch_items",
+        "SELECT, UPDATE ON batch_problems",
+        "SELECT ON batch_workers",
+        "INSERT ON batch_leftovers",
+    ),
+    DatabaseRole.WORKER: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        *_APPEND_MAPPING,
+        *_ADD_TICKETS,
+        "UPDATE, DELETE ON procrastinate_jobs",
+        "UPDATE ON procrastinate_periodic_defers",
+        "SELECT, INSERT, UPDATE, DELETE ON procrastinate_workers",
+        "SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks, batch_items, batch_problems",
+        "SELECT, INSERT, UPDATE, DELETE ON batch_workers, batch_leftovers",
+        "SELECT, INSERT, UPDATE ON batch_turns",
     ),
     DatabaseRole.REIDENTIFY: (
         *_EVERYBODY,
@@ -54,8 +85,13 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT ON study_identities",
         "SELECT ON series",
         "SELECT ON instances",
+        "SELECT ON batches, batch_items, batch_problems",
     ),
     DatabaseRole.AUDIT: ("SELECT ON alembic_version", "SELECT ON audit_events, audit_heads"),
+    DatabaseRole.SCALE: (
+        "SELECT (id, state) ON batches",
+        "SELECT (batch, state) ON batch_chunks",
+    ),
 }
 """What each user may do; whatever is not here is refused by Postgres."""
 

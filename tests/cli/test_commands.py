@@ -1,6 +1,7 @@
 """The other commands: keys, API keys, organisations, audit, database, profiles, description."""
 
 import json
+import secrets
 import stat
 import subprocess
 import sys
@@ -212,6 +213,30 @@ def test_a_database_without_tables_is_told(
 
     assert done.exit_code == 1
     assert "at revision none" in done.output
+
+
+def test_database_users_are_given_the_rights_of_their_roles(
+    invoke: Invoke, database_url: str
+) -> None:
+    user = f"test_cli_{secrets.token_hex(4)}"
+
+    done = invoke("db", "grant", f"anonymize={user}", f"scale={user}")
+
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        question = f"SELECT has_table_privilege('{user}', %s, 'INSERT')"
+        rights = [
+            owner.execute(question, [table]).fetchone()[0] for table in ("studies", "batches")
+        ]
+        owner.execute(f"DROP OWNED BY {user}")
+        owner.execute(f"DROP ROLE {user}")
+    assert done.exit_code == 0
+    assert done.output.splitlines()[-1] == f"{user} has the rights of scale."
+    assert rights == [False, False]
+
+
+@pytest.mark.parametrize("pair", ["deid_gateway", "everybody=deid_gateway", "=deid_gateway"])
+def test_a_role_that_does_not_exist_is_wrong_usage(invoke: Invoke, pair: str) -> None:
+    assert invoke("db", "grant", pair).exit_code == 2
 
 
 def test_production_does_not_make_tables_by_itself(

@@ -2,9 +2,14 @@
 -- `deid-gateway db upgrade`; running it again changes nothing. The rights are those of
 -- app/db/roles.py; a test compares them.
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM deid_gateway, deid_reidentify;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM deid_gateway, deid_reidentify;
-GRANT USAGE ON SCHEMA public TO deid_gateway, deid_reidentify;
+BEGIN;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker, deid_reidentify,
+    deid_scaler;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker, deid_reidentify,
+    deid_scaler;
+GRANT USAGE ON SCHEMA public TO deid_gateway, deid_batch, deid_worker, deid_reidentify,
+    deid_scaler;
 
 -- De-identification adds rows and compares keyed hashes; it reads nothing that was sealed.
 GRANT SELECT ON alembic_version TO deid_gateway;
@@ -19,6 +24,43 @@ GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_g
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_gateway;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_gateway;
 
+-- The batch interface takes batches in and shows them; it writes no mapping.
+GRANT SELECT ON alembic_version TO deid_batch;
+GRANT SELECT ON organizations TO deid_batch;
+GRANT SELECT ON api_keys TO deid_batch;
+GRANT INSERT ON audit_events TO deid_batch;
+GRANT SELECT, INSERT, UPDATE ON audit_heads TO deid_batch;
+GRANT SELECT, INSERT ON procrastinate_jobs TO deid_batch;
+GRANT INSERT ON procrastinate_events TO deid_batch;
+GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO deid_batch;
+GRANT SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks TO deid_batch;
+GRANT SELECT, DELETE ON batch_items TO deid_batch;
+GRANT SELECT, UPDATE ON batch_problems TO deid_batch;
+GRANT SELECT ON batch_workers TO deid_batch;
+GRANT INSERT ON batch_leftovers TO deid_batch;
+
+-- Workers do both, and take work from the queue.
+GRANT SELECT ON alembic_version TO deid_worker;
+GRANT SELECT ON organizations TO deid_worker;
+GRANT SELECT ON api_keys TO deid_worker;
+GRANT INSERT ON audit_events TO deid_worker;
+GRANT SELECT, INSERT, UPDATE ON audit_heads TO deid_worker;
+GRANT INSERT ON data_keys TO deid_worker;
+GRANT INSERT ON study_identities TO deid_worker;
+GRANT INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects TO deid_worker;
+GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_worker;
+GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_worker;
+GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_worker;
+GRANT SELECT, INSERT ON procrastinate_jobs TO deid_worker;
+GRANT INSERT ON procrastinate_events TO deid_worker;
+GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO deid_worker;
+GRANT UPDATE, DELETE ON procrastinate_jobs TO deid_worker;
+GRANT UPDATE ON procrastinate_periodic_defers TO deid_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_workers TO deid_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks, batch_items, batch_problems TO deid_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON batch_workers, batch_leftovers TO deid_worker;
+GRANT SELECT, INSERT, UPDATE ON batch_turns TO deid_worker;
+
 -- Re-identification reads the mapping and adds nothing to it.
 GRANT SELECT ON alembic_version TO deid_reidentify;
 GRANT SELECT ON organizations TO deid_reidentify;
@@ -31,3 +73,10 @@ GRANT SELECT ON studies TO deid_reidentify;
 GRANT SELECT ON study_identities TO deid_reidentify;
 GRANT SELECT ON series TO deid_reidentify;
 GRANT SELECT ON instances TO deid_reidentify;
+GRANT SELECT ON batches, batch_items, batch_problems TO deid_reidentify;
+
+-- An autoscaler counts what waits.
+GRANT SELECT (id, state) ON batches TO deid_scaler;
+GRANT SELECT (batch, state) ON batch_chunks TO deid_scaler;
+
+COMMIT;

@@ -6,11 +6,18 @@ set -eu
 psql --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
     --set owner="$OWNER_PASSWORD" \
     --set gateway="$GATEWAY_PASSWORD" \
+    --set batch="$BATCH_PASSWORD" \
+    --set worker="$WORKER_PASSWORD" \
     --set reidentify="$REIDENTIFY_PASSWORD" <<'SQL'
 CREATE ROLE deid_owner LOGIN PASSWORD :'owner';
 CREATE ROLE deid_gateway LOGIN PASSWORD :'gateway';
+CREATE ROLE deid_batch LOGIN PASSWORD :'batch';
+CREATE ROLE deid_worker LOGIN PASSWORD :'worker';
 CREATE ROLE deid_reidentify LOGIN PASSWORD :'reidentify';
+-- Without a password nobody can be it: give it one where an autoscaler reads the queue.
+CREATE ROLE deid_scaler LOGIN;
 CREATE DATABASE deid OWNER deid_owner;
 REVOKE ALL ON DATABASE deid FROM PUBLIC;
-GRANT CONNECT ON DATABASE deid TO deid_gateway, deid_reidentify;
+GRANT CONNECT ON DATABASE deid
+    TO deid_gateway, deid_batch, deid_worker, deid_reidentify, deid_scaler;
 SQL

@@ -1,0 +1,335 @@
+"""The Helm chart renders what Kubernetes takes, and gives every part no more than it needs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from app.cli import group
+from app.db.roles import DatabaseRole
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+CHART = ROOT / "deploy" / "helm" / "deid-gateway"
+OLDEST, NEWEST = "1.27", "1.37"
+EVERYTHING = {
+    "worker": {
+        "autoscaling": {"enabled": True},
+        "serviceAccount": {"annotations": {"example.com/role": "uploader"}},
+        "podLabels": {"team": "imaging"},
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "imaging", "operator": "Exists"}],
+        "env": {"DEID_CHUNK_FILES": 128},
+    },
+    "image": {"tag": f"sha256:{'0' * 64}", "pullSecrets": [{"name": "pull"}]},
+    "sources": [{"name": "archive", "mountPath": "/sources/archive", "claimName": "pacs"}],
+    "stores": {"archive": {"url": "s3://bucket/prefix", "organizations": ["NORD"]}},
+    "staging": {"existingClaim": "mine"},
+    "networkPolicy": {
+        "clients": [{"podSelector": {"matchLabels": {"app": "viewer"}}}],
+        "reportingClients": [{"podSelector": {"matchLabels": {"app": "reports"}}}],
+        "database": [{"ipBlock": {"cidr": "10.0.0.0/24"}}],
+        "destinations": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+    },
+    "labels": {"cost-centre": "radiology"},
+}
+VALUES = {
+    "default": {},
+    "everything": EVERYTHING,
+    "disk-of-each-pod": {"staging": {"kind": "pod"}},
+    "only-single-objects": {
+        name: {"enabled": False} for name in ("batches", "worker", "reidentify", "migrate")
+    }
+    | {"networkPolicy": {"enabled": False}},
+}
+SERVING = {"gateway", "batches", "reidentify"}
+# What KEDA 2.10 and later take; its own definitions are not part of Kubernetes' schemas.
+NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+KEDA = {
+    "ScaledObject": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["scaleTargetRef", "triggers"],
+        "properties": {
+            "scaleTargetRef": NAMED,
+            **{
+                name: {"type": "integer"}
+                for name in (
+                    *("pollingInterval", "cooldownPeriod"),
+                    *("minReplicaCount", "maxReplicaCount"),
+                )
+            },
+            "advanced": {"type": "object"},
+            "triggers": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["type", "metadata", "authenticationRef"],
+                    "properties": {
+                        "type": {"const": "postgresql"},
+                        "authenticationRef": NAMED,
+                        "metadata": {
+                            "type": "object",
+                            "required": ["query", "targetQueryValue"],
+                            "additionalProperties": {"type": "string"},
+                        },
+                    },
+                },
+            },
+        },
+    },
+    "TriggerAuthentication": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "secretTargetRef": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["parameter", "name", "key"],
+                    "properties": {
+                        "parameter": {"const": "connection"},
+                        "name": {"type": "string"},
+                        "key": {"type": "string"},
+                    },
+                },
+            }
+        },
+    },
+}
+
+
+class Strict(yaml.SafeLoader):
+    """Takes no key twice."""
+
+
+def once(loader: Strict, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    assert len(keys) == len(set(keys)), f"a key stands twice among {keys}"
+    return loader.construct_mapping(node, deep=True)
+
+
+Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, once)
+
+
+def helm(*arguments: str, values: dict | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / "helm"), *arguments, str(CHART), "--values", "-"],
+        input=json.dumps(values or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rendered(values: dict) -> list[dict]:
+    done = helm("template", "demo", values=values)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.load_all(done.stdout, Strict) if document]
+
+
+@pytest.fixture(scope="module")
+def documents() -> dict[str, list[dict]]:
+    return {name: rendered(values) for name, values in VALUES.items()}
+
+
+@pytest.fixture(scope="module")
+def everything(documents) -> list[dict]:
+    return documents["everything"]
+
+
+def component(document: dict) -> str:
+    return document["metadata"]["labels"]["app.kubernetes.io/component"]
+
+
+def of_kind(documents: list[dict], kind: str) -> dict[str, dict]:
+    return {component(found): found for found in documents if found["kind"] == kind}
+
+
+def pods(documents: list[dict]) -> dict[str, dict]:
+    kinds = {**of_kind(documents, "Deployment"), **of_kind(documents, "Job")}
+    return {name: found["spec"]["template"]["spec"] for name, found in kinds.items()}
+
+
+def containers(documents: list[dict]) -> list[dict]:
+    return [
+        container
+        for pod in pods(documents).values()
+        for container in (*pod["initContainers"], *pod["containers"])
+    ]
+
+
+def test_the_chart_passes_the_linter():
+    done = helm("lint", "--strict", values=EVERYTHING)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", VALUES)
+def test_kubernetes_takes_what_the_chart_renders(documents, name, version):
+    native = [found for found in documents[name] if "keda.sh" not in found["apiVersion"]]
+
+    assert native
+    for document in native:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_autoscaler_takes_what_the_chart_renders(everything):
+    own = [found for found in everything if "keda.sh" in found["apiVersion"]]
+
+    assert [found["kind"] for found in own] == ["ScaledObject", "TriggerAuthentication"]
+    for document in own:
+        jsonschema.validate(document["spec"], KEDA[document["kind"]])
+
+
+def test_the_autoscaler_scales_the_workers_and_nobody_else_sets_their_number(everything):
+    scaled = of_kind(everything, "ScaledObject")["worker"]["spec"]["scaleTargetRef"]["name"]
+    worker = of_kind(everything, "Deployment")["worker"]
+
+    assert scaled == worker["metadata"]["name"]
+    assert "replicas" not in worker["spec"]
+
+
+@pytest.mark.parametrize(
+    "typo",
+    [
+        {"workers": {}},
+        {"worker": {"concurency": 2}},
+        {"staging": {"kind": "local"}},
+        {"migrate": {"grants": {"everybody": "deid_gateway"}}},
+        {"gateway": {"database": "postgresql://user:password@host/db"}},
+    ],
+)
+def test_a_mistyped_value_is_refused(typo):
+    assert helm("template", "demo", values=typo).returncode != 0
+
+
+def test_every_container_is_locked(everything):
+    for container in containers(everything):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+    for pod in pods(everything).values():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_private_key_is_mounted_by_reidentification_alone(everything):
+    holders = {
+        name
+        for name, pod in pods(everything).items()
+        if "deid-gateway-private-key" in json.dumps(pod)
+    }
+
+    assert holders == {"reidentify"}
+
+
+def test_every_component_has_a_database_user_of_its_own(everything):
+    users = {
+        name: {
+            entry["valueFrom"]["secretKeyRef"]["key"]
+            for container in (*pod["initContainers"], *pod["containers"])
+            for entry in container.get("env", ())
+            if entry["name"] == "DATABASE_URL"
+        }
+        for name, pod in pods(everything).items()
+    }
+
+    assert users == {
+        "gateway": {"gateway"},
+        "batches": {"batches"},
+        "reidentify": {"reidentify"},
+        "worker": {"worker"},
+        "migrate": {"owner"},
+    }
+
+
+def test_the_chart_makes_no_secret(everything):
+    assert of_kind(everything, "Secret") == {}
+
+
+def test_staging_and_sources_are_seen_by_those_who_work_on_files(everything):
+    seeing = {
+        name
+        for name, pod in pods(everything).items()
+        if any(mount["mountPath"] == "/staging" for mount in pod["containers"][0]["volumeMounts"])
+    }
+    sources = [
+        mount
+        for container in containers(everything)
+        for mount in container["volumeMounts"]
+        if mount["mountPath"].startswith("/sources")
+    ]
+
+    assert seeing == {"batches", "worker"}
+    assert len(sources) == 2
+    assert all(mount["readOnly"] for mount in sources)
+
+
+def test_every_setting_that_the_chart_makes_is_one_of_the_program(everything):
+    known = {f"DEID_{name.upper()}" for name in Settings.model_fields} | {"DATABASE_URL"}
+
+    used = {entry["name"] for found in containers(everything) for entry in found.get("env", ())}
+
+    assert used <= known
+    assert "DEID_CHUNK_FILES" in used
+
+
+def test_every_command_that_the_chart_runs_is_one_of_the_program(everything):
+    commands = [found["args"] for found in containers(everything) if "args" in found]
+
+    assert ["serve", "--role", "batch"] in commands
+    for arguments in commands:
+        # Help comes after every option was read, and before anything is done.
+        assert CliRunner().invoke(group, [*arguments, "--help"]).exit_code == 0, arguments
+
+
+def test_the_rights_of_every_serving_user_are_granted(everything):
+    grant = next(
+        found["args"] for found in containers(everything) if "grant" in found.get("args", ())
+    )
+
+    roles = {pair.partition("=")[0] for pair in grant[2:]}
+
+    assert roles == set(DatabaseRole) - {DatabaseRole.AUDIT}
+
+
+def test_every_policy_and_budget_selects_the_pods_of_its_component(everything):
+    labels = {
+        name: found["spec"]["template"]["metadata"]["labels"]
+        for kind in ("Deployment", "Job")
+        for name, found in of_kind(everything, kind).items()
+    }
+
+    for kind, selector in (("NetworkPolicy", "podSelector"), ("PodDisruptionBudget", "selector")):
+        for name, found in of_kind(everything, kind).items():
+            assert found["spec"][selector]["matchLabels"].items() <= labels[name].items()
+    assert set(of_kind(everything, "NetworkPolicy")) == set(labels)
+
+
+def test_only_serving_components_are_reached_and_only_workers_leave_the_house(everything):
+    policies = {name: found["spec"] for name, found in of_kind(everything, "NetworkPolicy").items()}
+    reached = {name for name, spec in policies.items() if spec["ingress"]}
+    leaving = {
+        name
+        for name, spec in policies.items()
+        if any(port["port"] == 443 for rule in spec["egress"] for port in rule["ports"])
+    }
+
+    assert reached == SERVING
+    assert leaving == {"worker"}
+    assert policies["reidentify"]["ingress"][0]["from"] != policies["gateway"]["ingress"][0]["from"]
