@@ -1,7 +1,8 @@
 """What the interface and the command line ask of batches."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from app.batches.repository import BatchRepository
 from app.batches.sql import batch_of
 from app.batches.states import ENDED, BatchState, ItemState
 from app.errors import GatewayError
+from app.vault.sealing import SealedDataKey
 
 if TYPE_CHECKING:
     from app.vault.service import Vault
@@ -24,6 +26,7 @@ SUBMIT: Final = "batch-prepare"
 CANCEL: Final = "batch-cancel"
 RETRY: Final = "batch-retry"
 DELETE: Final = "batch-delete"
+DELETE_OBJECTS: Final = "batch-delete-with-objects"
 ORIGINALS: Final = "batch-originals"
 
 
@@ -138,33 +141,12 @@ class BatchService:
             BatchNotFound: there is none by that id in this organisation.
             KeyUnavailable: this process holds no private key, or none that opens the names.
         """
-        asked = self._event(event, ORIGINALS, organization, batch_id)
-        try:
+        async with self._audited(event, ORIGINALS, organization, batch_id):
             await self._repository.get(organization, batch_id)
             found = await self._repository.originals(
                 batch_id, organization, after=after, limit=limit
             )
-            opened = [
-                Original(
-                    seq=entry["seq"],
-                    state=ItemState(entry["state"]),
-                    code=entry["code"],
-                    name=self._vault.open_text(
-                        key,
-                        bytes(entry["sealed_name"]),
-                        table="batch_items",
-                        pseudonym=f"{batch_id}:{entry['seq']}",
-                    )[0],
-                    cloud_study_id=entry["cloud_study_id"],
-                    sop_instance_uid=entry["sop_instance_uid"],
-                )
-                for entry, key in found
-            ]
-        except GatewayError as error:
-            await self._vault.audit(replace(asked, outcome=error.code))
-            raise
-        await self._vault.audit(replace(asked, outcome=SUCCESS))
-        return opened
+            return [self._original(batch_id, entry, key) for entry, key in found]
 
     async def cancel(self, organization: str, batch_id: UUID, event: AuditEvent) -> Batch:
         """End a batch; nothing of it is published any more.
@@ -173,13 +155,8 @@ class BatchService:
             BatchNotFound: there is none by that id in this organisation.
             IllegalTransition: it has ended.
         """
-        asked = self._event(event, CANCEL, organization, batch_id)
-        try:
+        async with self._audited(event, CANCEL, organization, batch_id):
             await self._repository.cancel(organization, batch_id)
-        except GatewayError as error:
-            await self._vault.audit(replace(asked, outcome=error.code))
-            raise
-        await self._vault.audit(replace(asked, outcome=SUCCESS))
         return await self.get(organization, batch_id)
 
     async def retry(self, organization: str, batch_id: UUID, event: AuditEvent) -> Batch:
@@ -189,13 +166,8 @@ class BatchService:
             BatchNotFound: there is none by that id in this organisation.
             IllegalTransition: there is nothing to be done again.
         """
-        asked = self._event(event, RETRY, organization, batch_id)
-        try:
+        async with self._audited(event, RETRY, organization, batch_id):
             await self._repository.retry(organization, batch_id)
-        except GatewayError as error:
-            await self._vault.audit(replace(asked, outcome=error.code))
-            raise
-        await self._vault.audit(replace(asked, outcome=SUCCESS))
         return await self.get(organization, batch_id)
 
     async def delete(
@@ -207,15 +179,9 @@ class BatchService:
             BatchNotFound: there is none by that id in this organisation.
             IllegalTransition: it has not ended.
         """
-        asked = self._event(event, DELETE, organization, batch_id)
-        try:
+        action = DELETE_OBJECTS if objects else DELETE
+        async with self._audited(event, action, organization, batch_id):
             await self._repository.delete(organization, batch_id, objects=objects)
-        except GatewayError as error:
-            await self._vault.audit(replace(asked, outcome=error.code))
-            raise
-        await self._vault.audit(
-            replace(asked, outcome=SUCCESS, detail={**asked.detail, "objects": str(objects)})
-        )
 
     async def wait(
         self, organization: str, batch_id: UUID, *, version: int, timeout_s: float
@@ -245,9 +211,33 @@ class BatchService:
             return batch_of(found, None)
         return batch_of(found, str(directory))
 
-    def _event(
+    def _original(self, batch_id: UUID, entry: RowMapping, key: SealedDataKey) -> Original:
+        (name,) = self._vault.open_text(
+            key,
+            bytes(entry["sealed_name"]),
+            table="batch_items",
+            pseudonym=f"{batch_id}:{entry['seq']}",
+        )
+        return Original(
+            seq=entry["seq"],
+            state=ItemState(entry["state"]),
+            code=entry["code"],
+            name=name,
+            cloud_study_id=entry["cloud_study_id"],
+            sop_instance_uid=entry["sop_instance_uid"],
+        )
+
+    @asynccontextmanager
+    async def _audited(
         self, event: AuditEvent, action: str, organization: str, batch_id: UUID
-    ) -> AuditEvent:
-        return replace(
+    ) -> AsyncIterator[None]:
+        """Put into the audit what was done to a batch, or why it was refused."""
+        asked = replace(
             event, action=action, organization=organization, detail={"batch_id": str(batch_id)}
         )
+        try:
+            yield
+        except GatewayError as error:
+            await self._vault.audit(replace(asked, outcome=error.code))
+            raise
+        await self._vault.audit(replace(asked, outcome=SUCCESS))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,6 +50,16 @@ async def row(connection: AsyncConnection, statement: str, **values: Any) -> Row
 async def run(connection: AsyncConnection, statement: str, **values: Any) -> int:  # noqa: ANN401 - whatever the driver takes
     """Run a statement and return how many rows it changed."""
     return (await connection.exec_driver_sql(statement, values)).rowcount
+
+
+async def batch_row(connection: AsyncConnection, batch_id: UUID) -> RowMapping:
+    """Return the row of one batch that is known to be there."""
+    found = await rows(
+        connection,
+        f"SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES} WHERE b.id = %(batch)s",  # noqa: S608 - constants
+        batch=batch_id,
+    )
+    return found[0]
 
 
 def batch_of(found: RowMapping, staging_directory: str | None) -> Batch:

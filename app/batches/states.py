@@ -46,6 +46,8 @@ ENDED: Final = frozenset(
 )
 """Nothing works on a batch in one of these."""
 
+WORKING: Final = frozenset({BatchState.PROCESSING, BatchState.PUBLISHING})
+
 RETRIABLE: Final = frozenset({BatchState.PARTIAL, BatchState.HELD, BatchState.FAILED})
 
 _FOLLOWING: Final[Mapping[BatchState, frozenset[BatchState]]] = {

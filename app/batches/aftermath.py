@@ -1,0 +1,89 @@
+"""Claims on what comes after a batch: tidying up, and telling the client."""
+
+from typing import Final
+from uuid import UUID
+
+from app.batches.claims import Claims
+from app.batches.records import CallbackClaim, CleanClaim
+from app.batches.sql import batch_of, batch_row, row, run, transaction
+from app.batches.tickets import Task, defer
+
+CALLBACK_LEASE_S: Final = 120
+CLEAN_LEASE_S: Final = 300
+
+_TAKE_LEFTOVER: Final = """
+UPDATE batch_leftovers SET due_at = now() + make_interval(secs => %(lease)s),
+    attempts = attempts + 1
+WHERE id = (SELECT id FROM batch_leftovers
+    WHERE due_at <= now() AND (staging IS NULL OR staging = %(staging)s)
+    ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, batch, organization, kind, sealed_request, attempts,
+    (SELECT id FROM organizations WHERE number = batch_leftovers.organization) AS organization_id
+"""
+_TAKE_CALLBACK: Final = """
+UPDATE batches SET callback_due_at = now() + make_interval(secs => %(lease)s),
+    callback_attempts = callback_attempts + 1
+WHERE id = (SELECT id FROM batches WHERE callback_due_at <= now()
+    ORDER BY callback_due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, callback_attempts
+"""
+
+
+class Aftermath(Claims):
+    """What is left to do when a batch has ended."""
+
+    async def claim_clean(self, staging: UUID) -> CleanClaim | None:
+        """Claim something to be tidied up; it comes again when it is not finished in time."""
+        async with transaction(self._database) as connection:
+            taken = await row(connection, _TAKE_LEFTOVER, staging=staging, lease=CLEAN_LEASE_S)
+        if taken is None:
+            return None
+        request = self._box.open_request(
+            taken["organization_id"], taken["batch"], taken["sealed_request"]
+        )
+        return CleanClaim(
+            leftover_id=taken["id"],
+            batch_id=taken["batch"],
+            organization=taken["organization_id"],
+            kind=taken["kind"],
+            request=request,
+            attempts=taken["attempts"],
+        )
+
+    async def finish_clean(self, claim: CleanClaim) -> None:
+        """Say that it is tidied up."""
+        async with transaction(self._database) as connection:
+            await run(
+                connection,
+                "DELETE FROM batch_leftovers WHERE id = %(leftover)s",
+                leftover=claim.leftover_id,
+            )
+
+    async def claim_callback(self) -> CallbackClaim | None:
+        """Claim a client that is to be told; it comes again when it is not finished in time."""
+        async with transaction(self._database) as connection:
+            taken = await row(connection, _TAKE_CALLBACK, lease=CALLBACK_LEASE_S)
+            if taken is None:
+                return None
+            found = await batch_row(connection, taken["id"])
+        request = self._box.open_request(
+            found["organization_id"], found["id"], found["sealed_request"]
+        )
+        return CallbackClaim(
+            batch_of(found, None), request.callback_url or "", taken["callback_attempts"]
+        )
+
+    async def finish_callback(self, claim: CallbackClaim, retry_in_s: float | None) -> None:
+        """Say that a client was told, or given up (None), or is to be told again later."""
+        async with transaction(self._database) as connection:
+            await run(
+                connection,
+                "UPDATE batches SET callback_due_at ="
+                " now() + make_interval(secs => %(seconds)s::double precision)"
+                " WHERE id = %(batch)s AND callback_attempts = %(attempt)s",
+                seconds=retry_in_s,
+                batch=claim.batch.batch_id,
+                attempt=claim.attempt,
+            )
+            if retry_in_s is not None:
+                await defer(connection, Task.CALL_BACK, delay_s=retry_in_s)

@@ -1,0 +1,230 @@
+"""Claims on the listing of a source and on its chunks of files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.batches import results as item_results
+from app.batches.claims import Claims
+from app.batches.records import ChunkClaim, ItemResult, ScanClaim, SourceFile
+from app.batches.results import Names
+from app.batches.settling import defer_for, lock_batch, settle
+from app.batches.sql import batch_row, row, rows, run, transaction
+from app.batches.states import BatchState, ChunkState, OnError, Priority
+from app.batches.tickets import Task, defer
+
+_TAKE_SCAN: Final = """
+UPDATE batches SET state = 'processing', version = version + 1, task_worker = %(worker)s,
+    task_epoch = task_epoch + 1, started_at = coalesce(started_at, now())
+WHERE id = (SELECT id FROM batches
+    WHERE state IN ('queued', 'processing', 'publishing') AND state <> 'publishing'
+    AND NOT is_scanned AND task_worker IS NULL AND due_at <= now()
+    AND (home IS NULL OR home = %(staging)s)
+    ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, task_epoch, total_files, chunks, sealed_cursor
+"""
+_ADD_CHUNKS: Final = """
+INSERT INTO batch_chunks (batch, number, organization, files, bytes, sealed_files)
+SELECT %(batch)s, number, %(organization)s, files, bytes, sealed
+FROM unnest(%(numbers)s::int[], %(files)s::int[], %(bytes)s::bigint[], %(sealed)s::bytea[])
+    AS new (number, files, bytes, sealed)
+"""
+_COUNT_SCANNED: Final = """
+UPDATE batches SET version = version + 1, chunks = chunks + %(chunks)s,
+    open_chunks = open_chunks + %(chunks)s, unpublished_chunks = unpublished_chunks + %(chunks)s,
+    total_files = total_files + %(files)s, total_bytes = total_bytes + %(bytes)s,
+    sealed_cursor = %(cursor)s
+WHERE id = %(batch)s AND task_epoch = %(epoch)s AND state = 'processing' AND NOT is_scanned
+"""
+_FINISH_SCAN: Final = """
+UPDATE batches SET is_scanned = true, task_worker = NULL, version = version + 1
+WHERE id = %(batch)s AND task_epoch = %(epoch)s AND state = 'processing' AND NOT is_scanned
+"""
+_DUE_BATCHES: Final = """
+SELECT b.id FROM batches AS b
+LEFT JOIN (SELECT organization, count(*) AS chunks FROM batch_chunks
+    WHERE state = 'processing' GROUP BY organization) AS running USING (organization)
+LEFT JOIN batch_turns AS turn USING (organization)
+WHERE b.state IN ('queued', 'processing', 'publishing') AND b.state = 'processing'
+    AND (b.home IS NULL OR b.home = %(staging)s) AND b.open_chunks > 0
+    AND EXISTS (SELECT FROM batch_chunks AS c
+        WHERE c.batch = b.id AND c.state = 'pending' AND c.not_before <= now())
+ORDER BY b.priority DESC, coalesce(running.chunks, 0), turn.taken_at NULLS FIRST,
+    b.submitted_at, b.id
+LIMIT 8
+"""
+_TAKE_CHUNK: Final = """
+UPDATE batch_chunks SET state = 'processing', epoch = epoch + 1, attempts = attempts + 1,
+    worker = %(worker)s
+WHERE batch = %(batch)s AND number = (SELECT number FROM batch_chunks
+    WHERE batch = %(batch)s AND state = 'pending' AND not_before <= now()
+    ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING number, epoch, attempts, sealed_files
+"""
+_TURN: Final = """
+INSERT INTO batch_turns (organization, taken_at) VALUES (%(organization)s, clock_timestamp())
+ON CONFLICT (organization) DO UPDATE SET taken_at = clock_timestamp()
+"""
+
+
+class Scans(Claims):
+    """The right to list a batch's source."""
+
+    async def claim_scan(self, worker: UUID, staging: UUID) -> ScanClaim | None:
+        """Claim the most urgent batch whose source is to be listed."""
+        async with transaction(self._database) as connection:
+            taken = await row(connection, _TAKE_SCAN, worker=worker, staging=staging)
+            if taken is None:
+                return None
+            batch = await batch_row(connection, taken["id"])
+        organization, batch_id = batch["organization_id"], batch["id"]
+        return ScanClaim(
+            batch_id=batch_id,
+            organization=organization,
+            epoch=taken["task_epoch"],
+            request=self._box.open_request(organization, batch_id, batch["sealed_request"]),
+            priority=Priority(batch["priority"]),
+            on_error=OnError(batch["on_error"]),
+            next_seq=taken["total_files"],
+            next_chunk=taken["chunks"],
+            after=self._box.open_cursor(organization, batch_id, taken["sealed_cursor"]),
+        )
+
+    async def add_chunks(
+        self, claim: ScanClaim, chunks: Sequence[Sequence[SourceFile]]
+    ) -> ScanClaim | None:
+        """Add chunks of listed files, in one transaction with their tickets.
+
+        Returns:
+            The claim for what comes next, or None where it is lost.
+        """
+        organization, batch_id = claim.organization, claim.batch_id
+        numbers = range(claim.next_chunk, claim.next_chunk + len(chunks))
+        last = chunks[-1][-1].name
+        async with transaction(self._database) as connection:
+            batch = await lock_batch(connection, batch_id)
+            if batch is None or not await run(
+                connection,
+                _COUNT_SCANNED,
+                batch=batch_id,
+                epoch=claim.epoch,
+                chunks=len(chunks),
+                files=sum(map(len, chunks)),
+                bytes=sum(file.size for chunk in chunks for file in chunk),
+                cursor=self._box.seal_cursor(organization, batch_id, last),
+            ):
+                return None
+            await run(
+                connection,
+                _ADD_CHUNKS,
+                batch=batch_id,
+                organization=batch["organization"],
+                numbers=list(numbers),
+                files=[len(chunk) for chunk in chunks],
+                bytes=[sum(file.size for file in chunk) for chunk in chunks],
+                sealed=[
+                    self._box.seal_files(organization, batch_id, number, chunk)
+                    for number, chunk in zip(numbers, chunks, strict=True)
+                ],
+            )
+            await defer_for(connection, batch, Task.PROCESS, count=len(chunks))
+        return replace(
+            claim,
+            next_seq=claim.next_seq + sum(map(len, chunks)),
+            next_chunk=numbers.stop,
+            after=last,
+        )
+
+    async def finish_scan(self, claim: ScanClaim) -> bool:
+        """Say that every file is listed."""
+        async with transaction(self._database) as connection:
+            if not await run(connection, _FINISH_SCAN, batch=claim.batch_id, epoch=claim.epoch):
+                return False
+            await settle(connection, claim.batch_id)
+        return True
+
+
+class Chunks(Claims):
+    """The right to de-identify a chunk of files."""
+
+    async def claim_chunk(self, worker: UUID, staging: UUID) -> ChunkClaim | None:
+        """Claim a chunk: of the most urgent batches, of the organisation whose turn it is."""
+        async with transaction(self._database) as connection:
+            for due in await rows(connection, _DUE_BATCHES, staging=staging):
+                taken = await row(connection, _TAKE_CHUNK, batch=due["id"], worker=worker)
+                if taken is not None:
+                    batch = await batch_row(connection, due["id"])
+                    await run(connection, _TURN, organization=batch["organization"])
+                    break
+            else:
+                return None
+        organization, batch_id = batch["organization_id"], batch["id"]
+        return ChunkClaim(
+            batch_id=batch_id,
+            organization=organization,
+            number=taken["number"],
+            epoch=taken["epoch"],
+            attempts=taken["attempts"],
+            request=self._box.open_request(organization, batch_id, batch["sealed_request"]),
+            priority=Priority(batch["priority"]),
+            on_error=OnError(batch["on_error"]),
+            profile=batch["profile"],
+            profile_version=batch["profile_version"],
+            actor=batch["actor"],
+            request_id=batch["request_id"],
+            files=self._box.open_files(
+                organization, batch_id, taken["number"], taken["sealed_files"]
+            ),
+        )
+
+    async def finish_chunk(
+        self, claim: ChunkClaim, results: Sequence[ItemResult], staging: UUID
+    ) -> bool:
+        """Record what became of every file of a chunk; its results are staged, durably."""
+        async with transaction(self._database) as connection:
+            batch = await lock_batch(connection, claim.batch_id)
+            if batch is None or batch["state"] != BatchState.PROCESSING:
+                return False
+            chunk = await row(
+                connection,
+                "SELECT bytes FROM batch_chunks WHERE batch = %(batch)s AND number = %(number)s"
+                " AND epoch = %(epoch)s AND state = 'processing' FOR UPDATE",
+                batch=claim.batch_id,
+                number=claim.number,
+                epoch=claim.epoch,
+            )
+            if chunk is None:
+                return False
+            settled = await item_results.record(
+                connection,
+                organization=batch["organization"],
+                batch_id=claim.batch_id,
+                chunk=claim.number,
+                results=results,
+                names=Names(self._vault.data_key, claim.organization),
+            )
+            has_objects = await item_results.count(
+                connection, batch_id=claim.batch_id, results=settled, bytes_in=chunk["bytes"]
+            )
+            await self._stage(connection, claim, staging, has_objects=has_objects)
+            if has_objects and claim.on_error is OnError.SKIP:
+                await defer(connection, Task.PUBLISH, staging=staging, priority=claim.priority)
+            await settle(connection, claim.batch_id)
+        return True
+
+    async def _stage(
+        self, connection: AsyncConnection, claim: ChunkClaim, staging: UUID, *, has_objects: bool
+    ) -> None:
+        await run(
+            connection,
+            "UPDATE batch_chunks SET state = %(state)s, worker = NULL, staging = %(staging)s,"
+            " staged_epoch = epoch, attempts = 0, not_before = now()"
+            " WHERE batch = %(batch)s AND number = %(number)s",
+            state=str(ChunkState.PROCESSED if has_objects else ChunkState.PUBLISHED),
+            staging=staging,
+            batch=claim.batch_id,
+            number=claim.number,
+        )
