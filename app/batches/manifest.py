@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -138,8 +139,9 @@ class ManifestWriter:
         study, self._study = self._study, None
         if study is None:
             return
-        self._write("," if self._totals["studies"] else "")
-        study.write_to(self)
+        with closing(study):
+            self._write("," if self._totals["studies"] else "")
+            study.write_to(self)
         self._totals["studies"] += 1
         self._totals["series"] += study.series
         self._totals["instances"] += study.instances
@@ -201,7 +203,7 @@ class _Study:
         self.size += entry.size
 
     def write_to(self, output: ManifestWriter) -> None:
-        """Write the study, and end it."""
+        """Write the study as a whole."""
         self._end_series()
         content = {
             "cloud_study_id": self.cloud_study_id,
@@ -212,7 +214,6 @@ class _Study:
         self._text.seek(0)
         shutil.copyfileobj(self._text, output, _COPY_BYTES)
         output.write(("]," + _members(STUDY, STUDY.after, content) + "}").encode())
-        self.close()
 
     def close(self) -> None:
         """Give the memory or the nameless file back."""
