@@ -24,7 +24,7 @@ def setting_row(name: str) -> str:
     default = field.default
     if isinstance(default, frozenset):
         default = ",".join(sorted(default))
-    return f"| `{variable}` | {'' if default is None else f'`{default}`'} | {field.description} |"
+    return f"| `{variable}` | {'' if default in (None, ()) else f'`{default}`'} | {field.description} |"
 
 
 def error_row(code: str) -> str:
