@@ -11,12 +11,15 @@ from typing import Final
 from app import errors, telemetry
 from app.access.api_keys import ApiKeys
 from app.access.organizations import Organizations
+from app.api.batch_parts import BatchIntake
 from app.api.dependencies import Services
 from app.api.spool import BodyLimits, prepare_directory
 from app.audit.repository import AuditTrail
+from app.batches.callbacks import CallbackPolicy
 from app.batches.repository import BatchRepository
 from app.batches.sealing import BatchBox
 from app.batches.service import BatchService
+from app.batches.staging import StagingArea
 from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
 from app.db import revision
@@ -27,6 +30,9 @@ from app.deid.profile import BUILT_IN, Profile, profile_from_text
 from app.dicom.tokens import Limits
 from app.pipeline import Context
 from app.settings import Role, Settings
+from app.storage.roots import Roots
+from app.storage.stores import Stores
+from app.storage.uploads import Uploads
 from app.vault.keys import (
     GatewayKeys,
     ensure_key_files,
@@ -113,6 +119,7 @@ class Gateway:
     executor: Executor
     can_reidentify: bool
     batches: BatchService
+    intake: BatchIntake | None
     work: BatchWork
     upkeep: Upkeep
     signer: Signer
@@ -124,6 +131,9 @@ class Gateway:
             vault=self.vault,
             api_keys=self.api_keys,
             contexts=self.contexts,
+            batches=self.batches,
+            intake=self.intake,
+            signer=self.signer,
             roles=frozenset(map(str, settings.roles)),
             limits=BodyLimits(
                 max_bytes=settings.max_body_bytes,
@@ -208,6 +218,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
             executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
             can_reidentify=opener is not None,
             batches=BatchService(BatchRepository(held.database, box), vault, settings.staging_path),
+            intake=_intake(settings) if Role.BATCH in settings.roles else None,
             work=BatchWork(held.database, box, vault),
             upkeep=Upkeep(
                 held.database,
@@ -278,6 +289,32 @@ async def _bring_schema(settings: Settings, url: str) -> None:
         raise errors.Misconfigured(
             "the database does not have this release's tables; run 'deid-gateway db upgrade'"
         )
+
+
+def _intake(settings: Settings) -> BatchIntake:
+    """Open where batches may come from and go to.
+
+    Raises:
+        errors.Misconfigured: the staging area, the stores file or a callback host is not fit.
+    """
+    area = StagingArea(settings.staging_path)
+    return BatchIntake(
+        roots=_roots(settings),
+        stores=Stores.from_file(settings.stores_file),
+        uploads=Uploads(area.uploads),
+        staging_id=area.staging_id,
+        callbacks=CallbackPolicy(
+            settings.callback_hosts, is_loopback_allowed=not settings.is_production
+        ),
+        max_archive_bytes=settings.max_archive_bytes,
+        min_free_bytes=settings.staging_min_free_bytes,
+    )
+
+
+def _roots(settings: Settings) -> Roots:
+    """Return where study directories may lie; what the gateway keeps for itself is none of it."""
+    own = (settings.staging_path, settings.spool_path, settings.key_path.parent)
+    return Roots(settings.roots, (*own, settings.data_dir / "postgres"))
 
 
 def _limits(settings: Settings) -> Limits:

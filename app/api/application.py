@@ -14,7 +14,7 @@ from app import errors
 from app.api import openapi
 from app.api.dependencies import Services
 from app.api.middleware import Boundary
-from app.api.routes import reidentify, system
+from app.api.routes import batch_originals, batch_prepare, batches, reidentify, system
 from app.api.routes.anonymize import AnonymizeStream
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -65,6 +65,9 @@ def create_app(
     )
     application.include_router(system.router)
     application.include_router(reidentify.router)
+    application.include_router(batch_prepare.router)
+    application.include_router(batches.router)
+    application.include_router(batch_originals.router)
     application.add_middleware(Boundary)
     application.openapi = lambda: openapi.describe(application)  # type: ignore[method-assign]
     return application

@@ -14,10 +14,14 @@ from starlette.types import Scope
 
 from app import errors, telemetry
 from app.access.api_keys import ApiKeys, Principal
+from app.api.batch_parts import BatchIntake
+from app.api.batch_watching import Watchers
 from app.api.spool import BodyLimits
 from app.audit.events import AuditEvent
+from app.batches.service import BatchService
 from app.pipeline import Context
 from app.vault.service import Vault
+from app.vault.signing import Signer
 
 ANY: Final = "*"
 # Attempts without a known key are written to the audit up to this rate; the metrics count all.
@@ -56,11 +60,19 @@ class UnknownCallers:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that routes may call; built by the composition root."""
+    """Everything that routes may call; built by the composition root.
+
+    Attributes:
+        intake: what batches need to be taken; None where the role is not served.
+        watchers: bounds how many callers wait for batches at once.
+    """
 
     vault: Vault
     api_keys: ApiKeys
     contexts: Contexts
+    batches: BatchService
+    intake: BatchIntake | None
+    signer: Signer
     roles: frozenset[str]
     limits: BodyLimits
     spool_dir: Path
@@ -68,6 +80,7 @@ class Services:
     metrics: telemetry.Metrics
     readiness: Callable[[], Awaitable[Mapping[str, bool]]]
     unknown_callers: UnknownCallers = field(default_factory=UnknownCallers)
+    watchers: Watchers = field(default_factory=Watchers)
 
 
 def services_of(scope: Scope) -> Services:

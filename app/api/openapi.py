@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.batch_schemas import BatchRequest
 from app.api.problems import MEDIA_TYPE
 from app.api.schemas import STUDY_EXAMPLE, ProblemDocument
 
@@ -18,7 +19,7 @@ SECURITY_SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "API key `dgw_…`"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/problems/{code}"})
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/problems/{code}", "/signing-keys"})
 _BINARY: Final = {"type": "string", "format": "binary"}
 
 
@@ -37,6 +38,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         components["securitySchemes"] = SECURITY_SCHEMES
         schemas = components.setdefault("schemas", {})
         schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        schemas["BatchRequest"] = BatchRequest.model_json_schema()
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         document["paths"]["/anonymize-stream"] = {"post": _anonymize_stream()}

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP protocol with bounds on the head of a request, which it lacks.
+"""uvicorn's HTTP protocol with two things that it lacks.
 
-Without them anybody who reaches the port could make the process hold headers of any size, or
-connections that never finish asking.
+Bounds on the head of a request: without them anybody who reaches the port could make the process
+hold headers of any size, or connections that never finish asking. And word to answers that take
+long by their nature that the server stops, so that they end in time.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES: Final = 64 << 10
 HEAD_TIMEOUT_S: Final = 30.0
+# Where a request's state holds the event that is set when the server stops.
+STOPPING: Final = "stopping"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -24,6 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._held_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._stopping = asyncio.Event()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first head."""
@@ -46,6 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin the next head."""
         super().on_message_begin()
+        self.scope["state"][STOPPING] = self._stopping
         self._is_in_head, self._held_bytes = True, 0
         if self._deadline is None:
             self._wait_for_head()
@@ -62,6 +67,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._stop_waiting()
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """Tell the running answer that the server stops."""
+        self._stopping.set()
+        super().shutdown()
 
     def _wait_for_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_timeout_s, self._give_up)

@@ -86,7 +86,9 @@ async def test_the_description_has_every_endpoint_with_examples(client: httpx.As
     operation = document["paths"]["/anonymize-stream"]["post"]
     assert set(document["paths"]) == {
         *("/anonymize-stream", "/reidentify", "/healthz", "/readyz", "/metrics"),
-        "/problems/{code}",
+        *("/problems/{code}", "/signing-keys", "/batch-prepare", "/batches"),
+        *(f"/batches/{{batch_id}}{part}" for part in ("", "/items", "/originals", "/events")),
+        *(f"/batches/{{batch_id}}{part}" for part in ("/cancel", "/retry")),
     }
     assert set(operation["requestBody"]["content"]) == {
         *("application/dicom", "application/octet-stream", "multipart/form-data"),

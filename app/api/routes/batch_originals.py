@@ -1,0 +1,91 @@
+"""``GET /batches/{id}/originals``: which file at the source became what, for those who may."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app import errors
+from app.api import batch_openapi
+from app.api.batch_access import NAME, event_of, located
+from app.api.batch_answers import next_page, original_fields, page
+from app.api.batch_schemas import BATCH_EXAMPLE, BatchOriginals
+from app.api.dependencies import (
+    authorise,
+    described,
+    request_id_of,
+    require_role,
+    services_of,
+)
+from app.api.openapi import problem_responses
+from app.api.routes import reidentify
+from app.audit.events import AuditEvent
+from app.batches.service import ORIGINALS
+
+MAX_PAGE = 1000
+MAX_NUMBER = 2**62
+
+router = APIRouter()
+
+
+class OriginalParameters(BaseModel):
+    """Which files, and why the caller asks."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    purpose: str | None = Field(
+        None,
+        description="Why you ask, 3 to 200 characters; kept in the audit. "
+        "Write no patient's data into it.",
+        examples=["look into refused files"],
+    )
+    after: int = Field(-1, ge=-1, le=MAX_NUMBER, description="Only files behind this number.")
+    limit: int = Field(100, ge=1, le=MAX_PAGE, description="Most files of one page.")
+
+
+@router.get(
+    "/batches/{batch_id}/originals",
+    summary="Which file became what",
+    response_model=BatchOriginals,
+    responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 503)},
+)
+async def list_originals(
+    request: Request,
+    batch_id: Annotated[str, Path(examples=[BATCH_EXAMPLE])],
+    asked: Annotated[OriginalParameters, Query()],
+    x_purpose_of_use: Annotated[
+        str | None,
+        Header(description="The purpose, for callers who keep it out of the address."),
+    ] = None,
+) -> Response:
+    """Answer the names at the source. Needs the scopes `batch` and `reidentify`.
+
+    Every request is recorded in the audit before it is answered, refused ones as well.
+    """
+    services = services_of(request.scope)
+    require_role(services, reidentify.NAME)
+    event = AuditEvent(action=ORIGINALS, request_id=request_id_of(request.scope))
+    await authorise(services, request.scope, needed=NAME, event=event)
+    principal = await authorise(services, request.scope, needed=reidentify.NAME, event=event)
+    try:
+        purpose = reidentify.stated_purpose(asked.purpose, x_purpose_of_use)
+    except errors.InvalidRequest as error:
+        await services.vault.audit(described(event, principal, outcome=error.code))
+        raise
+    organization, identity = await located(services, principal, batch_id)
+    found = await services.batches.originals(
+        organization,
+        identity,
+        after=asked.after,
+        limit=asked.limit,
+        event=replace(event_of(request.scope, principal), purpose=purpose),
+    )
+    following = None
+    if len(found) == asked.limit:
+        # One more is not asked for: what is not shown must not be opened.
+        path = f"/batches/{identity}/originals"
+        following = next_page(path, limit=asked.limit, after=found[-1].seq)
+    shown = [original_fields(original) for original in found]
+    return page("originals", shown, following, batch_id=str(identity))
