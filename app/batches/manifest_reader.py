@@ -215,12 +215,11 @@ class ManifestReader:
 
     def _elements(self) -> Iterator[bool]:
         """Go through a list; yield whether it is the first element."""
-        self._place.append("")
-        number = 0
+        depth = len(self._place)
         for number, _ in enumerate(self._text.elements()):
-            self._place[-1] = str(number)
+            self._place[depth:] = [str(number)]
             yield number == 0
-        self._place.pop()
+        del self._place[depth:]
 
     def _check_totals(self, content: dict[str, Any]) -> None:
         counts = self._counts

@@ -17,11 +17,14 @@ from io import FileIO
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Final, Protocol, Self, cast
+from typing import IO, TYPE_CHECKING, Final, Protocol, Self, cast
 
 from app.batches.manifest import MANIFEST_NAME
 from app.batches.manifest_reader import Listed
-from app.errors import StorageUnavailable, UnreadableFile
+from app.errors import DestinationRefused, StorageUnavailable, UnreadableFile
+
+if TYPE_CHECKING:
+    from app.storage.destinations import Destination
 
 MAX_DEPTH: Final = 32
 """Directories below each other; deeper ones are not looked into and count as unexpected."""
@@ -162,16 +165,6 @@ class DirectoryShelf:
                     yield Found(name, Fault.UNEXPECTED)
 
 
-class Destination(Protocol):
-    """What is needed of an object store."""
-
-    def stream(self, name: str) -> AsyncIterator[bytes]:
-        """Yield an object in pieces; raise UnreadableFile where there is none."""
-
-    def names(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
-        """Yield name and size of every object below a prefix."""
-
-
 class StoreShelf:
     """A prefix of an object store.
 
@@ -180,7 +173,7 @@ class StoreShelf:
         name: last part of the prefix.
     """
 
-    def __init__(self, destination: Destination, name: str) -> None:
+    def __init__(self, destination: "Destination", name: str) -> None:
         self._destination = destination
         self.name = name
 
@@ -217,7 +210,7 @@ class StoreShelf:
                     first += piece
                     if len(first) >= _PREFIX_BYTES:
                         break
-        except UnreadableFile:
+        except (UnreadableFile, DestinationRefused):
             return True
         return _is_part10(name, first[:_PREFIX_BYTES])
 
@@ -236,6 +229,8 @@ class StoreShelf:
                     await asyncio.to_thread(digest.update, piece)
         except UnreadableFile:
             return Fault.MISSING
+        except DestinationRefused:
+            return Fault.UNREADABLE
         if size != listed.size:
             return Fault.WRONG_SIZE
         return None if digest.hexdigest() == listed.sha256 else Fault.WRONG_HASH

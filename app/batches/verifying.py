@@ -68,6 +68,11 @@ class Verification:
         """Everything is there as listed, and no other object; the signature is no part of this."""
         return not self.problem and not self.faults
 
+    @property
+    def is_authentic(self) -> bool:
+        """A trusted key signed the manifest as it is."""
+        return self.signature is SignatureState.VALID
+
     def add(self, findings: Sequence[Finding]) -> None:
         """Take what was found."""
         for finding in findings:

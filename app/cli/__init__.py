@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "api-keys": ("app.cli.api_keys:api_keys", "Make, list and revoke the API keys of callers."),
     "organizations": ("app.cli.organizations:organizations", "Add and list organisations."),
     "keys": ("app.cli.keys:keys", "Make and check the key files of this gateway."),
+    "manifest": ("app.cli.manifest:manifest", "Check published batches against their manifests."),
     "audit": ("app.cli.audit:audit", "Check the audit."),
     "db": ("app.cli.database:db", "Bring the database to this version's schema."),
     "profiles": ("app.cli.profiles:profiles", "List and show confidentiality profiles."),

@@ -1,12 +1,14 @@
 """``deid-gateway keys``: the key files of this gateway. API keys of callers: ``api-keys``."""
 
 import hashlib
+import json
 
 import click
 
 from app.cli.options import Settings, with_settings
 from app.errors import Misconfigured
 from app.vault.keys import ensure_key_files, load_keys, load_reidentify_keys
+from app.vault.signing import Signer
 
 
 @click.group()
@@ -29,6 +31,14 @@ def init(settings: Settings) -> None:
         "without the second, nobody can be found again. Move the second to the machine that\n"
         "serves the role reidentify; a gateway that only de-identifies does not need it."
     )
+
+
+@keys.command()
+@with_settings
+def public(settings: Settings) -> None:
+    """Print the public key that manifests and callbacks are checked with, as JWKS."""
+    signer = Signer(load_keys(settings.key_path))
+    click.echo(json.dumps({"keys": [signer.public_jwk()]}, indent=2))
 
 
 @keys.command()
