@@ -8,9 +8,8 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-import obstore.store
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -23,6 +22,9 @@ from app.storage.store_kinds import (
     StoreConfig,
     Verification,
 )
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 ObjectStore: TypeAlias = S3Store | AzureStore | GCSStore
 _ENCRYPTION: Final = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
@@ -81,9 +83,9 @@ def open_store(config: StoreConfig, patience: Patience, prefix: str = "") -> Obj
         ) from None
 
 
-def _client_options(config: ObjectConfig) -> obstore.store.ClientConfig:
+def _client_options(config: ObjectConfig) -> "ClientConfig":
     silence = dt.timedelta(seconds=config.timeout_s)
-    options: obstore.store.ClientConfig = {
+    options: ClientConfig = {
         "allow_http": config.allow_http,
         "connect_timeout": min(silence, dt.timedelta(seconds=_CONNECT_S)),
         "read_timeout": silence,
@@ -98,7 +100,7 @@ def _client_options(config: ObjectConfig) -> obstore.store.ClientConfig:
     return options
 
 
-def _retry_config(config: ObjectConfig, patience: Patience) -> obstore.store.RetryConfig:
+def _retry_config(config: ObjectConfig, patience: Patience) -> "RetryConfig":
     return {
         "max_retries": patience.retries,
         "retry_timeout": dt.timedelta(seconds=max(10.0, 2 * config.timeout_s)),

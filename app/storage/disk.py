@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 from app import errors
 from app.dicom.source import write_all
 from app.storage.staged import READ_BYTES, StagedFile, StagedFileDamaged, check_name, hash_of
-from app.storage.trees import Parts, Tree, fault_of
+from app.storage.trees import Parts, WritableTree, fault_of
 
 T = TypeVar("T")
 FILE_MODE: Final = 0o640
@@ -64,7 +64,7 @@ class DiskDestination:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
-        self._tree = Tree(self._root)
+        self._tree = WritableTree(self._root)
         self._pending: dict[str, _Pending] = {}
         self._copies: list[str] = []
         self._can_link = True
@@ -133,7 +133,7 @@ class DiskDestination:
     async def names(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
         """Yield name and size of every object below a prefix, in order."""
         parts = tuple(check_name(prefix).split("/")) if prefix else ()
-        tree = Tree(self._root)  # of its own: the walk rests between pages
+        tree = WritableTree(self._root)  # of its own: the walk rests between pages
         walk = tree.walk(parts)
         try:
             while page := await self._run(lambda: list(islice(walk, _PAGE))):

@@ -30,7 +30,7 @@ def fault_of(error: OSError) -> errors.GatewayError:
     return errors.DestinationRefused(f"The directory cannot be written ({word})")
 
 
-class Tree:
+class WritableTree:
     """Open directories below a root; the ones used last are kept open. Not thread-safe."""
 
     def __init__(self, root: Path) -> None:
