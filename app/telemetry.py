@@ -10,7 +10,7 @@ import datetime as dt
 import logging
 import secrets
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 ALLOWED_FIELDS: Final = frozenset(
     {
         "api_key_id",
+        "batch_id",
         "bytes_in",
         "code",
         "count",
@@ -43,6 +44,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "timestamp",
         "version",
         "where",
+        "worker_id",
     }
 )
 METRICS_MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -159,6 +161,60 @@ class Metrics:
     def exposition(self) -> bytes:
         """Write all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
+
+
+class BatchMetrics:
+    """What batches count: work done by this process, and what waits for all of them.
+
+    Args:
+        registry: one of their own where this is None.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+        self.files = Counter(
+            "deid_batch_files", "Files of batches decided here.", ["state"], registry=registry
+        )
+        self.bytes = Counter("deid_batch_bytes", "Bytes of results staged here.", registry=registry)
+        self.published = Counter(
+            "deid_batch_published_objects", "Objects published here.", registry=registry
+        )
+        self.pieces = Histogram(
+            "deid_batch_piece_seconds",
+            "Time for one piece of work, such as a chunk.",
+            ["kind"],
+            buckets=_DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self.setbacks = Counter(
+            "deid_batch_setbacks",
+            "Pieces of work that were given back, by error code.",
+            ["kind", "code"],
+            registry=registry,
+        )
+        self.backlog = Gauge(
+            "deid_batch_backlog",
+            "Chunks and batches that wait or are worked on, everywhere.",
+            ["what"],
+            registry=registry,
+        )
+        self.staging_state = Gauge(
+            "deid_batch_staging_state",
+            "1 for what the staging area says to new work: open, bytes, disk.",
+            ["state"],
+            registry=registry,
+        )
+        self.staging_free = Gauge(
+            "deid_batch_staging_free_bytes",
+            "Free space of the staging area's file system.",
+            registry=registry,
+        )
+
+    def count_files(self, states: Mapping[str, int], size: int) -> None:
+        """Count the files of a chunk by what became of them, and the bytes of the results."""
+        for state, count in states.items():
+            self.files.labels(state).inc(count)
+        self.bytes.inc(size)
 
 
 def _only_allowed_fields(

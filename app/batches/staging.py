@@ -56,8 +56,8 @@ class StagingArea:
                 f"the staging area {path} cannot be used: {error.strerror}"
             ) from None
 
-    def chunk_directory(self, batch_id: UUID, number: int, epoch: int) -> Path:
-        """Name the directory of what one claim of a chunk makes."""
+    def chunk_directory(self, batch_id: UUID, number: int | str, epoch: int) -> Path:
+        """Name the directory of what one claim of a chunk, or another part of a batch, makes."""
         return self._work / str(batch_id) / f"{number}-{epoch}"
 
     def staged(self, batch_id: UUID, number: int, epoch: int, seq: int) -> Path:
@@ -68,7 +68,7 @@ class StagingArea:
         """Name the directory of what is published here of a batch."""
         return self.path / str(batch_id)
 
-    def make_chunk(self, batch_id: UUID, number: int, epoch: int) -> Path:
+    def make_chunk(self, batch_id: UUID, number: int | str, epoch: int) -> Path:
         """Make the empty directory of a claim; what earlier claims of the chunk left is removed.
 
         Raises:
@@ -85,7 +85,7 @@ class StagingArea:
             raise storage_error(error) from None
         return made
 
-    def remove_chunk(self, batch_id: UUID, number: int, epoch: int) -> None:
+    def remove_chunk(self, batch_id: UUID, number: int | str, epoch: int) -> None:
         """Remove what one claim of a chunk staged, and the batch's directory with the last one.
 
         Raises:

@@ -1,0 +1,158 @@
+"""The end of a batch: its manifest, put last, so that its presence means completeness.
+
+Before it go the FHIR resources, where they were asked for. What a manifest says is decided in
+``manifest``. Memory is bounded by a page, or by the largest study where FHIR is asked for.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from app import telemetry
+from app.batches.imaging_study import CONTENT_TYPE as FHIR_TYPE
+from app.batches.imaging_study import IMAGING_STUDY_NAME, imaging_study
+from app.batches.manifest import MANIFEST_NAME, ManifestHeader, ManifestWriter, header_of
+from app.batches.publishing import OpenDestinations, attributes_of
+from app.batches.records import FinishClaim, ManifestEntry
+from app.batches.staging import StagingArea, storage_error
+from app.batches.work import BatchWork
+from app.errors import StorageUnavailable
+from app.storage.destinations import Destination
+from app.vault.signing import Signer
+
+MANIFEST_TYPE: Final = "application/json"
+# Beside the chunks' directories of the batch.
+_DIRECTORY: Final = "manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Finisher:
+    """What a worker process ends batches with."""
+
+    work: BatchWork
+    staging: StagingArea
+    destinations: OpenDestinations
+    signer: Signer
+
+    async def run(
+        self, claim: FinishClaim, *, is_held: Callable[[], Awaitable[bool]]
+    ) -> str | None:
+        """Publish the manifest and what goes with it.
+
+        Args:
+            claim: the batch.
+            is_held: asked before the manifest is put.
+
+        Returns:
+            Where the manifest lies, for people; None where the claim is lost.
+
+        Raises:
+            Unavailable: a part does not answer; to be tried again.
+            GatewayError: the destination does not take it.
+        """
+        batch = claim.batch
+        place = (batch.batch_id, _DIRECTORY, claim.epoch)
+        directory = await asyncio.to_thread(self.staging.make_chunk, *place)
+        try:
+            async with self.destinations.lent(
+                batch.organization, claim.request.destination
+            ) as opened:
+                shipment = _Shipment(opened, claim, header_of(batch), directory)
+                manifest = await self._write(claim, shipment)
+                if not await is_held():
+                    return None
+                return await shipment.put(MANIFEST_NAME, manifest, MANIFEST_TYPE)
+        finally:
+            await asyncio.to_thread(self._remove, *place)
+
+    async def _write(self, claim: FinishClaim, shipment: "_Shipment") -> Path:
+        """Write the manifest to a private file; put the studies' resources on the way."""
+        path = shipment.directory / MANIFEST_NAME
+        try:
+            with (
+                path.open("xb") as file,
+                ManifestWriter(
+                    file, shipment.header, self.signer, spool=shipment.directory
+                ) as writer,
+            ):
+                if claim.request.fhir:
+                    async for study in _studies(self.work.entries(claim)):
+                        await asyncio.to_thread(writer.add, study)
+                        await shipment.put_study(study)
+                else:
+                    async for page in self.work.entries(claim):
+                        await asyncio.to_thread(writer.add, page)
+                await asyncio.to_thread(writer.finish)
+        except OSError as error:
+            raise storage_error(error) from None
+        return path
+
+    def _remove(self, batch_id: UUID, name: str, epoch: int) -> None:
+        try:
+            self.staging.remove_chunk(batch_id, name, epoch)
+        except StorageUnavailable as error:  # it is tidied up with the batch
+            telemetry.log().warning("staged-not-removed", code=error.code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shipment:
+    """What goes to the destination beside the objects."""
+
+    destination: Destination
+    claim: FinishClaim
+    header: ManifestHeader
+    directory: Path
+
+    async def put(self, name: str, path: Path, content_type: str) -> str:
+        """Put one file below the batch, durably, and return its URL."""
+        batch = self.claim.batch
+        full_name = f"{batch.batch_id}/{name}"
+        size, sha256 = await asyncio.to_thread(_measured, path)
+        await self.destination.put(
+            full_name,
+            path,
+            size=size,
+            sha256=sha256,
+            attributes=attributes_of(batch.batch_id, batch.priority),
+            content_type=content_type,
+            is_resumed=True,
+        )
+        await self.destination.flush([full_name])
+        return self.destination.url_of(full_name)
+
+    async def put_study(self, study: Sequence[ManifestEntry]) -> None:
+        """Put the FHIR resource of one study."""
+        cloud_study_id = study[0].cloud_study_id
+        path = self.directory / f"{cloud_study_id}.json"
+        await asyncio.to_thread(lambda: path.write_bytes(imaging_study(self.header, study)))
+        await self.put(f"{cloud_study_id}/{IMAGING_STUDY_NAME}", path, FHIR_TYPE)
+        await asyncio.to_thread(path.unlink)
+
+
+async def _studies(
+    pages: AsyncIterator[Sequence[ManifestEntry]],
+) -> AsyncIterator[Sequence[ManifestEntry]]:
+    """Put the objects of each study together; they come in order."""
+    study: list[ManifestEntry] = []
+    async for page in pages:
+        for cloud_study_id, entries in groupby(page, key=attrgetter("cloud_study_id")):
+            if study and study[0].cloud_study_id != cloud_study_id:
+                yield study
+                study = []
+            study.extend(entries)
+    if study:
+        yield study
+
+
+def _measured(path: Path) -> tuple[int, bytes]:
+    try:
+        with path.open("rb") as file:
+            return path.stat().st_size, hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise storage_error(error) from None

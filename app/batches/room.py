@@ -1,0 +1,77 @@
+"""Whether the staging area has room for more, and what is done while it has not: wait.
+
+The bound on waiting bytes holds back new work only while something drains: results of batches that
+are held back until they are whole would otherwise block each other for ever. The free space that
+is to stay is never touched.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from app import telemetry
+from app.batches.staging import StagingArea
+from app.batches.standing import AreaState, area_state
+from app.db.session import Database
+
+
+class RoomState(StrEnum):
+    """What a staging area says to new work."""
+
+    OPEN = "open"
+    BYTES = "bytes"  # more bytes wait than may
+    DISK = "disk"  # the file system is nearly full
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds on a staging area.
+
+    Attributes:
+        max_bytes: most bytes that wait; 0 for no such bound.
+        min_free_bytes: free space that is left to others.
+    """
+
+    max_bytes: int = 0
+    min_free_bytes: int = 0
+
+
+class Room:
+    """Watches one staging area."""
+
+    def __init__(self, database: Database, staging: StagingArea, bounds: Bounds) -> None:
+        self._database = database
+        self._staging = staging
+        self._bounds = bounds
+        self.state = RoomState.OPEN
+
+    @property
+    def staging_id(self) -> UUID:
+        """The area's id."""
+        return self._staging.staging_id
+
+    async def look(self) -> RoomState:
+        """See whether there is room; a change is logged.
+
+        Raises:
+            DatabaseUnavailable, StorageUnavailable: it cannot be seen.
+        """
+        free = self._staging.free_bytes()
+        waiting = AreaState(0, drains=False)
+        if self._bounds.max_bytes:
+            waiting = await area_state(self._database, self._staging.staging_id)
+        state = state_of(self._bounds, free, waiting)
+        if state is not self.state:
+            event = "staging-has-room" if state is RoomState.OPEN else "staging-full"
+            telemetry.log().warning(event, kind=str(state), bytes_in=waiting.bytes)
+            self.state = state
+        return state
+
+
+def state_of(bounds: Bounds, free_bytes: int, waiting: AreaState) -> RoomState:
+    """Decide whether there is room. Pure."""
+    if free_bytes < bounds.min_free_bytes:
+        return RoomState.DISK
+    if bounds.max_bytes and waiting.bytes >= bounds.max_bytes and waiting.drains:
+        return RoomState.BYTES
+    return RoomState.OPEN
