@@ -36,8 +36,14 @@ class Handle:
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
+    def close(self) -> None:
+        """Close it now: for who knows that nobody else refers to it."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def __del__(self) -> None:
-        os.close(self.fd)
+        self.close()
 
 
 def refusal(error: OSError) -> GatewayError:
@@ -49,8 +55,8 @@ def refusal(error: OSError) -> GatewayError:
     return UnreadableFile()
 
 
-def open_regular(name: bytes, directory: int) -> tuple[int, int]:
-    """Open a regular file of a directory for reading and return it with its size.
+def open_regular(name: bytes, directory: int | None = None) -> tuple[int, int]:
+    """Open a regular file for reading, relative to an open directory, and return it and its size.
 
     It is looked at before it is opened, because opening alone can move a tape or wake the other
     end of a FIFO; and again afterwards, because it can be exchanged in between.

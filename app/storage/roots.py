@@ -91,10 +91,7 @@ class Tree:
             OSError: it is not there, no directory, or a link stands in the way.
             SourceNotAllowed: it is one of those that are never entered.
         """
-        root = self._root  # stays open while it is referred to, whatever other threads do
-        if root is None:
-            raise StorageUnavailable("The source is closed")
-        fd = os.dup(root.fd)
+        fd = self._own()
         try:
             for name in names:
                 fd = _exchange(fd, os.open(name, _STEP, dir_fd=fd))
@@ -103,6 +100,12 @@ class Tree:
             os.close(fd)
             raise
         return fd
+
+    def _own(self) -> int:
+        root = self._root  # stays open while it is referred to, whatever other threads do
+        if root is None:
+            raise StorageUnavailable("The source is closed")
+        return os.dup(root.fd)
 
     def _check(self, fd: int) -> None:
         if self._refused and _place(os.fstat(fd)) in self._refused:
@@ -207,8 +210,11 @@ class Roots:
         """Open a directory that the operator named on the command line, as a root of its own.
 
         Raises:
-            StorageUnavailable: it is not there.
+            SourceNotAllowed: it is not there.
+            StorageUnavailable: it does not answer.
         """
+        if not directory.is_dir():
+            raise SourceNotAllowed("The directory is not there")
         return Tree(directory, self._refused)
 
     def _found(self, directory: str, *, is_absolute: bool) -> Iterator[tuple[str, Names]]:

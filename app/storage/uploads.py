@@ -8,7 +8,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from app.errors import SourceNotAllowed, StorageUnavailable
+from app.errors import (
+    NotARegularFile,
+    SourceNotAllowed,
+    StorageUnavailable,
+    SymbolicLink,
+    UnreadableFile,
+)
+from app.storage.lending import open_regular
 
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -65,6 +72,18 @@ class Uploads:
         if not _NAME.fullmatch(name):
             raise SourceNotAllowed("There is no upload by that name")
         return self._directory / name
+
+    def open(self, name: str) -> int:
+        """Open an upload for reading; the caller closes it.
+
+        Raises:
+            SourceNotAllowed: it is not there, or no upload has such a name.
+            StorageUnavailable: it cannot be opened now.
+        """
+        try:
+            return open_regular(os.fsencode(self.path(name)))[0]
+        except (NotARegularFile, SymbolicLink, UnreadableFile):
+            raise SourceNotAllowed("The uploaded archive is not there any more") from None
 
     def remove(self, name: str) -> None:
         """Remove an upload, if it is there; who reads it may go on.

@@ -65,7 +65,7 @@ def test_a_root_that_is_a_link_is_known_by_both_names(root, tmp_path):
 
 
 def test_a_directory_whose_name_is_no_utf8_is_located(root):
-    os.mkdir(os.fsencode(root) + b"/M\xfcller")
+    (root / "M\udcfcller").mkdir()
 
     assert Roots([root]).locate(f"{root}/M\udcfcller") == (str(root), "M\udcfcller")
 
@@ -184,7 +184,7 @@ def test_a_root_that_is_not_configured_is_not_opened(root, tmp_path):
         Roots([root]).open(str(tmp_path))
 
 
-def test_a_root_that_is_not_mounted_may_come_back(root, tmp_path):
+def test_a_root_that_is_not_mounted_may_come_back(tmp_path):
     with pytest.raises(StorageUnavailable):
         Roots([tmp_path / "unmounted"]).open(str(tmp_path / "unmounted"))
 
