@@ -177,8 +177,7 @@ def _read(path: Path) -> bytes:
 
 def _fetched(address: str) -> bytes:
     """Fetch a key set; whoever could change it on its way could sign manifests of his own."""
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
+    if not _is_safe(address):
         raise InvalidRequest("Keys are fetched by https, or from this machine")
     body = b""
     try:
@@ -193,10 +192,11 @@ def _fetched(address: str) -> bytes:
     return body
 
 
-def _is_loopback(host: str | None) -> bool:
-    if host is None or host == "localhost":
-        return host is not None
+def _is_safe(address: str) -> bool:
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        is_here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # no address at all, or a name
+        return address.startswith("https://")
+    return parts.scheme == "https" or (parts.scheme == "http" and is_here)
