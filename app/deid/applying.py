@@ -5,21 +5,19 @@ Collects on the way what identifies somebody in this instance, for cleaning and 
 
 import re
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
-from app.deid.attributes import CHARACTER_SET, METHOD, METHOD_CODES
+from app.deid.attributes import CHARACTER_SET
 from app.deid.compiling import Op, ShapePlan, UidMode
+from app.deid.marking import method_codes_element, method_element
 from app.deid.planning import Place, Remark
 from app.deid.rules.documents import notice
-from app.deid.rules.identifiers import Identifier, Kind, is_replacement
 from app.deid.rules.text import TextCleaner
 from app.deid.standard import dictionary_vr, uid_kind, well_known_uid
+from app.deid.substitutes import Findings, Substitutes
 from app.dicom.elements import (
     CHARSET_VRS,
     LONG_CODES,
     encode_element,
-    encode_item,
     encode_text,
     key_tag,
     key_vr,
@@ -51,53 +49,8 @@ _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
 # Members of an enumeration cost a look-up each time; the inner loop has them at hand.
 _KEEP, _BYTES, _MAP_UID, _ENTER, _DUMMY = Op.KEEP, Op.BYTES, Op.MAP_UID, Op.ENTER, Op.DUMMY
 _IDENTITY, _REGISTERED = Op.IDENTITY, UidMode.REGISTERED
-_MAX_METHOD = 64
 # For items inside values that go: they are only looked into for what identifies.
 _LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Substitutes:
-    """What is written in the place of originals.
-
-    Attributes:
-        identity: tag → text of the four identity attributes.
-        uid: keyed replacement of one UID.
-        method: text appended to De-identification Method, at most 64 characters.
-        codes: CID 7050 code values and meanings.
-        declared_charset: Specific Character Set for an instance that came without; or empty.
-        offset_tables: tag → value of the Extended Offset Table's elements, if frames changed.
-    """
-
-    identity: Mapping[int, str]
-    uid: Callable[[str], str]
-    method: str
-    codes: tuple[tuple[str, str], ...]
-    declared_charset: str = ""
-    offset_tables: Mapping[int, bytes] = field(default_factory=dict)
-
-
-@dataclass(slots=True, repr=False)
-class Findings:
-    """What was met on the way: hidden from ``repr``.
-
-    Attributes:
-        values: kind, bytes and character set of each identifying value, in order.
-        uids: original UIDs that were mapped.
-        warnings: codes and places.
-    """
-
-    values: list[tuple[Kind, bytes, bytes]] = field(default_factory=list)
-    uids: set[str] = field(default_factory=set)
-    warnings: list[Remark] = field(default_factory=list)
-
-    def identifiers(self) -> frozenset[Identifier]:
-        """Return the identifying values as text."""
-        return frozenset(
-            Identifier(kind, decode(raw, charset).strip("\0 "))
-            for kind, raw, charset in self.values
-            if not is_replacement(decode(raw, charset))
-        )
 
 
 class Applier:
@@ -371,60 +324,19 @@ class Applier:
         return encode_element(tag, vr, value, explicit=dataset.explicit)
 
     def _method(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
-        """Return De-identification Method with our text appended.
-
-        Source: PS3.3 2026d, C.7.1.1 (0012,0063); PS3.15 2026d, E.1.1.
-        """
+        """Return De-identification Method with our text appended."""
         before = b"" if index < 0 else self._value(dataset, index).rstrip(b"\0 ")
-        ours = encode(self.substitutes.method[:_MAX_METHOD], b"")
         if before and self.cleaner is not None:
             text = self.cleaner.clean(decode(before, self.charset), vr="LO")
             before = encode(text, self.charset)
-        texts = [text for text in before.split(b"\\") if text]
-        value = b"\\".join(texts if ours in texts else [*texts, ours])
-        return encode_element(METHOD, "LO", pad(value, "LO"), explicit=dataset.explicit)
+        return method_element(before, self.substitutes.method, explicit=dataset.explicit)
 
     def _method_codes(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
-        """Return De-identification Method Code Sequence with our codes appended.
-
-        Source: PS3.15 2026d, E.1.1; PS3.16, CID 7050.
-        """
-        explicit = dataset.explicit
-        items = self._foreign_codes(dataset, index)
-        for value, meaning in self.substitutes.codes:
-            items.append(
-                encode_item(
-                    encode_text(0x00080100, "SH", value, explicit=explicit)
-                    + encode_text(0x00080102, "SH", "DCM", explicit=explicit)
-                    + encode_text(0x00080104, "LO", meaning[:64], explicit=explicit)
-                )
-            )
-        return encode_element(METHOD_CODES, "SQ", b"".join(items), explicit=explicit)
-
-    def _foreign_codes(self, dataset: Dataset, index: int) -> list[bytes]:
-        """Return the codes that an earlier de-identification left, ours left out."""
-        sequence = dataset.sequences.get(index) if index >= 0 else None
-        if sequence is None:
-            return []
-        ours = {value for value, _ in self.substitutes.codes}
-        items = []
-        for item in sequence.datasets:
-            code = {
-                key_tag(key): self._value(item, i).rstrip(b"\0 ").decode("ascii", "replace")
-                for i, key in enumerate(item.keys)
-            }
-            if code.get(0x00080100) in ours or code.get(0x00080102) != "DCM":
-                continue
-            items.append(
-                encode_item(
-                    b"".join(
-                        encode_text(t, v, code[t].replace("\ufffd", "?"), explicit=dataset.explicit)
-                        for t, v in ((0x00080100, "SH"), (0x00080102, "SH"), (0x00080104, "LO"))
-                        if t in code
-                    )
-                )
-            )
-        return items
+        """Return De-identification Method Code Sequence with our codes appended."""
+        items = dataset.sequences.get(index) if index >= 0 else None
+        return method_codes_element(
+            self.buffer, items, self.substitutes.codes, explicit=dataset.explicit
+        )
 
 
 _SPECIAL = {

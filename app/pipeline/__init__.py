@@ -11,7 +11,8 @@ from app.audit.events import Action, AuditEvent
 from app.dicom import part10
 from app.dicom.source import Source
 from app.errors import GatewayError
-from app.pipeline.instance import Context, Deidentified, Instance
+from app.pipeline.instance import Instance
+from app.pipeline.results import Context, Deidentified
 
 if TYPE_CHECKING:
     from app.vault.service import Vault

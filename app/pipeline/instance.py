@@ -1,54 +1,40 @@
-"""One instance on its way through the steps, and what comes out."""
+"""One instance on its way through the steps."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from app import __version__
-from app.deid.applying import Applier, Findings, Substitutes
+from app.deid.applying import Applier
 from app.deid.attributes import (
     ACCESSION_NUMBER,
     CHARACTER_SET,
     INSTITUTION_NAME,
     PATIENT_ID,
     PATIENT_NAME,
-    PIXEL_DATA,
 )
 from app.deid.planning import Plan, Remark, kept_text, place_for
-from app.deid.profile import BurnedInPolicy, Profile
+from app.deid.profile import BurnedInPolicy
 from app.deid.rules.text import TextCleaner
 from app.deid.searching import Values, compile_search
 from app.deid.standard import ciod_of, uid_kind
+from app.deid.substitutes import Findings, Substitutes
 from app.deid.verifying import verify
-from app.dicom import part10
 from app.dicom.codestreams import Codestream, codestream_of
-from app.dicom.elements import (
-    encode_element,
-    encode_text,
-    key_tag,
-    key_vr,
-    make_key,
-    tag_text,
-)
-from app.dicom.frames import CleanFrames, Range, Segment, clean_frames
-from app.dicom.source import Source, write_all
-from app.dicom.text import decode
-from app.dicom.tokens import Limits, PixelValue, Tokens
+from app.dicom.elements import make_key, tag_text
+from app.dicom.frames import CleanFrames
+from app.dicom.tokens import Tokens
 from app.errors import (
     BurnedInAnnotationSuspected,
     MediaDirectory,
     MissingIdentifier,
     ResidualIdentifier,
-    UndecidableElement,
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
+from app.pipeline.layout import Layout
+from app.pipeline.results import Context, Deidentified
+from app.pipeline.root import RootValues
 from app.vault.mapping import Originals, Replacements
-from app.vault.pseudonyms import Pseudonyms
 
-# Our own arc: a UUID of this project under 2.25 (PS3.5 2026d, B.2).
-IMPLEMENTATION_CLASS_UID = "2.25.297861250519478283184932114850462341120"
-IMPLEMENTATION_VERSION = f"DEIDGATEWAY_{__version__}"[:16]
 _STUDY_UID = 0x0020000D
 _SERIES_UID = 0x0020000E
 _SOP_CLASS_UID = 0x00080016
@@ -56,78 +42,9 @@ _SOP_INSTANCE_UID = 0x00080018
 _ISSUER = 0x00100021
 _MODALITY = 0x00080060
 _BURNED_IN = 0x00280301
-_ROWS, _COLUMNS, _FRAMES = 0x00280010, 0x00280011, 0x00280008
-_SAMPLES, _BITS = 0x00280002, 0x00280100
-_PHOTOMETRIC = 0x00280004
-# An IS value; a sign and zeros behind a point are met as well.
-_INTEGER = re.compile(rb"[\0 ]*\+?0*([0-9]{1,10})(?:\.0*)?[\0 ]*")
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
-_PREAMBLE = bytes(128) + b"DICM"
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What one instance is de-identified with.
-
-    Attributes:
-        organization: id of the organisation whose pseudonyms are used.
-        profile: the confidentiality profile.
-        pseudonyms: the organisation's.
-        limits: bounds on the instance.
-    """
-
-    organization: str
-    profile: Profile
-    pseudonyms: Pseudonyms
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Deidentified:
-    """One de-identified SOP Instance, verified, not yet written.
-
-    Attributes:
-        plan: what was decided and why.
-        originals: the identifiers it came with; sealed by the vault, nothing else reads them.
-        replacements: the pseudonyms it goes out with.
-        warnings: codes and places for the receiver.
-        size: length in bytes.
-        sop_class_uid: of the result, which is that of the original.
-        modality: Modality of the result; empty where it has none.
-    """
-
-    plan: Plan
-    originals: Originals
-    replacements: Replacements
-    warnings: tuple[Remark, ...]
-    size: int
-    sop_class_uid: str
-    modality: str
-    _source: Source
-    _segments: tuple[Segment, ...]
-
-    def chunks(self, max_bytes: int = 1 << 20) -> Iterator[bytes | memoryview]:
-        """Yield the object's bytes; pixel bytes are read from the source as they are needed."""
-        for segment in self._segments:
-            if isinstance(segment, bytes):
-                yield segment
-                continue
-            offset, remaining = segment.offset, segment.size
-            while remaining:
-                size = min(max_bytes, remaining)
-                yield self._source.view(offset, size)
-                offset += size
-                remaining -= size
-
-    def write_to(self, fd: int) -> None:
-        """Append the object to a file descriptor; ranges of a file are copied by the kernel."""
-        for segment in self._segments:
-            if isinstance(segment, bytes):
-                write_all(fd, segment)
-            else:
-                self._source.send(fd, segment.offset, segment.size)
 
 
 class Instance:
@@ -139,9 +56,10 @@ class Instance:
         self.sop_class = self._sop_class()
         self.ciod = ciod_of(self.sop_class)
         self.place = place_for(context.profile, self.ciod)
-        self.places = self.place.plan_of(tokens.root).places
-        self.charset = self._raw(CHARACTER_SET)
+        places = self.place.plan_of(tokens.root).places
+        self.root = RootValues(tokens, places)
         self.warnings = [Remark(code) for code in tokens.anomalies]
+        self.layout = Layout(self.root, self.sop_class, self.warnings)
 
     def _sop_class(self) -> str:
         root, meta = self.tokens.root, self.tokens.meta
@@ -152,24 +70,6 @@ class Instance:
         except ValueError:
             raise MissingIdentifier(path=tag_text(_SOP_CLASS_UID)) from None
         return self.tokens.buffer[start:stop].rstrip(b"\0 ").decode("ascii", "replace")
-
-    def _raw(self, tag: int) -> bytes:
-        index = self.places.get(tag)
-        if index is None:
-            return b""
-        start, stop = self.tokens.root.value_span(index)
-        return self.tokens.buffer[start:stop]
-
-    def _text(self, tag: int) -> str:
-        return decode(self._raw(tag), self.charset).strip("\0 ")
-
-    def _number(self, tag: int) -> int:
-        """Return a US or IS value; 0 where there is none."""
-        raw = self._raw(tag)
-        if tag == _FRAMES:
-            number = _INTEGER.fullmatch(raw)
-            return int(number[1]) if number else 0
-        return int.from_bytes(raw[:2], "little")
 
     def admit(self) -> None:
         """Refuse what policy forbids or no rule covers."""
@@ -184,17 +84,17 @@ class Instance:
         if pixels is not None and pixels.length is None and not self.tokens.root.explicit:
             raise UnsupportedTransferSyntax("Encapsulated pixel data needs explicit VR")
         policy = self.context.profile.burned_in
-        if policy is BurnedInPolicy.REFUSE and self._text(_BURNED_IN).upper() == "YES":
+        if policy is BurnedInPolicy.REFUSE and self.root.text(_BURNED_IN).upper() == "YES":
             raise BurnedInAnnotationSuspected(path=tag_text(_BURNED_IN))
 
     def deidentified(self) -> Deidentified:
         """Resolve, apply, verify, and lay out what is to be written."""
         originals = self._originals()
         replacements = self._replacements(originals)
-        frames = self._frames()
+        frames = self.layout.frames()
         substitutes = self._substitutes(replacements, frames)
         header, tail = self._verified(substitutes)
-        segments = self._segments(replacements, header, tail, frames)
+        segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames)
         size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
         return Deidentified(
             plan=Plan(
@@ -216,11 +116,11 @@ class Instance:
         )
 
     def _originals(self) -> Originals:
-        study_uid, sop_uid = self._text(_STUDY_UID), self._text(_SOP_INSTANCE_UID)
+        study_uid, sop_uid = self.root.text(_STUDY_UID), self.root.text(_SOP_INSTANCE_UID)
         for tag, value in ((_STUDY_UID, study_uid), (_SOP_INSTANCE_UID, sop_uid)):
             if not value:
                 raise MissingIdentifier(path=tag_text(tag))
-        patient_id, issuer = self._text(PATIENT_ID), self._text(_ISSUER)
+        patient_id, issuer = self.root.text(PATIENT_ID), self.root.text(_ISSUER)
         # Without a Patient ID nobody can say that two studies are one person's: each is its own.
         subject = (
             f"patient:{len(issuer)}:{issuer}{patient_id}" if patient_id else f"study:{study_uid}"
@@ -229,8 +129,8 @@ class Instance:
             patient_id=patient_id,
             issuer_of_patient_id=issuer,
             study_uid=study_uid,
-            accession_number=self._text(ACCESSION_NUMBER),
-            series_uid=self._text(_SERIES_UID),
+            accession_number=self.root.text(ACCESSION_NUMBER),
+            series_uid=self.root.text(_SERIES_UID),
             sop_instance_uid=sop_uid,
             subject=subject,
         )
@@ -271,7 +171,9 @@ class Instance:
             method=f"deid-gateway {profile.name} {profile.version}",
             codes=profile.method_codes,
             offset_tables=(
-                frames.offset_tables(self._raw(0x7FE00001), self._raw(0x7FE00002)) if frames else {}
+                frames.offset_tables(self.root.raw(0x7FE00001), self.root.raw(0x7FE00002))
+                if frames
+                else {}
             ),
         )
 
@@ -280,7 +182,7 @@ class Instance:
 
         Bytes beyond ASCII in a text without declaration are nearly always UTF-8 or Latin-1.
         """
-        if CHARACTER_SET in self.places:
+        if CHARACTER_SET in self.root.places:
             return ""
         text = b"".join(kept_text(self.tokens.buffer, self.tokens.root, self.place))
         if text.isascii():
@@ -294,34 +196,13 @@ class Instance:
 
     def _modality(self, header: bytes) -> str:
         """Return Modality if the element went into the header as it came."""
-        index = self.places.get(_MODALITY)
+        index = self.root.places.get(_MODALITY)
         if index is None:
             return ""
         start, stop = self.tokens.root.span(index)
-        text = self._text(_MODALITY)
+        text = self.root.text(_MODALITY)
         is_kept = self.tokens.buffer[start:stop] in header
         return text if is_kept and _CODE_STRING.fullmatch(text) else ""
-
-    def _frames(self) -> CleanFrames | None:
-        pixels = self.tokens.pixels
-        if pixels is None or pixels.length is not None:
-            return None
-        frames = clean_frames(
-            self.tokens.source,
-            pixels,
-            self.tokens.transfer_syntax,
-            frame_count=self._number(_FRAMES) if self._raw(_FRAMES).strip(b"\0 ") else 1,
-            segment_bytes=self._rle_segment_bytes(),
-        )
-        if frames is not None and frames.segments is not None:
-            self.warnings.append(Remark("frame-metadata-removed", tag_text(PIXEL_DATA)))
-        return frames
-
-    def _rle_segment_bytes(self) -> int | None:
-        """Return how many bytes an RLE segment decodes to; None where pixels are not bytes."""
-        if self._number(_BITS) % 8:
-            return None
-        return self._number(_ROWS) * self._number(_COLUMNS) or None
 
     def _verified(self, substitutes: Substitutes) -> tuple[bytes, bytes]:
         """Return the data set before and behind the pixel value, applied and verified.
@@ -354,7 +235,7 @@ class Instance:
         findings = applier.findings
         if tokens.tail is None:
             return header, b"", findings
-        behind = Applier(tokens.tail_buffer, substitutes, cleaner, charset=self.charset)
+        behind = Applier(tokens.tail_buffer, substitutes, cleaner, charset=self.root.charset)
         place = place_for(self.context.profile, self.ciod, tail=True)
         tail = behind.write(tokens.tail, place)
         findings.values += behind.findings.values
@@ -381,81 +262,3 @@ class Instance:
         if tail:
             text += verify(tail, explicit=explicit, values=values, uids=findings.uids, own=own)
         return text
-
-    def _segments(
-        self, replacements: Replacements, header: bytes, tail: bytes, frames: CleanFrames | None
-    ) -> list[Segment]:
-        pixels = self.tokens.pixels
-        segments: list[Segment] = [self._meta(replacements) + header]
-        if pixels is not None:
-            segments += self._pixel_segments(pixels, frames)
-        if tail:
-            segments.append(tail)
-        return segments
-
-    def _pixel_segments(self, pixels: PixelValue, frames: CleanFrames | None) -> list[Segment]:
-        """Return the pixel element, without what its value holds beside frames or pixels."""
-        source = self.tokens.source
-        if frames is not None and frames.segments is not None:
-            header = source.read(pixels.start, pixels.value - pixels.start)
-            return [header, *frames.segments]
-        surplus = self._surplus(pixels)
-        if pixels.length is None or not (surplus or pixels.length % 2):
-            return [Range(pixels.start, pixels.stop - pixels.start)]
-        if surplus:
-            self.warnings.append(Remark("pixel-surplus-removed", tag_text(PIXEL_DATA)))
-        kept = pixels.length - surplus
-        header = encode_element(
-            key_tag(pixels.key),
-            key_vr(pixels.key >> 32),
-            b"",
-            explicit=self.tokens.root.explicit,
-        )
-        padding = [b"\0"] if kept % 2 else []
-        length = (kept + len(padding)).to_bytes(4, "little")
-        return [header[:-4] + length, Range(pixels.value, kept), *padding]
-
-    def _surplus(self, pixels: PixelValue) -> int:
-        """Return how many bytes of a native value lie behind the last pixel and its padding.
-
-        Source: PS3.5 2026d, 8.1.1 and 8.2.
-        """
-        if pixels.length is None:
-            return 0
-        bits = self._number(_ROWS) * self._number(_COLUMNS) * self._number(_BITS)
-        if not bits:
-            raise UndecidableElement("Pixel Data without Rows, Columns or Bits Allocated")
-        samples = self._number(_SAMPLES) or 1
-        bits *= self._number(_FRAMES) or 1
-        expected = -(-bits * samples // 8)
-        # Said to be subsampled, yet as long as if it were not: no pixel is cut off.
-        if self._text(_PHOTOMETRIC) == "YBR_FULL_422" and pixels.length < expected:
-            expected = -(-bits * 2 // 8)
-        surplus = pixels.length - expected - expected % 2
-        if surplus > 0 and not self._number(_FRAMES) and self._raw(_FRAMES).strip(b"\0 "):
-            raise UndecidableElement("This is no number of frames", path=tag_text(_FRAMES))
-        return max(surplus, 0)
-
-    def _meta(self, replacements: Replacements) -> bytes:
-        """Return preamble and File Meta Information, all new. Source: PS3.10 2026d, 7.1."""
-        elements = (
-            encode_element(0x00020001, "OB", b"\0\1", explicit=True)
-            + encode_text(0x00020002, "UI", self.sop_class, explicit=True)
-            + encode_text(0x00020003, "UI", replacements.sop_instance_uid, explicit=True)
-            + encode_text(0x00020010, "UI", self._syntax(), explicit=True)
-            + encode_text(0x00020012, "UI", IMPLEMENTATION_CLASS_UID, explicit=True)
-            + encode_text(0x00020013, "SH", IMPLEMENTATION_VERSION, explicit=True)
-        )
-        length = encode_element(
-            0x00020000, "UL", len(elements).to_bytes(4, "little"), explicit=True
-        )
-        return _PREAMBLE + length + elements
-
-    def _syntax(self) -> str:
-        """Return the transfer syntax as the data set is really encoded."""
-        syntax, explicit = self.tokens.transfer_syntax, self.tokens.root.explicit
-        if syntax == part10.IMPLICIT_LE and explicit:
-            return part10.EXPLICIT_LE
-        if syntax == part10.EXPLICIT_LE and not explicit:
-            return part10.IMPLICIT_LE
-        return syntax

@@ -1,0 +1,75 @@
+"""What an instance is de-identified with, and what comes out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from app.deid.planning import Plan, Remark
+from app.deid.profile import Profile
+from app.dicom.frames import Segment
+from app.dicom.source import Source, write_all
+from app.dicom.tokens import Limits
+from app.vault.mapping import Originals, Replacements
+from app.vault.pseudonyms import Pseudonyms
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What one instance is de-identified with.
+
+    Attributes:
+        organization: id of the organisation whose pseudonyms are used.
+        profile: the confidentiality profile.
+        pseudonyms: the organisation's.
+        limits: bounds on the instance.
+    """
+
+    organization: str
+    profile: Profile
+    pseudonyms: Pseudonyms
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Deidentified:
+    """One de-identified SOP Instance, verified, not yet written.
+
+    Attributes:
+        plan: what was decided and why.
+        originals: the identifiers it came with; sealed by the vault, nothing else reads them.
+        replacements: the pseudonyms it goes out with.
+        warnings: codes and places for the receiver.
+        size: length in bytes.
+        sop_class_uid: of the result, which is that of the original.
+        modality: Modality of the result; empty where it has none.
+    """
+
+    plan: Plan
+    originals: Originals
+    replacements: Replacements
+    warnings: tuple[Remark, ...]
+    size: int
+    sop_class_uid: str
+    modality: str
+    _source: Source
+    _segments: tuple[Segment, ...]
+
+    def chunks(self, max_bytes: int = 1 << 20) -> Iterator[bytes | memoryview]:
+        """Yield the object's bytes; pixel bytes are read from the source as they are needed."""
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                yield segment
+                continue
+            offset, remaining = segment.offset, segment.size
+            while remaining:
+                size = min(max_bytes, remaining)
+                yield self._source.view(offset, size)
+                offset += size
+                remaining -= size
+
+    def write_to(self, fd: int) -> None:
+        """Append the object to a file descriptor; ranges of a file are copied by the kernel."""
+        for segment in self._segments:
+            if isinstance(segment, bytes):
+                write_all(fd, segment)
+            else:
+                self._source.send(fd, segment.offset, segment.size)
