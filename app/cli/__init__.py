@@ -16,6 +16,8 @@ from app import __version__, errors
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("app.cli.serve:serve", "Start the gateway."),
     "anonymize": ("app.cli.anonymize:anonymize", "De-identify files and folders without a server."),
+    "batch": ("app.cli.batch:batch", "De-identify a study directory or archive as one batch."),
+    "worker": ("app.cli.worker:worker", "Work on batches."),
     "reidentify": ("app.cli.reidentify:reidentify", "Find the patient behind a cloud study id."),
     "api-keys": ("app.cli.api_keys:api_keys", "Make, list and revoke the API keys of callers."),
     "organizations": ("app.cli.organizations:organizations", "Add and list organisations."),

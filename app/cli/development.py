@@ -1,8 +1,10 @@
 """What development mode makes by itself: API keys of a demonstration and lines to paste."""
 
+import json
 import os
 import secrets
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,8 @@ from app.cli.options import operating_system_user
 from app.settings import Role
 
 SAMPLE_NAME: Final = "sample.dcm"
+SAMPLE_STUDY: Final = "sample-study"
+WAIT_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ async def welcome(gateway: Gateway, address: str) -> None:
         lines.append(f"{kept}{fresh or 'as before'}, kept in {shown(key.path(directory))}")
     if Role.ANONYMIZE in settings.roles:
         lines += ["", "De-identify the sample object:", _anonymize_line(gateway, address)]
+    if Role.BATCH in settings.roles and not settings.source_roots:
+        lines += ["", "De-identify the sample study:", _batch_line(gateway, address)]
     if Role.REIDENTIFY in settings.roles:
         lines += ["", "Find its patient again:", _reidentify_line(gateway, address)]
     click.echo("\n".join(lines))
@@ -86,6 +92,31 @@ def _anonymize_line(gateway: Gateway, address: str) -> str:
         f"-H 'Content-Type: application/dicom' --data-binary @{shown(sample)} "
         f"{address}/anonymize-stream"
     )
+
+
+def _batch_line(gateway: Gateway, address: str) -> str:
+    study = _sample_study(gateway.settings.data_dir / "incoming")
+    order = {"organization_id": gateway.settings.organization, "study_directory": str(study)}
+    token = shown(SENDING.path(gateway.settings.data_dir / "keys"))
+    return (
+        f'  curl -sS -H "Authorization: Bearer $(cat {token})" '
+        f"-H 'Content-Type: application/json' -H 'Prefer: wait={WAIT_S}' "
+        f"--data {shlex.quote(json.dumps(order))} {address}/batch-prepare"
+    )
+
+
+def _sample_study(root: Path) -> Path:
+    """Make the sample study unless it is there; it appears whole or not at all."""
+    study = (root / SAMPLE_STUDY).absolute()
+    if not study.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        part = root / f".{SAMPLE_STUDY}.{secrets.token_hex(4)}"
+        samples.write_sample_study(part)
+        try:
+            part.rename(study)
+        except OSError:  # another gateway of the same directory was first
+            shutil.rmtree(part)
+    return study
 
 
 def _reidentify_line(gateway: Gateway, address: str) -> str:

@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -16,24 +15,19 @@ from fastapi import FastAPI
 from app import bootstrap, errors, telemetry
 from app.api.application import create_app
 from app.api.protocol import BoundedProtocol
-from app.cli import development
-from app.settings import Settings
+from app.cli import development, memory
+from app.cli.supervising import for_workers
+from app.cli.workers import Workers
+from app.settings import Role, Settings
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 65
-# <malloc.h>; the same as MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_ in the environment.
-M_TRIM_THRESHOLD: Final = -1
-M_ARENA_MAX: Final = -8
-M_MMAP_THRESHOLD: Final = -3
-KEPT_BYTES: Final = 256 << 20
-# Objects live as long as the process or as short as a request: look for cycles seldom.
-GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
     telemetry.configure(settings.log_level)
-    _keep_memory_of_bodies()
+    memory.keep_memory_of_bodies()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 
@@ -43,7 +37,23 @@ class Server(uvicorn.Server):
 
     uvicorn's own handling sends the signal a second time when it is done, which would end the
     process before that.
+
+    Attributes:
+        told: set when the server is told to stop; it still answers what it has taken.
+        hurried: set when it is told again, and waits for nobody.
     """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told = asyncio.Event()
+        self.hurried = asyncio.Event()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Follow a signal."""
+        super().handle_exit(sig, frame)
+        self.told.set()
+        if self.force_exit:
+            self.hurried.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,11 +86,40 @@ async def _serve(settings: Settings) -> None:
                 port=listening.getsockname()[1],
                 roles=sorted(settings.roles),
             )
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*GC_THRESHOLDS)
-            await server.serve(sockets=[listening])
+            memory.settle()
+            async with _workers(gateway, server):
+                await server.serve(sockets=[listening])
         telemetry.log().info("gateway-stopped")
+
+
+@contextlib.asynccontextmanager
+async def _workers(gateway: bootstrap.Gateway, server: Server) -> AsyncIterator[None]:
+    """Keep worker processes beside the server; both stop at the same time."""
+    settings = gateway.settings
+    if Role.BATCH not in settings.roles or not settings.workers:
+        yield
+        return
+    async with Workers(
+        for_workers(settings), settings.workers, on_death=gateway.work.leave
+    ) as workers:
+        following = asyncio.create_task(_follow(server, workers))
+        try:
+            yield
+        finally:
+            await workers.stop()
+            following.cancel()
+
+
+async def _follow(server: Server, workers: Workers) -> None:
+    """Stop the workers when the server is told to stop, not only when it has."""
+    await server.told.wait()
+    stopping = asyncio.create_task(workers.stop())
+    hurried = asyncio.create_task(server.hurried.wait())
+    await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not stopping.done():
+        workers.kill()
+    await stopping
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -107,16 +146,6 @@ def _listen(host: str, port: int) -> socket.socket:
         raise errors.Misconfigured(
             f"cannot listen on {_shown(host)}:{port}: {error.strerror}"
         ) from None
-
-
-def _keep_memory_of_bodies() -> None:
-    """Let glibc keep the memory of one body for the next instead of faulting it in anew."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have no such thresholds
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        # One pool for all threads: they take turns anyway, and each pool keeps memory of its own.
-        mallopt(M_ARENA_MAX, 1)
 
 
 def _shown(host: str) -> str:
