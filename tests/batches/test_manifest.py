@@ -4,6 +4,9 @@ import gc
 import hashlib
 import io
 import json
+import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -372,3 +375,35 @@ def test_the_program_allows_what_the_published_schema_allows(pattern, schema, da
     allowed = jsonschema.Draft202012Validator(resolved(schema)).is_valid(value)
 
     assert bool(pattern.fullmatch(canonical(value))) is allowed
+
+
+# The reference page
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "manifest.md").read_text("utf-8")
+
+
+def block(language: str) -> str:
+    return re.search(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_the_example_of_the_reference_is_valid_by_the_schema() -> None:
+    example = json.loads(block("json"))
+    signature = read([])["signature"]
+
+    VALIDATOR.validate({**example, "signature": signature})
+
+
+@pytest.mark.parametrize(("organization", "code"), [("NORTH", 0), ("SOUTH", 1)])
+def test_the_recipe_of_the_reference_checks_a_signature(
+    tmp_path: Path, organization: str, code: int
+) -> None:
+    content = read(entries()) | {"organization": organization}
+    (tmp_path / "manifest.json").write_text(json.dumps(content, indent=2))
+    (tmp_path / "hospital.jwks").write_text(json.dumps({"keys": [SIGNER.public_jwk()]}))
+
+    done = subprocess.run(
+        [sys.executable, "-c", block("python")], cwd=tmp_path, capture_output=True, check=False
+    )
+
+    assert done.returncode == code
+    assert (b"InvalidSignature" in done.stderr) is bool(code)
