@@ -21,6 +21,7 @@ class FaultProxy:
         self.target = urlsplit(url).netloc
         self.requests = []
         self.spoil = lambda request: None  # noqa: ARG005 - replaced by tests
+        self.stalled = threading.Event()
         self.over = threading.Event()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self.http.proxy = self
@@ -29,7 +30,7 @@ class FaultProxy:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=[0.01], daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -75,6 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.proxy.spoil(request)
         length = int(request.headers.get("content-length", 0))
         if fault == "stall":
+            self.server.proxy.stalled.set()
             self.server.proxy.over.wait(30)
         if fault == "drop":
             self.rfile.read(length // 2)

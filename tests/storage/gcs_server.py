@@ -7,6 +7,7 @@ and ETags of parts, storage classes, paging, conditions and error documents. It 
 access rights, versions, encryption keys, retention, or Google's speed and consistency.
 """
 
+import base64
 import datetime as dt
 import hashlib
 import re
@@ -16,6 +17,10 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from app.telemetry import utc_now
 
@@ -59,6 +64,7 @@ class GcsServer:
 
     def __init__(self):
         self.token = "a-token"
+        self.account_key = None  # public RSA key of a service account
         self.buckets: dict[str, dict[str, Stored]] = {}
         self.uploads: dict[str, Upload] = {}
         self.requests: list[str] = []
@@ -68,7 +74,7 @@ class GcsServer:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def __enter__(self):
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=[0.01], daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -81,7 +87,7 @@ class GcsServer:
         query = {name: values[0] for name, values in parse_qs(parts.query, True).items()}
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         self.requests.append(f"{method} {key}")
-        if headers.get("authorization") != f"Bearer {self.token}":
+        if not self._is_known(headers.get("authorization", "")):
             raise Refusal(401, "AuthenticationRequired")
         if bucket not in self.buckets:
             raise Refusal(404, "NoSuchBucket")
@@ -93,6 +99,19 @@ class GcsServer:
         if method == "POST" and "uploads" in query:
             return self._begin(key, headers)
         return getattr(self, f"_{method.lower()}")(self.buckets[bucket], key, headers, body)
+
+    def _is_known(self, authorization):
+        """Know the token, and what a service account signs for itself."""
+        token = authorization.removeprefix("Bearer ")
+        if token == self.token or self.account_key is None:
+            return token == self.token
+        text, _, signature = token.rpartition(".")
+        signed = base64.urlsafe_b64decode(signature + "==")
+        try:
+            self.account_key.verify(signed, text.encode(), PKCS1v15(), SHA256())
+        except InvalidSignature:
+            return False
+        return True
 
     def _put(self, bucket, key, headers, body):
         bucket[key] = Stored(body, _kept(headers))
