@@ -296,7 +296,9 @@ class _Text:
             value, self._at = _DECODER.raw_decode(self._buffer, self._at)
             return value, canonical(value)
         except (ValueError, RecursionError):
-            raise NotAManifest("this is not JSON, ends too early or is too long") from None
+            raise NotAManifest(
+                "this is not JSON, ends too early, is too long, or has a member twice"
+            ) from None
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         """Read what fits the pattern; it fits only what is a value and canonical."""

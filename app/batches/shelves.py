@@ -9,8 +9,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from io import FileIO
@@ -33,6 +33,7 @@ _PAGE: Final = 1024
 _BLOCK_BYTES: Final = 1 << 20
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+_OTHER_KIND: Final = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _OUR_FAULT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -115,8 +116,9 @@ class DirectoryShelf:
         try:
             return _open_regular(MANIFEST_NAME, self._fd)
         except OSError as error:
-            _raise_if_ours(error)
-            return None
+            if error.errno in _GONE | _OTHER_KIND:
+                return None
+            raise StorageUnavailable("The manifest cannot be opened") from None
 
     async def check(self, listed: Sequence[Listed]) -> Sequence[Finding]:
         """Compare files with what is listed of them, in a thread."""
@@ -131,6 +133,9 @@ class DirectoryShelf:
                     yield entry
         except OSError:
             raise StorageUnavailable("The directory cannot be listed") from None
+        finally:
+            with suppress(ValueError):  # a thread that nobody waits for any more is in it
+                entries.close()
 
     async def is_dicom(self, name: str) -> bool:
         """Look at name and first bytes; what cannot be read might be one."""
@@ -147,7 +152,7 @@ class DirectoryShelf:
             faults = [_fault_of(one, directories, buffer) for one in listed]
         return _findings(listed, faults)
 
-    def _walk(self, prefix: str, depth: int) -> Iterator[Found]:
+    def _walk(self, prefix: str, depth: int) -> Generator[Found, None, None]:
         try:
             entries = os.scandir(self._path / prefix)
         except OSError as error:
@@ -179,18 +184,18 @@ class StoreShelf:
 
     async def open_manifest(self) -> IO[bytes] | None:
         """Fetch the manifest into a nameless file."""
-        file = TemporaryFile()  # noqa: SIM115 - the caller closes it
-        try:
-            async for piece in self._destination.stream(MANIFEST_NAME):
-                await asyncio.to_thread(file.write, piece)
-        except UnreadableFile:
-            file.close()
-            return None
-        except BaseException:
-            file.close()
-            raise
-        file.seek(0)
-        return file
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(TemporaryFile())
+                async for piece in self._destination.stream(MANIFEST_NAME):
+                    await asyncio.to_thread(file.write, piece)
+                file.seek(0)
+            except UnreadableFile:
+                return None
+            except OSError:
+                raise StorageUnavailable("There is no room to fetch the manifest") from None
+            stack.pop_all()  # the caller closes it
+            return file
 
     async def check(self, listed: Sequence[Listed]) -> Sequence[Finding]:
         """Compare objects with what is listed of them."""

@@ -81,6 +81,8 @@ def verify_batch(  # noqa: PLR0913 - one argument per option
     except GatewayError as error:
         click.echo(f"deid-gateway: {error} ({error.code})", err=True)
         raise click.exceptions.Exit(EXIT_NOT_CHECKED) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(EXIT_NOT_CHECKED) from None
     is_good = outcome.is_complete and (no_signature or outcome.is_authentic)
     if as_json:
         click.echo(json.dumps(report_of(outcome, is_good=is_good), indent=2))

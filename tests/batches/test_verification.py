@@ -1,6 +1,7 @@
 """A published batch is checked against its manifest: what is whole passes, what is not is found."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import json
@@ -44,7 +45,6 @@ from tests.batches.published import (
 KEYS = SIGNER.public_keys()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 FIRST = name_of(entry(1))
-needs_rights = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
 
 @pytest.fixture
@@ -209,11 +209,61 @@ def test_a_series_that_is_a_link_is_not_followed(batch: Path) -> None:
     assert not checked(batch).is_complete
 
 
-@needs_rights
-def test_an_object_without_rights_is_found(batch: Path) -> None:
-    (batch / FIRST).chmod(0)
+@pytest.fixture
+def deny(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Let the system refuse to open files of a name; root cannot be kept out by rights."""
+    opened = os.open
+
+    def deny(name: str, number: int) -> None:
+        def refuse(path: Any, *given: Any, **named: Any) -> int:
+            if str(path).endswith(name):
+                raise OSError(number, os.strerror(number))
+            return opened(path, *given, **named)
+
+        monkeypatch.setattr(os, "open", refuse)
+
+    return deny
+
+
+def test_an_object_without_rights_is_found(batch: Path, deny: Callable[[str, int], None]) -> None:
+    deny("2.25.3001.dcm", errno.EACCES)
 
     assert checked(batch).findings == [Finding(Fault.UNREADABLE, FIRST)]
+
+
+@pytest.mark.parametrize("name", [FIRST, "readme"])
+def test_a_lack_of_descriptors_is_not_taken_for_a_fault_of_an_object(
+    batch: Path, deny: Callable[[str, int], None], name: str
+) -> None:
+    (batch / "readme").write_text("text")
+    deny(Path(name).name, errno.EMFILE)
+
+    with pytest.raises(StorageUnavailable):
+        checked(batch)
+
+
+def test_a_file_that_cannot_be_looked_into_may_be_a_dicom_object(
+    batch: Path, deny: Callable[[str, int], None]
+) -> None:
+    (batch / "readme").write_text("text")
+    deny("readme", errno.EACCES)
+
+    assert checked(batch).findings == [Finding(Fault.UNEXPECTED, "readme")]
+
+
+def test_a_directory_that_cannot_be_listed_is_found(
+    batch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("2.25.2000"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert checked(batch).findings == [Finding(Fault.UNREADABLE, f"{STUDIES[0]}/2.25.2000")]
 
 
 def test_findings_are_counted_beyond_those_that_are_kept(
@@ -508,6 +558,22 @@ def test_a_manifest_that_is_a_pipe_is_none(batch: Path) -> None:
     os.mkfifo(batch / MANIFEST_NAME)
 
     assert not checked(batch).is_complete
+
+
+def test_a_manifest_that_is_a_directory_is_none(batch: Path) -> None:
+    (batch / MANIFEST_NAME).unlink()
+    (batch / MANIFEST_NAME).mkdir()
+
+    assert checked(batch).problem == "there is no manifest.json"
+
+
+def test_a_manifest_without_rights_is_no_outcome(
+    batch: Path, deny: Callable[[str, int], None]
+) -> None:
+    deny(MANIFEST_NAME, errno.EACCES)
+
+    with pytest.raises(StorageUnavailable):
+        checked(batch)
 
 
 def test_every_truncated_manifest_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.batches import shelves
 from app.batches.imaging_study import IMAGING_STUDY_NAME
 from app.batches.manifest import MANIFEST_NAME
 from app.batches.shelves import Fault, Finding, StoreShelf
@@ -148,3 +149,15 @@ def test_a_bucket_that_is_not_there_is_no_outcome(s3: S3Place) -> None:
 def test_a_server_that_does_not_answer_is_no_outcome(s3: S3Place) -> None:
     with pytest.raises(StorageUnavailable):
         checked(s3, endpoint="http://127.0.0.1:1")
+
+
+def test_a_manifest_for_which_there_is_no_room_is_no_outcome(
+    s3: S3Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shelves, "TemporaryFile", fail)
+
+    with pytest.raises(StorageUnavailable):
+        checked(s3)

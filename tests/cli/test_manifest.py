@@ -329,3 +329,14 @@ def test_the_schema_is_printed(run: Run, batch: Path) -> None:
     schema = json.loads(run("manifest", "schema").stdout)
 
     jsonschema.validate(json.loads((batch / MANIFEST_NAME).read_bytes()), schema)
+
+
+def test_an_interrupted_check_is_no_outcome(
+    run: Run, batch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.cli.manifest.verify", interrupt)
+
+    assert run("manifest", "verify", batch, "--no-signature").exit_code == 2
