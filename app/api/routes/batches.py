@@ -21,6 +21,7 @@ from app.api.batch_watching import EventStream
 from app.api.dependencies import chosen_organization, services_of
 from app.api.openapi import problem_responses
 from app.batches.records import Batch
+from app.batches.service import CANCEL, DELETE, DELETE_OBJECTS, RETRY
 from app.batches.states import ENDED, BatchState, ItemState
 
 READ: Final = "batch-read"
@@ -175,7 +176,7 @@ async def cancel(request: Request, batch_id: BatchId) -> Response:
 
     Needs the scope `batch`.
     """
-    services, principal = await permitted(request.scope, "batch-cancel")
+    services, principal = await permitted(request.scope, CANCEL)
     batch = await changed(request.scope, services, principal, batch_id, services.batches.cancel)
     return answer(shown(batch))
 
@@ -192,7 +193,7 @@ async def cancel(request: Request, batch_id: BatchId) -> Response:
 )
 async def retry(request: Request, batch_id: BatchId) -> Response:
     """Work on refused and failed files again, and on nothing else. Needs the scope `batch`."""
-    services, principal = await permitted(request.scope, "batch-retry")
+    services, principal = await permitted(request.scope, RETRY)
     batch = await changed(request.scope, services, principal, batch_id, services.batches.retry)
     return accepted(batch)
 
@@ -211,7 +212,9 @@ async def delete(
 
     Published objects stay unless `objects=true` is given. Needs the scope `batch`.
     """
-    services, principal = await permitted(request.scope, "batch-delete")
+    services, principal = await permitted(
+        request.scope, DELETE_OBJECTS if asked.objects else DELETE
+    )
     organization, identity = await located(services, principal, batch_id)
     event = event_of(request.scope, principal)
     await services.batches.delete(organization, identity, event, objects=asked.objects)
