@@ -280,7 +280,7 @@ class ArchiveSource:
         file = self._file
         if file is None:
             raise StorageUnavailable("The source is closed")
-        if max(member.size, member.packed) <= self._bounds.memory_bytes:
+        if member.size <= self._bounds.memory_bytes:
             yield MemorySource(b"".join(unpacked(file.fd, member)))
         elif not member.is_deflated:
             for _ in unpacked(file.fd, member):
@@ -362,7 +362,7 @@ def _inflated(packed: LentFile) -> Iterator[bytes]:
         except zlib.error:
             raise UnreadableFile from None
         # Without input the inflater may still hold output that the last call had no room for.
-        if is_last and not part and not inflater.eof:
+        if is_last and not inflater.eof:
             raise UnreadableFile
         pending = inflater.unconsumed_tail
         if part:

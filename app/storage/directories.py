@@ -181,8 +181,10 @@ class DirectorySource:
     def _open_file(self, path: bytes) -> tuple[int, int]:
         if REFERENCE in path:
             return self._open_referenced(path)
-        if any(part in {b"", b".", b".."} for part in path.split(b"/")):
+        if any(part in {b"", b".", b".."} for part in path.removesuffix(b"/").split(b"/")):
             raise SourceNotAllowed
+        if path.endswith(b"/"):
+            raise UnreadableFile  # a directory that could not be read when it was listed
         name = path[path.rfind(b"/") + 1 :]
         place = self._place
         if place is None or place.prefix != path[: -len(name)]:

@@ -12,7 +12,7 @@ from app.dicom import part10
 from app.dicom.elements import key_tag
 from app.dicom.source import Source
 from app.dicom.tokens import Dataset, Limits, Tokens
-from app.errors import GatewayError
+from app.errors import GatewayError, InvalidInput
 from app.storage.roots import Names, Tree, open_listing
 
 Reference = tuple[bytes, ...]
@@ -42,10 +42,13 @@ def references(source: Source, limits: Limits) -> list[Reference]:
     """Return the file IDs in use in a DICOMDIR, each once, ordered as their paths are.
 
     A file that is none or is damaged references nothing; the pipeline says so when it reads it.
+
+    Raises:
+        UnreadableFile, StorageUnavailable: the medium does not give its bytes.
     """
     try:
         tokens = part10.read(source, limits)
-    except GatewayError:
+    except InvalidInput:
         return []
     records = tokens.root.sequences.get(_index(tokens.root, _RECORDS))
     if records is None:

@@ -198,6 +198,14 @@ def test_a_large_member_needs_little_memory(path):
     assert peak < 8 << 20
 
 
+def test_the_last_bytes_of_a_member_are_unpacked_when_its_packed_bytes_are_all_read(path):
+    # A match of deflate is up to 258 bytes long: it can reach over the end of a piece.
+    sizes = range(1 << 20, (1 << 20) + 300, 7)
+    source = source_of(path, archive({str(size): bytes(size) for size in sizes}))
+
+    assert all(read(source, str(size)) == bytes(size) for size in sizes)
+
+
 def test_many_threads_read_from_one_archive(path):
     files = {f"{number}": str(number).encode() * number for number in range(150)}
     source = source_of(path, archive(files), SMALL)

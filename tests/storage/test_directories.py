@@ -247,6 +247,7 @@ def test_a_directory_that_may_not_be_read_is_reported_and_the_rest_is_found(reac
         "closed/": UnreadableFile,
         "z/IM3": None,
     }
+    assert error_of(source, "closed/") is UnreadableFile
 
 
 def test_a_study_directory_that_may_not_be_read_is_an_error(reachable_path):
@@ -347,6 +348,7 @@ def test_a_link_to_a_file_below_the_root_is_that_file(linked, target, data):
         pytest.param("{outside}/secret", id="out, absolute"),
         pytest.param("../../root/study/IM1", id="out and in again"),
         pytest.param("../../../../../../../../../etc/passwd", id="above everything"),
+        pytest.param("../../decoy", id="above the root, where the root has a file of that name"),
         pytest.param("nowhere", id="nowhere"),
         pytest.param("IM1/x", id="below a file"),
         pytest.param("PLANTED", id="itself"),
@@ -359,6 +361,7 @@ def test_a_link_to_a_file_below_the_root_is_that_file(linked, target, data):
     ],
 )
 def test_a_link_out_or_to_a_directory_or_nowhere_is_reported_and_not_followed(linked, target):
+    fill(linked, decoy=b"")
     (linked / "study" / "out").symlink_to("../../secret")
     (linked / "study" / "by").symlink_to("../..")
     (linked / "study" / "PLANTED").symlink_to(target.format(outside=linked.parent))

@@ -1,5 +1,6 @@
 """DICOM media: what a DICOMDIR references and what of it is missing."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from app.dicom.source import MemorySource
 from app.dicom.tokens import Limits
-from app.errors import MissingReferencedFile, SymbolicLink
+from app.errors import MissingReferencedFile, StorageUnavailable, SymbolicLink
 from app.storage.directories import DirectorySource
 from app.storage.media import folded, is_dicomdir, references
 from app.storage.roots import Tree
@@ -155,6 +156,21 @@ def test_a_dicomdir_that_is_a_directory_or_a_fifo_is_none(tmp_path):
     os.mkfifo(tmp_path / "DICOMDIR")
 
     assert names(source_of(tmp_path)) == ["DICOMDIR", "a/DICOMDIR/IM1"]
+
+
+def test_trouble_of_the_moment_with_a_dicomdir_is_not_taken_for_a_complete_medium(
+    tmp_path, monkeypatch
+):
+    source = source_of(fill(tmp_path, DICOMDIR=dicomdir(record("IM1"))))
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.ESTALE, "PLANTED")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", fail)
+        with pytest.raises(StorageUnavailable):
+            missing(source)
+    assert missing(source) == ["DICOMDIR//IM1"]
 
 
 def test_a_missing_file_that_has_come_since_is_lent(tmp_path):
