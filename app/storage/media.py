@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from app.dicom import part10
-from app.dicom.elements import key_tag
+from app.dicom.elements import make_key
 from app.dicom.source import Source
 from app.dicom.tokens import Dataset, Limits, Tokens
 from app.errors import GatewayError, InvalidInput
@@ -20,9 +20,9 @@ REFERENCE: Final = b"//"
 """Stands between the name of a DICOMDIR and a file that it references; no path has it."""
 
 _DICOMDIR: Final = b"DICOMDIR"
-_RECORDS: Final = 0x00041220
-_FILE_ID: Final = 0x00041500
-_IN_USE: Final = 0x00041410
+_RECORDS: Final = make_key(0x00041220, "SQ")
+_FILE_ID: Final = make_key(0x00041500, "CS")
+_IN_USE: Final = make_key(0x00041410, "US")
 _INACTIVE: Final = b"\0\0"
 # A file's version (ISO 9660), which some systems show, and the dot before an empty extension.
 _DECORATION: Final = re.compile(rb"\.?(;[0-9]{1,5})?\Z")
@@ -57,8 +57,11 @@ def references(source: Source, limits: Limits) -> list[Reference]:
     return sorted(found - {()}, key=b"/".join)
 
 
-def _index(dataset: Dataset, tag: int) -> int:
-    return next((at for at, key in enumerate(dataset.keys) if key_tag(key) == tag), -1)
+def _index(dataset: Dataset, key: int) -> int:
+    try:
+        return dataset.keys.index(key)
+    except ValueError:
+        return -1
 
 
 def _file_id(tokens: Tokens, record: Dataset) -> Reference:
@@ -70,8 +73,8 @@ def _file_id(tokens: Tokens, record: Dataset) -> Reference:
     return tuple(part for part in parts if part)
 
 
-def _value(tokens: Tokens, record: Dataset, tag: int) -> bytes:
-    index = _index(record, tag)
+def _value(tokens: Tokens, record: Dataset, key: int) -> bytes:
+    index = _index(record, key)
     if index < 0:
         return b""
     start, stop = record.value_span(index)

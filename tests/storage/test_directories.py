@@ -314,8 +314,8 @@ def test_a_name_that_no_listing_gives_is_refused(tmp_path, name):
 @pytest.fixture
 def linked(tmp_path: Path) -> Path:
     """A root with a study in it, and something outside."""
-    fill(tmp_path, root__study__IM1=b"inside", root__other__IM2=b"beside", secret=b"secret")
-    return tmp_path / "root"
+    fill(tmp_path, allowed__study__IM1=b"inside", allowed__other__IM2=b"beside", secret=b"secret")
+    return tmp_path / "allowed"
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_a_link_to_a_file_below_the_root_is_that_file(linked, target, data):
     [
         pytest.param("../../secret", id="out"),
         pytest.param("{outside}/secret", id="out, absolute"),
-        pytest.param("../../root/study/IM1", id="out and in again"),
+        pytest.param("../../allowed/study/IM1", id="out and in again"),
         pytest.param("../../../../../../../../../etc/passwd", id="above everything"),
         pytest.param("../../decoy", id="above the root, where the root has a file of that name"),
         pytest.param("nowhere", id="nowhere"),
