@@ -656,6 +656,35 @@ def test_a_path_that_is_not_that_of_its_instance_is_refused(batch: Path, file: s
     assert outcome.checked_files == 0
 
 
+@pytest.mark.parametrize(("series", "instance"), [(0, 0), (0, 1), (1, 0)])
+def test_an_instance_that_lies_in_another_series_is_refused(
+    batch: Path, series: int, instance: int
+) -> None:
+    content = manifest_of(batch)
+    moved = content["studies"][0]["series"][series]["instances"][instance]
+    moved["file"] = moved["file"].replace("2.25.200", "2.25.201")
+    change(batch, content)
+
+    assert "series" in checked(batch, None).problem
+
+
+def test_a_study_of_no_series_is_refused(batch: Path) -> None:
+    content = json.loads(written([]))
+    content["studies"] = [{**manifest_of(batch)["studies"][0], "series": [], "image_count": 0}]
+    content["total_studies"] = content["totals"]["studies"] = 1
+    change(batch, content)
+
+    assert "lists no series" in checked(batch, None).problem
+
+
+def test_a_series_of_no_instance_is_refused(batch: Path) -> None:
+    content = manifest_of(batch)
+    content["studies"][0]["series"][0]["instances"] = []
+    change(batch, content)
+
+    assert "lists no instance" in checked(batch, None).problem
+
+
 def test_a_series_that_moved_to_another_study_is_refused(batch: Path) -> None:
     content = manifest_of(batch)
     moved = content["studies"][0]["series"].pop()
