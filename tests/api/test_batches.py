@@ -211,7 +211,7 @@ async def test_parameters_are_taken_as_described_or_refused(
         "/batches?limit=x",
         "/batches?state=done",
         "/batches?before=1",
-        "/batches?sate=failed",
+        "/batches?states=failed",
         f"/batches/{UNKNOWN}/items?after=-2",
         f"/batches/{UNKNOWN}/items?after=99999999999999999999",
         f"/batches/{UNKNOWN}/items?state=partial",

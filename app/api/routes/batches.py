@@ -172,9 +172,9 @@ async def watch(
     responses=problem_responses(401, 403, 404, 409, 503),
 )
 async def cancel(request: Request, batch_id: BatchId) -> Response:
-    """End a batch. Nothing of it is published any more; what is there already stays.
+    """End a batch. Nothing of it is published any more, and what went out is removed again.
 
-    Needs the scope `batch`.
+    What an earlier manifest lists stays. Needs the scope `batch`.
     """
     services, principal = await permitted(request.scope, CANCEL)
     batch = await changed(request.scope, services, principal, batch_id, services.batches.cancel)
