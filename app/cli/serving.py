@@ -57,7 +57,12 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop taking requests on SIGINT and SIGTERM; a second SIGINT waits for nobody."""
+        """Stop taking requests on SIGINT and SIGTERM, as ``until_released`` has it."""
+        yield
+
+    @contextlib.contextmanager
+    def until_released(self) -> Iterator[None]:
+        """Follow SIGINT and SIGTERM; a second SIGINT waits for nobody."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -87,8 +92,9 @@ async def _serve(settings: Settings) -> None:
                 roles=sorted(settings.roles),
             )
             memory.settle()
-            async with _workers(gateway, server):
-                await server.serve(sockets=[listening])
+            with server.until_released():
+                async with _workers(gateway, server):
+                    await server.serve(sockets=[listening])
         telemetry.log().info("gateway-stopped")
 
 
@@ -106,8 +112,8 @@ async def _workers(gateway: bootstrap.Gateway, server: Server) -> AsyncIterator[
         try:
             yield
         finally:
-            await workers.stop()
-            following.cancel()
+            server.told.set()
+            await following
 
 
 async def _follow(server: Server, workers: Workers) -> None:

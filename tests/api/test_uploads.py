@@ -183,11 +183,14 @@ async def test_fifty_first_uploads_of_one_study_agree_on_its_id(
 class Program:
     """``deid-gateway serve`` in a process of its own."""
 
-    def __init__(self, database_url: str, data_dir: Path, *options: str) -> None:
+    def __init__(
+        self, database_url: str | None, data_dir: Path, *options: str, workers: int = 0
+    ) -> None:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
+        database = {"DATABASE_URL": database_url} if database_url is not None else {}
         self.process = subprocess.Popen(
             [*command, "--data-dir", str(data_dir), *options],
-            env={"PATH": "/usr/bin:/bin", "DATABASE_URL": database_url},
+            env={"PATH": "/usr/bin:/bin", "DEID_WORKERS": str(workers), **database},
             cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,18 +2,14 @@
 
 import json
 import secrets
-import stat
 import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
 from app import cli, errors
-from app.cli.development import SENDING, shown, write_private
-from tests.api.test_uploads import Program
 from tests.cli.conftest import Invoke
 
 ROOT = Path(__file__).parents[2]
@@ -324,96 +320,3 @@ def test_a_mistyped_id_is_told_on_the_command_line(invoke: Invoke) -> None:
     done = invoke("reidentify", "7QM2X-9THV4-CBK9", "--purpose", "report delivery")
 
     assert isinstance(done.exception, errors.MistypedCloudStudyId)
-
-
-# --- serve -------------------------------------------------------------------------------------
-
-
-def curl_lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip().startswith("curl ")]
-
-
-def paste(line: str, directory: Path) -> str:
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"{line} --fail"],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_lines_that_serve_prints_can_be_pasted(database_url: str, tmp_path: Path) -> None:
-    program = Program(database_url, tmp_path / "data")
-    kept = (tmp_path / "data" / "keys" / "development.token").stat()
-    try:
-        program.process.stdout.reconfigure(line_buffering=True)
-        lines = [program.process.stdout.readline() for _ in range(11)]
-        send, ask = curl_lines("".join(lines))
-        headers = paste(send, tmp_path)
-        found = json.loads(paste(ask, tmp_path))
-    finally:
-        program.process.kill()
-        program.process.communicate()
-
-    assert found["original_patient_id"] == "SAMPLE-0001"
-    assert found["cloud_study_id"] in headers
-    assert (tmp_path / "anonymous.dcm").stat().st_size > 0
-    assert stat.S_IMODE(kept.st_mode) == 0o600
-    assert SENDING.name in "".join(lines)
-
-
-def test_the_tokens_are_printed_once_and_kept(database_url: str, tmp_path: Path) -> None:
-    outputs, tokens = [], []
-    for _ in range(2):
-        program = Program(database_url, tmp_path / "data")
-        tokens.append((tmp_path / "data" / "keys" / "development.token").read_text().strip())
-        program.process.terminate()
-        outputs.append(program.process.communicate()[0])
-
-    assert tokens[0] == tokens[1]
-    assert tokens[0] in outputs[0]
-    assert tokens[0] not in outputs[1]
-
-
-def test_serve_serves_the_roles_it_is_given(database_url: str, tmp_path: Path) -> None:
-    program = Program(database_url, tmp_path / "data", "--role", "anonymize")
-    try:
-        url = f"http://127.0.0.1:{program.port}"
-        ready = httpx.get(f"{url}/readyz").json()
-        answer = httpx.get(f"{url}/reidentify")
-    finally:
-        program.stop()
-
-    assert ready["roles"] == ["anonymize"]
-    assert (answer.status_code, answer.json()["code"]) == (503, "role-not-served")
-
-
-def test_a_taken_port_is_told_in_one_line(database_url: str, tmp_path: Path) -> None:
-    program = Program(database_url, tmp_path / "data")
-    try:
-        done = run(
-            *("serve", "--port", str(program.port), "--data-dir", str(tmp_path / "other")),
-            DATABASE_URL=database_url,
-        )
-    finally:
-        program.stop()
-
-    assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{program.port}" in done.stderr
-
-
-def test_paths_are_written_for_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    assert shown(tmp_path / "a b") == "'a b'"
-    assert shown(Path("/elsewhere")) == "/elsewhere"
-
-
-def test_a_private_file_is_the_owners_alone(tmp_path: Path) -> None:
-    write_private(tmp_path / "token", "secret\n")
-
-    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["token"]
