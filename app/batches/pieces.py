@@ -173,7 +173,7 @@ class Pieces:
                 await computed()
             if results is not None:
                 await asyncio.to_thread(self._staging.sync)
-        except GatewayError:
+        except BaseException:
             await self._remove(claim.batch_id, claim.number, claim.epoch)
             raise
         if results is not None:
@@ -195,8 +195,8 @@ class Pieces:
             self._tools.metrics.count_files(dict(states), sum(result.size for result in results))
             if not states[ItemState.SUCCEEDED]:
                 await self._remove(claim.batch_id, claim.number, claim.epoch)
-        self._wake(Task.PUBLISH)
-        self._wake(Task.FINISH)
+                self._wake(Task.FINISH)
+            self._wake(Task.PUBLISH)
 
     async def _has_room(self) -> bool:
         """Wait until the staging area has room; False when the worker is to stop before."""

@@ -87,7 +87,7 @@ class Processor:
     async def run(
         self, claim: ChunkClaim, *, is_held: Callable[[], bool]
     ) -> Sequence[ItemResult] | None:
-        """Take a chunk through the pipeline; what it staged is durable on return.
+        """Take a chunk through the pipeline; what it stages is not brought to disk here.
 
         Args:
             claim: the chunk.
@@ -106,9 +106,7 @@ class Processor:
                 directory = await asyncio.to_thread(
                     self.staging.make_chunk, claim.batch_id, claim.number, claim.epoch
                 )
-                results = await _Run(self, claim, opened, context, directory, is_held).results()
-                await asyncio.to_thread(self.staging.sync)
-                return results
+                return await _Run(self, claim, opened, context, directory, is_held).results()
         except Unavailable:
             raise
         except GatewayError as error:  # the source or the profile: no file can be worked on

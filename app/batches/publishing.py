@@ -15,7 +15,7 @@ from uuid import UUID
 from app.batches.records import PublishClaim, StagedObject, object_name
 from app.batches.staging import StagingArea, object_file
 from app.batches.states import Priority
-from app.errors import DestinationNotFound, GatewayError
+from app.errors import DestinationNotFound
 from app.storage.destinations import Destination, open_destination
 from app.storage.disk import DiskDestination
 from app.storage.stores import Stores
@@ -137,7 +137,7 @@ class _Run:
         self._attributes = attributes_of(claim.batch_id, claim.priority)
         self._waiting = iter(claim.objects)
         self._names: list[str] = []
-        self._trouble: GatewayError | None = None
+        self._trouble: Exception | None = None
 
     async def finished(self) -> bool:
         """Put every object, then make them durable."""
@@ -157,7 +157,7 @@ class _Run:
         for staged in self._left():
             try:
                 await self._put(staged)
-            except GatewayError as error:
+            except Exception as error:  # noqa: BLE001 - raised when the others have stopped
                 self._trouble = self._trouble or error
 
     def _left(self) -> Iterator[StagedObject]:

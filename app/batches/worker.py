@@ -50,6 +50,7 @@ ATTENDANTS: Final = {
 LOOK_S: Final = 5.0
 UPKEEP_S: Final = 2.0
 FAILED_S: Final = 1.0
+LEAST_FOR_FILES_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,8 @@ class Parts:
         open_destination: opens its destination: ``publishing.opener``.
         inline_bytes: objects up to this size are treated in the event loop.
         lost_after_s: silence after which a worker is lost.
-        grace_s: how long a chunk may still take when the worker is told to stop; what does not
-            end within twice that time is given back unfinished.
+        grace_s: how long a chunk may still take when the worker is told to stop; files that are
+            in flight then get as much again, and five seconds at least, before they are cut off.
     """
 
     url: str
@@ -82,6 +83,11 @@ class Parts:
     inline_bytes: int
     lost_after_s: float
     grace_s: float = 10.0
+
+    @property
+    def cut_off_s(self) -> float:
+        """Time after which a worker that was told to stop waits for nothing."""
+        return self.grace_s + max(self.grace_s, LEAST_FOR_FILES_S)
 
 
 async def run_worker(
@@ -162,7 +168,7 @@ class _Worker:
         stopped = asyncio.create_task(self._ending.stop.wait())
         try:
             await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({work}, timeout=2 * self._parts.grace_s)
+            await asyncio.wait({work}, timeout=self._parts.cut_off_s)
         finally:
             stopped.cancel()
             work.cancel()
@@ -181,7 +187,7 @@ class _Worker:
             self._perform,
             slots=PROCESS_SLOTS,
             lost_after_s=parts.lost_after_s,
-            grace_s=2 * parts.grace_s,
+            grace_s=parts.cut_off_s,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(tickets.run(self._ending.stop))
@@ -190,8 +196,9 @@ class _Worker:
                 for woken in events:
                     group.create_task(self._attend(task, woken))
             await self._ending.stop.wait()
-            for task in self._woken:
-                self._wake(task)
+            for events in self._woken.values():
+                for woken in events:
+                    woken.set()
 
     async def _perform(self, task: Task) -> None:
         """Do what a ticket stands for, or tell its attendant."""
@@ -207,7 +214,7 @@ class _Worker:
                 await asyncio.wait_for(woken.wait(), LOOK_S * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             woken.clear()
             while not self._ending.is_near() and await self._turn(task):
-                pass
+                self._wake(task, but=woken)
 
     async def _turn(self, task: Task) -> bool:
         """Do one piece; after a failure, a pause and then what is due by then."""
@@ -247,9 +254,11 @@ class _Worker:
         for state in RoomState:
             metrics.staging_state.labels(str(state)).set(state is self._room.state)
 
-    def _wake(self, task: Task) -> None:
-        for woken in self._woken.get(task, ()):
-            woken.set()
+    def _wake(self, task: Task, but: asyncio.Event | None = None) -> None:
+        """Wake one attendant; who finds something wakes the next one."""
+        asleep = [woken for woken in self._woken.get(task, ()) if woken is not but]
+        if asleep:
+            min(asleep, key=asyncio.Event.is_set).set()
 
     def _tools(self, executor: ThreadPoolExecutor) -> Tools:
         parts = self._parts
