@@ -22,7 +22,7 @@ from app.batches.records import Batch, NewBatch, Request
 from app.batches.remaining import is_aftermath_left
 from app.batches.representation import representation
 from app.batches.service import CANCEL
-from app.batches.states import ENDED, BatchState, OnError, Priority
+from app.batches.states import ENDED, RETRIABLE, BatchState, OnError, Priority
 from app.cli.batch_order import Order, SourceKind
 from app.cli.batch_remote import wants_to_cancel
 from app.cli.batch_view import View, print_summary
@@ -58,7 +58,7 @@ async def _run(order: Order, settings: Settings, count: int) -> int:
     telemetry.guard_event_loop(asyncio.get_running_loop())
     async with bootstrap.opened(settings) as gateway:
         await gateway.require_organization(settings.organization)
-        batch = await hand_in(gateway, order)
+        batch, upload = await hand_in(gateway, order)
         with View() as view:
             view.say(f"batch {batch.batch_id} (idempotency key {order.idempotency_key})")
             if not order.watch:
@@ -69,6 +69,8 @@ async def _run(order: Order, settings: Settings, count: int) -> int:
             except asyncio.CancelledError:
                 view.pause()
                 return await _interrupted(gateway, batch)
+        if upload and batch.state not in RETRIABLE:
+            _intake_of(gateway).uploads.remove(upload)
         print_summary(representation(batch, telemetry.utc_now()))
         return 0 if batch.state is BatchState.SUCCEEDED else 1
 
@@ -108,7 +110,7 @@ async def _changes(gateway: bootstrap.Gateway, batch: Batch) -> AsyncGenerator[B
 
 
 async def _tidied(gateway: bootstrap.Gateway) -> None:
-    """Let the processes tidy up and tell who is to be told, for there may be nobody else."""
+    """Let the processes tell who is to be told, and tidy up, for there may be nobody else."""
     staging = _intake_of(gateway).staging_id
     with suppress(TimeoutError, errors.DatabaseUnavailable):
         async with asyncio.timeout(AFTERMATH_S):
@@ -130,8 +132,11 @@ async def _interrupted(gateway: bootstrap.Gateway, batch: Batch) -> int:
     return 130
 
 
-async def hand_in(gateway: bootstrap.Gateway, order: Order) -> Batch:
+async def hand_in(gateway: bootstrap.Gateway, order: Order) -> tuple[Batch, str]:
     """Put a batch together from what was asked for, and hand it in.
+
+    Returns:
+        The batch, and the name of its copied archive; empty where the source is no archive.
 
     Raises:
         errors.ProfileNotFound, errors.DestinationNotFound, errors.CallbackNotAllowed,
@@ -163,7 +168,7 @@ async def hand_in(gateway: bootstrap.Gateway, order: Order) -> Batch:
     source = await asyncio.to_thread(_source, intake, organization, order)
     request = replace(new.request, source=source)
     batch, _ = await gateway.batches.submit(replace(new, request=request))
-    return batch
+    return batch, source["name"] if order.kind is SourceKind.ARCHIVE else ""
 
 
 def _source(intake: BatchIntake, organization: str, order: Order) -> Mapping[str, str]:
