@@ -1,6 +1,7 @@
 """Batches as clients see them: handed in, listed, cancelled, tried again, deleted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -351,7 +352,7 @@ class BatchRepository:
         for number, chunk in enumerate(chunks, start=first):
             wanted = set(chunk["seqs"])
             files = [
-                file
+                _tried_again(file)
                 for file in self._box.open_files(
                     organization, batch_id, chunk["number"], chunk["sealed_files"]
                 )
@@ -379,6 +380,11 @@ class BatchRepository:
             bytes=sum(file.size for file in files),
             sealed=self._box.seal_files(organization, batch["id"], number, files),
         )
+
+
+def _tried_again(file: SourceFile) -> SourceFile:
+    """Have a file opened that was not even tried; what a directory holds only a scan can tell."""
+    return file if file.name.endswith("/") else replace(file, code="")
 
 
 def _destination_name(new: NewBatch) -> str:

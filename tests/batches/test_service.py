@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from app import errors
-from app.batches.records import Request
+from app.batches.records import Request, SourceFile
 from app.batches.states import BatchState, ItemState, OnError, Priority
 from tests.batches.house import SECRET, event, new_batch, result, results
 from tests.mapping_house import NORTH, SOUTH
@@ -250,6 +250,21 @@ async def test_a_retry_does_only_again_what_did_not_succeed(house):
     done = await house.get(batch)
     assert done.state is BatchState.SUCCEEDED
     assert (done.total_files, done.succeeded_files, done.published_files) == (3, 3, 3)
+
+
+async def test_a_retry_opens_what_the_scan_could_not(house):
+    batch = await house.submit()
+    scan = await house.work.claim_scan(house.worker, house.staging)
+    listed = [
+        SourceFile(0, "gone.dcm", 0, "unreadable-file", ItemState.FAILED),
+        SourceFile(1, "closed/", 0, "unreadable-file", ItemState.FAILED),
+    ]
+    await house.work.finish_scan(await house.work.add_chunks(scan, [listed]))
+    await house.process(ItemState.FAILED, ItemState.FAILED)
+
+    await house.service.retry(NORTH, batch.batch_id, event())
+
+    assert [file.code for file in (await house.claim()).files] == ["", "unreadable-file"]
 
 
 async def test_a_partial_batch_is_completed_by_a_retry_with_a_new_manifest(house):
