@@ -90,7 +90,7 @@ def _table(outcome: Verification, *, is_good: bool) -> Table:
     if outcome.problem:
         table.add_row("manifest", f"NOT VALID: {outcome.problem}")
     else:
-        table.add_row("compared", _amount(outcome.checked_files, outcome.checked_bytes))
+        table.add_row("looked for", _amount(outcome.checked_files, outcome.checked_bytes))
     for fault, text in _FAULTS.items():
         if outcome.faults[fault]:
             table.add_row(text, str(outcome.faults[fault]))
