@@ -49,10 +49,11 @@ def run(order: Order, gateway: str, key: str) -> int:
     timeout = httpx.Timeout(SILENT_S, connect=CONNECT_S)
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=gateway, headers=headers, timeout=timeout) as http, View() as view:
-        return _followed(order, Client(http, view), view)
+        return followed(order, Client(http, view), view)
 
 
-def _followed(order: Order, client: "Client", view: View) -> int:
+def followed(order: Order, client: "Client", view: View) -> int:
+    """Hand a batch in, show it to its end, and return the exit code."""
     taken: Shown | None = None
     try:
         taken = client.hand_in(order)
