@@ -5,7 +5,7 @@ What a destination promises stands here; how it is kept stands in ``disk`` and `
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from app import errors
 from app.storage.clients import Patience
@@ -15,9 +15,7 @@ from app.storage.staged import StagedFileDamaged
 from app.storage.store_kinds import DiskConfig, ObjectConfig, StoreConfig
 from app.storage.stores import store_config
 
-__all__ = ["Destination", "StagedFileDamaged", "open_destination"]
-
-DICOM: Final = "application/dicom"
+__all__ = ["Destination", "StagedFileDamaged", "config_of_url", "open_destination"]
 
 
 class Destination(Protocol):

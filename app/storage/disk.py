@@ -3,7 +3,8 @@
 An object is put in two steps. ``put`` makes sure of its bytes; ``flush`` brings the bytes of all
 that was put to the disk, then gives them their names, then brings the names to the disk. Staged
 files of the same file system are linked, others are copied to files without a name; so a crash
-leaves nothing behind, whenever it comes.
+leaves nothing behind, whenever it comes. Where there are no such files, as on NFS, a copy has a
+temporary name until then, which a crash can leave.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from typing import Final, TypeVar
 from app import errors
 from app.dicom.source import write_all
 from app.storage.staged import READ_BYTES, StagedFile, StagedFileDamaged, check_name, hash_of
-from app.storage.trees import Parts, WritableTree, fault_of
+from app.storage.trees import Parts, WritableTree, fault_of, sync_directory
 
 T = TypeVar("T")
 FILE_MODE: Final = 0o640
@@ -234,7 +235,7 @@ class DiskDestination:
         for pending in sorted(waiting.values(), key=lambda pending: pending.directory):
             self._name(pending)
         for parts in sorted(directories.union(self._tree.made()), reverse=True):
-            os.fsync(self._tree.enter(parts))
+            sync_directory(self._tree.enter(parts))
 
     def _synchronise(self, directories: set[Parts]) -> None:
         """Bring everything of the file systems to their disks: one wait for hundreds of files."""

@@ -29,6 +29,8 @@ _TEMPORARY_CODES: Final = frozenset(
 _PERMANENT_CODES: Final = frozenset(
     {"BlobArchived", "BlobImmutableDueToPolicy", "ContainerBeingDeleted", "ObjectLocked"}
 )
+# Where machines are asked for their identity; nobody answers where they have none.
+_METADATA: Final = re.compile(r"/latest/(api|meta-data)/|computeMetadata|/metadata/identity/|/msi/")
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "BucketNotFound"})
 
 
@@ -54,6 +56,8 @@ def is_absent(error: BaseException) -> bool:
 def fault_of(error: BaseException) -> errors.GatewayError:
     """Return our error for one of the library's, for a destination."""
     text = str(error)
+    if _is_without_credentials(text):
+        return errors.DestinationRefused("No credentials for the store were found")
     if is_temporary(error):
         status = _status(text)
         return errors.StorageUnavailable(
@@ -76,6 +80,10 @@ def _refusal(error: BaseException, text: str) -> str:
     else:
         sentence = "The store refuses the request"
     return f"{sentence} ({told})" if told else sentence
+
+
+def _is_without_credentials(text: str) -> bool:
+    return not _status(text) and _METADATA.search(text) is not None
 
 
 def _status(text: str) -> str:

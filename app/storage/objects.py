@@ -19,8 +19,8 @@ from obstore.exceptions import PermissionDeniedError
 
 from app import errors
 from app.storage.clients import ObjectStore, Patience, open_store
-from app.storage.faults import STORE_FAULTS, fault_of, is_absent
-from app.storage.staged import StagedFile, check_name
+from app.storage.faults import STORE_FAULTS, fault_of, is_absent, is_temporary
+from app.storage.staged import READ_BYTES, StagedFile, check_name
 from app.storage.store_kinds import ObjectConfig, Verification
 from app.telemetry import rfc3339, utc_now
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, PutResult
 
 _CONCURRENT_PARTS: Final = 2  # more would cost one part of memory each
+_LARGE_AT_ONCE: Final = 2  # bounds memory, and what shares a slow line at a time
 _MOST_PARTS: Final = 9_000  # of 10,000 that S3 and GCS allow
 _LISTED_AT_ONCE: Final = 1_000
 _REMOVAL_ROUNDS: Final = 5
@@ -60,6 +61,7 @@ class ObjectDestination:
         self._storage_class = config.storage_class
         self._part_bytes = config.part_bytes
         self._base = config.url.rstrip("/")
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     def url_of(self, name: str) -> str:
         """Return where an object is, for people; no credentials, no query."""
@@ -124,7 +126,7 @@ class ObjectDestination:
         """
         try:
             found = await obstore.get_async(self._store, check_name(name))
-            async for piece in found.stream(self._part_bytes):
+            async for piece in found.stream(READ_BYTES):
                 yield bytes(piece)
         except STORE_FAULTS as error:
             if is_absent(error):
@@ -189,8 +191,8 @@ class ObjectDestination:
                 fault = errors.StorageUnavailable("An object did not arrive as it was sent")
             except STORE_FAULTS as error:
                 fault = fault_of(error)
-            if not isinstance(fault, errors.StorageUnavailable):
-                break
+                if not is_temporary(error):
+                    break
         raise fault from None
 
     def _wait_s(self, attempt: int) -> float:
@@ -226,7 +228,7 @@ class ObjectDestination:
     async def _hash(self, name: str) -> bytes:
         digest = hashlib.sha256()
         found = await obstore.get_async(self._store, name)
-        async for piece in found.stream(self._part_bytes):
+        async for piece in found.stream(READ_BYTES):
             await asyncio.to_thread(digest.update, piece)
         return digest.digest()
 
@@ -238,7 +240,8 @@ class ObjectDestination:
                     self._store, sent.name, data, attributes=described, use_multipart=False
                 )
             else:
-                await self._send_parts(file, sent, described)
+                async with self._large:
+                    await self._send_parts(file, sent, described)
 
     async def _send_parts(self, file: StagedFile, sent: _Sent, described: "Attributes") -> None:
         parts = _Parts(file, max(self._part_bytes, -(-sent.size // _MOST_PARTS)))

@@ -177,7 +177,7 @@ class ObjectConfig(StoreConfig):
         None, description="PEM file of further certificate authorities that are trusted."
     )
     timeout_s: float = Field(
-        60.0, ge=0.1, le=3600, description="Longest silence of the store in one request, seconds."
+        180.0, ge=0.1, le=3600, description="Longest silence of the store in one request, seconds."
     )
     part_bytes: int = Field(
         8 * MIB,

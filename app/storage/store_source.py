@@ -86,12 +86,14 @@ class StoreSource:
         """Do nothing: connections close with the last reference."""
 
     def _sorted(self, after: str) -> Iterator[Found]:
-        last = after
-        for found in self._all(after):
-            if found.name <= last:
+        last, is_new = after, False
+        for listed in self._all(after):
+            found = _marked(listed, last) if is_new or listed.name != after else listed
+            if found.name > last:
+                last, is_new = found.name, True
+                yield found
+            elif is_new:
                 raise errors.SourceNotAllowed("The store does not list its objects in order")
-            last = found.name
-            yield found
 
     def _behind(self, after: str) -> Iterator[Found]:
         """List anew and pass over what came before; all of it, if that object is gone."""
@@ -158,6 +160,16 @@ def checked_prefix(prefix: str) -> str:
     if plain and any(part in {"", ".", ".."} for part in plain.split("/")):
         raise errors.SourceNotAllowed("The prefix has an empty part, '.' or '..'")
     return plain
+
+
+def _marked(found: Found, last: str) -> Found:
+    """Give the mark of a folder its slash back, which the client takes away.
+
+    Keys are sorted with it: ``a-b`` comes before the mark ``a/``.
+    """
+    if found.size or found.name > last:
+        return found
+    return Found(f"{found.name}/", 0, found.error)
 
 
 def _spool(fd: int, pieces: Iterable[bytes], size: int) -> None:

@@ -30,6 +30,15 @@ def fault_of(error: OSError) -> errors.GatewayError:
     return errors.DestinationRefused(f"The directory cannot be written ({word})")
 
 
+def sync_directory(fd: int) -> None:
+    """Bring the names in a directory to the disk; some network file systems know no such thing."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}:
+            raise
+
+
 class WritableTree:
     """Open directories below a root; the ones used last are kept open. Not thread-safe."""
 
@@ -142,6 +151,6 @@ def _remove(parent: int, name: str, status: os.stat_result) -> int:
 def _sync(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_directory(fd)
     finally:
         os.close(fd)

@@ -13,8 +13,8 @@ class FaultProxy:
     """Forwards every request, but those that ``spoil`` answers with a fault for.
 
     Faults: a status number; ``drop`` (half of the body is read, then the connection ends);
-    ``stall`` (nothing is read or said); ``lose`` (the server does it, its answer is lost);
-    ``corrupt`` (one byte of the body is another); ``cut`` (half of the answer's body).
+    ``stall`` (nothing is read or said); ``hold`` (it goes on after ``released``);
+    ``lose`` (the server does it, its answer is lost); ``corrupt`` (one byte of the body is another); ``cut`` (half of the answer's body).
     """
 
     def __init__(self, url):
@@ -22,6 +22,7 @@ class FaultProxy:
         self.requests = []
         self.spoil = lambda request: None  # noqa: ARG005 - replaced by tests
         self.stalled = threading.Event()
+        self.released = threading.Event()
         self.over = threading.Event()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self.http.proxy = self
@@ -75,6 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.proxy.requests.append(request)
         fault = self.server.proxy.spoil(request)
         length = int(request.headers.get("content-length", 0))
+        if fault == "hold":
+            self.server.proxy.stalled.set()
+            self.server.proxy.released.wait(30)
         if fault == "stall":
             self.server.proxy.stalled.set()
             self.server.proxy.over.wait(30)

@@ -9,6 +9,7 @@ from app import errors
 from app.storage.destinations import StagedFileDamaged, open_destination
 from app.storage.disk import DiskDestination
 from app.storage.objects import ObjectDestination
+from tests.storage.fault_proxy import FaultProxy
 from tests.storage.places import PART, names_of, publish
 
 NAME = "0b7e/CS-ABC/2.25.1/2.25.2.dcm"
@@ -234,16 +235,29 @@ async def test_a_missing_bucket_is_refused_for_good(store, stage):
     assert "http" not in refused.value.detail
 
 
+async def test_reading_from_a_missing_bucket_is_not_told_as_a_missing_object(store):
+    destination = store.destination(url=store.fields["url"].replace("-", "-x", 1))
+
+    with pytest.raises(errors.DestinationRefused):
+        await destination.read(NAME)
+    with pytest.raises(errors.DestinationRefused):
+        await names_of(destination, "b1")
+
+
 async def test_an_upload_that_is_cancelled_leaves_nothing(store, stage):
-    staged = stage(3 * PART)
-    destination = store.destination()
-    sending = asyncio.create_task(destination.put(NAME, staged.path, **staged.arguments()))
-    await asyncio.sleep(0.02)
+    staged = stage(7 * PART)
+    with FaultProxy(store.url) as proxy:
+        proxy.spoil = lambda request: "hold" if request.method == "PUT" else None
+        destination = store.destination(endpoint=proxy.url)
+        sending = asyncio.create_task(destination.put(NAME, staged.path, **staged.arguments()))
+        await asyncio.to_thread(proxy.stalled.wait, 30)
 
-    sending.cancel()
+        sending.cancel()
+        await asyncio.sleep(0.01)
+        proxy.released.set()
 
-    with pytest.raises(asyncio.CancelledError):
-        await sending
+        with pytest.raises(asyncio.CancelledError):
+            await sending
     assert store.everything() == []
 
 

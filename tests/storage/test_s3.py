@@ -269,6 +269,35 @@ async def test_no_signature_is_made_where_none_is_wanted(s3, stage, proxy):
     assert "authorization" not in proxy.seen("PUT")[0].headers
 
 
+async def test_missing_credentials_are_told_from_a_store_that_does_not_answer(s3, stage):
+    # Nobody answers where a machine of the provider's would be asked for its identity.
+    destination = s3.destination(options={"metadata_endpoint": "http://127.0.0.1:1"})
+
+    detail = await refusal(errors.DestinationRefused, destination, stage(10))
+
+    assert detail == "No credentials for the store were found"
+
+
+async def test_few_large_objects_go_at_once(s3, stage, proxy):
+    destination, under_way, most = s3.destination(endpoint=proxy.url), set(), []
+
+    def watch(request):
+        if request.method == "POST" and "uploads" in request.target:
+            under_way.add(request.target.partition("?")[0])
+        elif request.method == "POST":
+            under_way.discard(request.target.partition("?")[0])
+        most.append(len(under_way))
+
+    proxy.spoil = watch
+    staged = stage(PART + 1)
+
+    await asyncio.gather(
+        *(destination.put(f"b/{n}", staged.path, **staged.arguments()) for n in range(6))
+    )
+
+    assert max(most) == 2
+
+
 async def test_an_address_with_the_bucket_in_the_host_name_is_spoken_to(s3, stage, proxy):
     # The name resolves to the loopback interface everywhere.
     endpoint = proxy.url.replace("127.0.0.1", "localhost")
@@ -324,6 +353,19 @@ class TestSource:
 
         with pytest.raises(errors.SourceNotAllowed):
             list(source.list())
+
+    def test_marks_of_folders_do_not_disturb_the_order(self, s3, source):
+        keys = ["a (copy)/1", "a-b", "a/", "a/1", "b/", "b/1", "c", "c-d"]
+        for key in keys:
+            s3.tamper(f"in/{key}", b"" if key.endswith("/") else b"1")
+
+        found = {found.name: found.error for found in source.list()}
+
+        names = list(found)
+        assert [name.rstrip("/") for name in names] == [key.rstrip("/") for key in keys]
+        assert {name for name in names if found[name]} == {"a/", "b"}
+        for number, name in enumerate(names):
+            assert [found.name for found in source.list(name)] == names[number + 1 :]
 
     @pytest.mark.parametrize("key", ["in/a//b", "in/a/../b", "in/./b"])
     def test_keys_that_the_client_cannot_fetch_are_told_instead_of_left_out(self, s3, source, key):

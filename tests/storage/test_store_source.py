@@ -113,6 +113,17 @@ def test_a_prefix_that_leads_elsewhere_is_refused(gcs, tmp_path, prefix):
         StoreSource(gcs.config(), prefix, spool=tmp_path)
 
 
+def test_an_account_with_directories_sorts_by_parts_of_names(azure, tmp_path, monkeypatch):
+    source = StoreSource(azure.config(), "in", spool=tmp_path)
+    names = ["a/1", "a/2", "a-b", "b"]
+    listing = [[{"path": name, "size": 1} for name in names]]
+    monkeypatch.setattr("app.storage.store_source.obstore.list", lambda *_, **__: listing)
+
+    for number, name in enumerate(names):
+        assert [found.name for found in source.list(name)] == names[number + 1 :]
+    assert [found.name for found in source.list("a/11")] == names
+
+
 def test_a_store_that_does_not_sort_is_refused(gcs, tmp_path, monkeypatch):
     source = StoreSource(gcs.config(), "in", spool=tmp_path)
     monkeypatch.setattr(
