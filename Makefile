@@ -81,7 +81,7 @@ LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 lock: install ## resolve the dependencies anew and write the lock files (ARGS=--upgrade)
-	$(LOCK) $(ARGS) -o requirements.txt pyproject.toml
+	$(LOCK) $(ARGS) -o requirements.txt -c tools/lock-constraints.txt pyproject.toml
 	$(LOCK) $(ARGS) -o requirements-dev.txt --extra dev -c requirements.txt pyproject.toml
 	$(LOCK) $(ARGS) -o requirements-fuzz.txt --extra fuzz -c requirements.txt pyproject.toml
 	$(LOCK) $(ARGS) -o requirements-bench.txt tools/bench-peers.in
