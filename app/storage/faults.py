@@ -30,7 +30,9 @@ _PERMANENT_CODES: Final = frozenset(
     {"BlobArchived", "BlobImmutableDueToPolicy", "ContainerBeingDeleted", "ObjectLocked"}
 )
 # Where machines are asked for their identity; nobody answers where they have none.
-_METADATA: Final = re.compile(r"/latest/(api|meta-data)/|computeMetadata|/metadata/identity/|/msi/")
+_METADATA: Final = re.compile(
+    r"/latest/api/token|/latest/meta-data/iam/|/computeMetadata/v1/|/metadata/identity/oauth2/"
+)
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound", "BucketNotFound"})
 
 

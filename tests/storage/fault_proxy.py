@@ -13,8 +13,9 @@ class FaultProxy:
     """Forwards every request, but those that ``spoil`` answers with a fault for.
 
     Faults: a status number; ``drop`` (half of the body is read, then the connection ends);
-    ``stall`` (nothing is read or said); ``hold`` (it goes on after ``released``);
-    ``lose`` (the server does it, its answer is lost); ``corrupt`` (one byte of the body is another); ``cut`` (half of the answer's body).
+    ``stall`` (nothing is read or said); ``hold`` (it goes on after ``released``); ``lose`` (the
+    server does it, its answer is lost); ``corrupt`` (one byte of the body is another); ``cut``
+    (half of the answer's body).
     """
 
     def __init__(self, url):
