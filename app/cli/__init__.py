@@ -5,7 +5,7 @@ Nothing but click is imported here, so that ``deid-gateway --help`` answers at o
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.abc import MetaPathFinder
 from typing import Final
 
@@ -31,6 +31,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 # pydicom loads these where they happen to be installed. The program uses none of them (pixel values
 # are passed on, never decoded); they cost 29 MB of memory and a fifth of the start-up time.
 UNUSED_LIBRARIES: Final = frozenset({"gdcm", "numpy", "pylibjpeg", "requests"})
+# A process that talks to no terminal does without these as well.
+UNUSED_BY_WORKERS: Final = frozenset({"rich"})
 EXIT_REFUSED: Final = 1
 EXIT_BROKEN: Final = 70  # EX_SOFTWARE
 
@@ -38,10 +40,13 @@ EXIT_BROKEN: Final = 70  # EX_SOFTWARE
 class LeftOut(MetaPathFinder):
     """Says of the unused libraries that they are not installed."""
 
+    def __init__(self, names: Collection[str] = UNUSED_LIBRARIES) -> None:
+        self._names = names
+
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         """Raise for them, and leave all others to the finders behind this one."""
         del path, target
-        if fullname in UNUSED_LIBRARIES:
+        if fullname in self._names:
             raise ModuleNotFoundError(name=fullname)
 
 
