@@ -232,6 +232,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=True),
         sa.Column("element_path", sa.Text(), nullable=True),
         sa.Column("warnings", postgresql.ARRAY(sa.Text()), nullable=True),
+        sa.Column("patient_id", sa.Text(), nullable=True),
         sa.Column("cloud_study_id", sa.Text(), nullable=True),
         sa.Column("study_uid", sa.Text(), nullable=True),
         sa.Column("series_uid", sa.Text(), nullable=True),

@@ -22,16 +22,13 @@ _ANONYMOUS: Final = "ANON"
 _OTHER: Final = "OT"  # FHIR does not let a series go without a modality
 
 
-def imaging_study(
-    header: ManifestHeader, entries: Iterable[ManifestEntry], *, patient_id: str = ""
-) -> bytes:
+def imaging_study(header: ManifestHeader, entries: Iterable[ManifestEntry]) -> bytes:
     """Describe one study.
 
     Args:
         header: of its batch.
-        entries: the study's objects, by series and instance; at least one.
-        patient_id: Patient ID (0010,0020) of the objects. Without it the subject is known by the
-            study alone, so that studies of one patient are not linked.
+        entries: the study's objects, by series and instance; at least one. The subject is the
+            Patient ID of the first; without one it is known by the study alone.
     """
     series, first = [], None
     for _, members in groupby(entries, key=lambda entry: entry.series_uid):
@@ -53,7 +50,7 @@ def imaging_study(
         "subject": {
             "identifier": {
                 "type": {"coding": [{"system": _IDENTIFIER_TYPES, "code": _ANONYMOUS}]},
-                "value": patient_id or f"{header.organization}-{first.cloud_study_id}",
+                "value": first.patient_id or f"{header.organization}-{first.cloud_study_id}",
                 "assigner": {"display": header.organization},
             }
         },

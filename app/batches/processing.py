@@ -323,6 +323,7 @@ def _success(file: SourceFile, done: Deidentified, sha256: bytes) -> ItemResult:
         warnings=tuple(map(str, done.warnings)),
         cloud_study_id=names.cloud_study_id,
         cloud_patient_id=names.cloud_patient_id,
+        patient_id=names.patient_id,
         study_uid=names.study_uid,
         series_uid=names.series_uid,
         sop_instance_uid=names.sop_instance_uid,

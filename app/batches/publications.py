@@ -55,9 +55,11 @@ RETURNING id, task_epoch
 """
 _ENTRIES: Final = """
 SELECT cloud_study_id, study_uid, coalesce(series_uid, '') AS series_uid,
-    coalesce(modality, '') AS modality, sop_instance_uid, coalesce(sop_class_uid, ''), size, sha256
+    coalesce(modality, '') AS modality, sop_instance_uid, coalesce(sop_class_uid, ''), size, sha256,
+    coalesce(patient_id, '')
 FROM batch_items WHERE batch = %s AND state = 'succeeded'
-ORDER BY cloud_study_id, series_uid, sop_instance_uid
+ORDER BY cloud_study_id COLLATE "C", coalesce(series_uid, '') COLLATE "C",
+    sop_instance_uid COLLATE "C"
 """
 
 
@@ -193,7 +195,8 @@ class Endings(Claims):
 
 
 def _entry(found: Sequence[Any]) -> ManifestEntry:
-    study, study_uid, series_uid, modality, sop_instance_uid, sop_class_uid, size, sha256 = found
+    *texts, size, sha256, patient_id = found
+    study, study_uid, series_uid, modality, sop_instance_uid, sop_class_uid = texts
     return ManifestEntry(
         cloud_study_id=study,
         study_uid=study_uid,
@@ -203,4 +206,5 @@ def _entry(found: Sequence[Any]) -> ManifestEntry:
         sop_class_uid=sop_class_uid,
         size=size,
         sha256=bytes(sha256),
+        patient_id=patient_id,
     )

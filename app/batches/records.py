@@ -144,6 +144,7 @@ class ItemResult:
         element_path: the element to blame.
         warnings: codes (with element paths) for the receiver.
         cloud_patient_id: whose data key seals the file's name; empty where unknown.
+        patient_id: Patient ID (0010,0020) of the result.
         size: of the result in bytes.
         sha256: of the result.
         modality: Modality (0008,0060) of the result.
@@ -157,6 +158,7 @@ class ItemResult:
     warnings: Sequence[str] = ()
     cloud_study_id: str = ""
     cloud_patient_id: str = ""
+    patient_id: str = ""
     study_uid: str = ""
     series_uid: str = ""
     sop_instance_uid: str = ""
@@ -295,6 +297,7 @@ class ManifestEntry:
     sop_class_uid: str
     size: int
     sha256: bytes
+    patient_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,6 +329,7 @@ batch_items: Final = Table(
     Column("detail", Text),
     Column("element_path", Text),
     Column("warnings", ARRAY(Text)),
+    Column("patient_id", Text),
     Column("cloud_study_id", Text),
     Column("study_uid", Text),
     Column("series_uid", Text),

@@ -1,12 +1,15 @@
 """FHIR ImagingStudy of a published study: valid R4, pseudonyms only."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fhir.resources.R4B.imagingstudy import ImagingStudy
 
 from app.batches.imaging_study import imaging_study
+from app.batches.records import ManifestEntry
 from tests.batches.published import CT_STORAGE, HEADER, STUDIES, entries, entry
 
 
@@ -14,8 +17,8 @@ def first_study() -> list[Any]:
     return [one for one in entries() if one.cloud_study_id == STUDIES[0]]
 
 
-def described(*given: Any, **named: Any) -> dict[str, Any]:
-    text = imaging_study(HEADER, *given, **named)
+def described(study: Iterable[ManifestEntry]) -> dict[str, Any]:
+    text = imaging_study(HEADER, study)
     ImagingStudy.model_validate_json(text)
     content: dict[str, Any] = json.loads(text)
     return content
@@ -37,7 +40,8 @@ def test_the_study_is_known_by_its_replacement_uid_and_its_cloud_study_id() -> N
 
 
 def test_the_subject_is_the_patient_id_of_the_objects() -> None:
-    subject = described(first_study(), patient_id="NORTH-P7QM2X9THV4C")["subject"]
+    study = [replace(one, patient_id="NORTH-P7QM2X9THV4C") for one in first_study()]
+    subject = described(study)["subject"]
 
     assert subject["identifier"]["value"] == "NORTH-P7QM2X9THV4C"
     assert subject["identifier"]["assigner"] == {"display": "NORTH"}
