@@ -4,12 +4,11 @@ What the client library cannot set is refused here with a sentence about where t
 nothing that stands in the file is ever ignored.
 """
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import (
     BaseModel,
@@ -22,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from app.storage.urls import ACCOUNT, account_of, place_of, split_url
+
 MIB: Final = 1 << 20
-_BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._$-]{0,254}")
-_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 # S3's classes that need hours before an object can be read again.
 _OFFLINE_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE", "Archive"})
 
@@ -148,7 +147,7 @@ class DiskConfig(StoreConfig):
     @field_validator("url")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        parts = _split(value)
+        parts = split_url(value)
         path = unquote(parts.path)
         if parts.netloc or {"..", "\0"} & {*path.split("/"), *path} or not path.strip("/"):
             raise ValueError("give file:/// and an absolute directory other than /")
@@ -163,7 +162,7 @@ class DiskConfig(StoreConfig):
     @property
     def path(self) -> Path:
         """The directory."""
-        return Path(unquote(_split(self.url).path))
+        return Path(unquote(split_url(self.url).path))
 
 
 class ObjectConfig(StoreConfig):
@@ -309,7 +308,7 @@ class AzureConfig(ObjectConfig):
         description="az://container/prefix or "
         "abfss://container@account.dfs.core.windows.net/prefix",
     )
-    account: str | None = Field(None, pattern=_ACCOUNT.pattern.join(("^", "$")))
+    account: str | None = Field(None, pattern=f"^{ACCOUNT.pattern}$")
     storage_class: Literal["Hot", "Cool", "Cold", "Archive"] | None = Field(
         None, description="Access tier; without it the account's default holds."
     )
@@ -385,47 +384,6 @@ KINDS: Final[Mapping[str, type[StoreConfig]]] = {
     "file": DiskConfig,
 }
 """Which kind of store a URL's scheme means."""
-
-
-def place_of(url: str) -> tuple[str, str]:
-    """Return bucket or container, and prefix, of an object store's URL.
-
-    Raises:
-        ValueError: the URL holds anything else, such as credentials or a query.
-    """
-    parts = _split(url)
-    bucket = parts.netloc
-    if parts.scheme in {"abfs", "abfss"} and "@" in bucket:
-        bucket = bucket.partition("@")[0]
-        account_of(url)
-    if not _BUCKET.fullmatch(bucket):
-        raise ValueError("give scheme://bucket/prefix, without credentials or port")
-    segments = parts.path.strip("/").split("/")
-    if segments != [""] and any(segment in {"", ".", ".."} for segment in segments):
-        raise ValueError("the prefix has an empty segment, '.' or '..'")
-    return bucket, "/".join(segments)
-
-
-def account_of(url: str) -> str | None:
-    """Return the storage account of ``abfss://container@account.dfs.core.windows.net``."""
-    netloc = _split(url).netloc
-    if "@" not in netloc:
-        return None
-    host = netloc.rpartition("@")[2]
-    account, _, domain = host.partition(".")
-    if not _ACCOUNT.fullmatch(account) or domain != "dfs.core.windows.net":
-        raise ValueError("give abfss://container@account.dfs.core.windows.net/prefix")
-    return account
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("the url cannot be read") from None
-    if parts.query or parts.fragment or re.search(r"[\x00-\x20\x7f\\?#]", url):
-        raise ValueError("the url has a query, a fragment, a space or a control character")
-    return parts
 
 
 def _refuse(fields: Any, names: set[str], why: str) -> Any:  # noqa: ANN401 - pydantic's signature
