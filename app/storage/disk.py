@@ -73,8 +73,8 @@ class DiskDestination:
         self._thread = ThreadPoolExecutor(1, "disk-destination")
 
     def url_of(self, name: str) -> str:
-        """Return where an object is, for people."""
-        return (self._root / name).as_uri()
+        """Return the path of an object, which needs no scheme to be opened."""
+        return str(self._root / name)
 
     async def put(  # noqa: PLR0913 - the port's signature
         self,

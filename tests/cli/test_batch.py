@@ -63,7 +63,7 @@ def test_a_directory_is_published_whole_with_its_manifest(
     assert len([name for name in names if name.endswith(".dcm")]) == 7
     assert len([name for name in names if name.endswith("manifest.json")]) == 1
     assert re.search(r"published +│ +7 ", done.stdout)
-    assert f"manifest: file://{out}/" in done.stdout
+    assert f"manifest: {out}/" in done.stdout
     assert "PLANTED" not in done.output
     assert "PLANTED" not in " ".join(names)
 

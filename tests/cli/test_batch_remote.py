@@ -244,7 +244,7 @@ def test_a_directory_of_the_gateway_is_followed_to_its_end(hand_over: Invoke, st
 
     assert done.exit_code == 0, done.output
     assert re.search(r"published +│ +7 ", done.stdout)
-    assert "manifest: file://" in done.stdout
+    assert "manifest: /" in done.stdout
 
 
 @pytest.mark.db

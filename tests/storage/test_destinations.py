@@ -264,8 +264,8 @@ async def test_an_upload_that_is_cancelled_leaves_nothing(store, stage):
 async def test_a_url_and_a_path_can_be_opened_without_configuration(tmp_path):
     assert open_destination("s3://bucket/prefix").url_of("a") == "s3://bucket/prefix/a"
     assert isinstance(open_destination("gs://bucket"), ObjectDestination)
-    assert open_destination(str(tmp_path)).url_of("a") == f"file://{tmp_path}/a"
-    assert open_destination(f"file://{tmp_path}").url_of("a") == f"file://{tmp_path}/a"
+    assert open_destination(str(tmp_path)).url_of("a") == f"{tmp_path}/a"
+    assert open_destination(f"file://{tmp_path}").url_of("a") == f"{tmp_path}/a"
 
 
 @pytest.mark.parametrize("url", ["", "ftp://host/a", "s3://key:secret@bucket/a", "s3://b/a?x=1"])
