@@ -10,18 +10,28 @@ from app.deid.attributes import (
     CHARACTER_SET,
     DOCUMENT_LENGTH,
     IDENTITY_TAGS,
-    INSERTED_TAGS,
     MANUFACTURER,
     METHOD,
     METHOD_CODES,
     OFFSET_TABLES,
     PATIENT_IDENTITY_REMOVED,
     REFERENCED_SERIES,
+    TEMPORAL_INFORMATION,
+    TIMEZONE,
 )
-from app.deid.deciding import Decision, Effect, names_class
+from app.deid.deciding import DATE_VRS, Decision, Effect, names_class
+from app.deid.rulebook import Dates
 from app.deid.rules.dummies import dummy_items, dummy_values
 from app.deid.rules.identifiers import Kind, identifying_kind
-from app.deid.standard import Action, dictionary_vr, may_hold_well_known_uid, uid_role
+from app.deid.standard import (
+    Action,
+    dictionary_vr,
+    may_hold_well_known_uid,
+    required_type,
+    resolve_compound,
+    table_row,
+    uid_role,
+)
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr
 from app.dicom.tokens import Dataset
 
@@ -33,12 +43,14 @@ class UidMode(IntEnum):
     """Which values of a UI attribute stay as they are.
 
     ALL: none but SOP Classes and the like that happen to stand there; REGISTERED: those of the
-    standard; CODING: those of coding schemes and mapping resources too, which anybody issues.
+    standard; CODING: those of coding schemes and mapping resources too, which anybody issues;
+    RETAINED: all that are UIDs.
     """
 
     ALL = 0
     REGISTERED = 1
     CODING = 2
+    RETAINED = 3
 
 
 class Op(IntEnum):
@@ -56,6 +68,10 @@ class Op(IntEnum):
     DOCUMENT_LENGTH = 9
     OFFSET_TABLE = 10
     CHARACTER_SET = 11
+    DATE = 12
+    CLEAN = 13
+    PSEUDONYM = 14
+    TEMPORAL = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +84,7 @@ class ShapePlan:
         changes: whether an instruction other than keeping and entering is among them.
         is_inert: whether such a data set stays as it is and tells nothing.
         identifying: index and kind of elements whose values identify.
+        retained: those of them that stay.
         removed_items: index and node of sequences that go but may hold identifying values.
         charset: index of Specific Character Set, or -1.
         places: tag → index, at the root only.
@@ -79,6 +96,7 @@ class ShapePlan:
     changes: bool
     is_inert: bool
     identifying: tuple[tuple[int, Kind], ...]
+    retained: tuple[tuple[int, Kind], ...]
     removed_items: "tuple[tuple[int, Place], ...]"
     charset: int
     places: dict[int, int]
@@ -140,6 +158,9 @@ class Compiler:
             changes=changes,
             is_inert=not (changes or enters or identifying or self.warnings),
             identifying=identifying,
+            retained=tuple(
+                (i, kind) for i, kind in identifying if self.decisions[i].effect is Effect.KEEP
+            ),
             removed_items=tuple(
                 (i, self.place.child(self.tags[i], removed=True))
                 for i, decision in enumerate(self.decisions)
@@ -165,7 +186,7 @@ class Compiler:
         if len(present) != len(self.tags):
             self.warnings += [("duplicate-element-removed", t) for t in self._duplicates()]
         if self.is_root:
-            for tag in INSERTED_TAGS | {CHARACTER_SET}:
+            for tag in self.place.rules.inserted | {CHARACTER_SET}:
                 present.setdefault(tag, -1)
         return sorted(present.items())
 
@@ -186,17 +207,21 @@ class Compiler:
             self._bytes(encode_text(tag, "LO", "UNKNOWN", explicit=self.explicit))
         elif tag == CHARACTER_SET:
             self.ops.append((Op.CHARACTER_SET, -1))
-        elif tag == METHOD:
-            self.ops.append((Op.METHOD, -1))
-        elif tag == METHOD_CODES:
-            self.ops.append((Op.METHOD_CODES, -1))
         else:
-            self._marker(tag)
+            self._marker(tag, -1)
 
-    def _marker(self, tag: int) -> None:
-        # Source: PS3.15 2026d, E.1.1 and E.3.6: without a date option the value is REMOVED.
-        text = "YES" if tag == PATIENT_IDENTITY_REMOVED else "REMOVED"
-        self._bytes(encode_text(tag, "CS", text, explicit=self.explicit))
+    def _marker(self, tag: int, index: int) -> None:
+        """Write what tells of the de-identification. Source: PS3.15 2026d, E.1.1 and E.3.6."""
+        dates = self.place.rules.dates
+        if tag == METHOD:
+            self.ops.append((Op.METHOD, index))
+        elif tag == METHOD_CODES:
+            self.ops.append((Op.METHOD_CODES, index))
+        elif tag == TEMPORAL_INFORMATION and dates is not Dates.REMOVED:
+            self.ops.append((Op.TEMPORAL, index, dates.value))
+        else:
+            text = "YES" if tag == PATIENT_IDENTITY_REMOVED else dates.value
+            self._bytes(encode_text(tag, "CS", text, explicit=self.explicit))
 
     def _bytes(self, data: bytes) -> None:
         if self.ops and self.ops[-1][0] == Op.BYTES:
@@ -223,16 +248,24 @@ class Compiler:
                 self.ops.append((Op.IDENTITY, tag))
             case Effect.NOTICE:
                 self.ops.append((Op.NOTICE, index))
-            case Effect.MARKER if tag == METHOD:
-                self.ops.append((Op.METHOD, index))
-            case Effect.MARKER if tag == METHOD_CODES:
-                self.ops.append((Op.METHOD_CODES, index))
+            case Effect.SHIFT:
+                self._date(index, moves=True)
+            case Effect.CLEAN:
+                self._clean(index)
+            case Effect.PSEUDONYM:
+                self.ops.append((Op.PSEUDONYM, index))
             case Effect.MARKER:
-                self._marker(tag)
+                self._marker(tag, index)
 
     def _keep(self, index: int) -> None:
+        known = dictionary_vr(self.tags[index]) or ""
         if self.tags[index] == CHARACTER_SET:
             self.ops.append((Op.CHARACTER_SET, index))
+        elif known in DATE_VRS or self.tags[index] == TIMEZONE:
+            self._date(index, moves=False)
+        elif known == "UI":
+            key = self.keys[index] if self.vrs[index] == "UI" else 0
+            self.ops.append((Op.MAP_UID, index, UidMode.RETAINED, key))
         elif self.tags[index] == DOCUMENT_LENGTH and self.is_root:
             self.ops.append((Op.DOCUMENT_LENGTH, index))
         elif self.tags[index] in OFFSET_TABLES and self.is_root:
@@ -241,6 +274,23 @@ class Compiler:
             self.ops[-1] = (Op.KEEP, self.ops[-1][1], index + 1)
         else:
             self.ops.append((Op.KEEP, index, index + 1))
+
+    def _date(self, index: int, *, moves: bool) -> None:
+        tag, vr = self.tags[index], self._written_vr(index)
+        dummy = encode_element(tag, vr, dummy_values(tag, vr)[0], explicit=self.explicit)
+        self.ops.append((Op.DATE, index, vr, moves, dummy))
+
+    def _clean(self, index: int) -> None:
+        """Clean a text; where nothing is left of it, a dummy stands if the attribute needs one."""
+        tag, vr = self.tags[index], self._written_vr(index)
+        where = self.place.where
+        row = table_row(tag)
+        action = (
+            resolve_compound(row.basic, ciod=where.ciod, path=where.path, tag=tag) if row else ""
+        )
+        needs_value = action == Action.DUMMY or required_type(path=where.path, tag=tag) == "1"
+        nothing = dummy_values(tag, vr)[0] if needs_value else b""
+        self.ops.append((Op.CLEAN, index, vr, nothing))
 
     def _dummy(self, index: int) -> None:
         tag, vr = self.tags[index], self._written_vr(index)

@@ -11,7 +11,10 @@ from app.deid.attributes import (
     IDENTITY_TAGS,
     MARKER_TAGS,
     PIXEL_DATA,
+    TIMEZONE,
 )
+from app.deid.options import Option, title
+from app.deid.rulebook import BASIC, Cell, Dates, Rulebook
 from app.deid.standard import (
     EDITION,
     Action,
@@ -20,8 +23,9 @@ from app.deid.standard import (
     required_type,
     resolve_compound,
     table_row,
+    uid_role,
 )
-from app.dicom.elements import TEXT_VRS, tag_text
+from app.dicom.elements import CHARSET_VRS, TEXT_VRS, tag_text
 
 # What the table does not list and its VR does not give away, yet identifies or locates.
 _UNLISTED_DUMMY = {
@@ -68,6 +72,9 @@ class Effect(StrEnum):
     EMPTY = "empty"
     DUMMY = "dummy"
     MAP_UID = "map-uid"
+    SHIFT = "shift"
+    CLEAN = "clean"
+    PSEUDONYM = "pseudonym"
     IDENTITY = "identity"
     NOTICE = "notice"
     MARKER = "marker"
@@ -100,14 +107,18 @@ class Where:
     tail: bool = False
 
 
-def decide(tag: int, vr: str, where: Where) -> Decision:
+def decide(tag: int, vr: str, where: Where, rules: Rulebook = BASIC) -> Decision:
     """Decide about one element; the enclosing sequences were decided before.
 
-    Source: PS3.15 2026d, E.1.1, E.2 and Table E.1-1.
+    Source: PS3.15 2026d, E.1.1, E.2, E.3 and Table E.1-1.
     """
-    structural = _by_structure(tag, where)
+    cell = rules.cells.get(tag)
+    structural = _by_structure(tag, where, cell)
     if structural is not None:
         return structural
+    by_cell = _by_cell(tag, vr, cell, rules) if cell else None
+    if by_cell is not None:
+        return by_cell
     row = table_row(tag)
     if row is not None:
         return _by_table(tag, vr, row.basic, where)
@@ -116,17 +127,19 @@ def decide(tag: int, vr: str, where: Where) -> Decision:
         return Decision(Effect.DUMMY, Action.DUMMY, because)
     if tag in _UNLISTED:
         return _remove(f"not in Table E.1-1, but {_UNLISTED[tag]}")
-    return _by_dictionary(tag, vr)
+    return _by_dictionary(tag, vr, rules)
 
 
-def _by_structure(tag: int, where: Where) -> Decision | None:  # noqa: PLR0911 - a table
+def _by_structure(  # noqa: PLR0911 - a table
+    tag: int, where: Where, cell: Cell | None
+) -> Decision | None:
     """Decide what neither the table nor a dictionary is asked about."""
     group = tag >> 16
     if where.removed:
         return _remove("its sequence is removed")
     if where.tail and tag <= PIXEL_DATA:
         return _remove("out of order behind Pixel Data", "out-of-order-element-removed")
-    if not where.path and tag in IDENTITY_TAGS:
+    if not where.path and tag in IDENTITY_TAGS and cell is None:
         return Decision(Effect.IDENTITY, Action.DUMMY, "identity template of the profile")
     if not where.path and tag in MARKER_TAGS:
         return Decision(Effect.MARKER, Action.DUMMY, f"marker, PS3.15 {EDITION}, E.1.1")
@@ -137,6 +150,34 @@ def _by_structure(tag: int, where: Where) -> Decision | None:  # noqa: PLR0911 -
     if 0x6000 <= group <= 0x601E:
         return _remove("Table E.1-1 (60XX,3000): X; an overlay goes with its data")
     return None
+
+
+DATE_VRS = frozenset({"DA", "DT", "TM"})
+
+
+def _by_cell(tag: int, vr: str, cell: Cell, rules: Rulebook) -> Decision | None:
+    """Decide by an option's cell; None where the value cannot be kept or cleaned as it asks."""
+    known = dictionary_vr(tag)
+    if known is None or not can_be(vr, known):
+        return None
+    because = f"Table E.1-1 {tag_text(tag)}: {cell.action}, {title(cell.option)}"
+    if known == "SQ":
+        return Decision(Effect.ENTER, cell.action, because)
+    if cell.action is Action.KEEP:
+        return Decision(Effect.KEEP, cell.action, because)
+    effect = _cleaning(tag, known, rules)
+    return Decision(effect, cell.action, because) if effect else None
+
+
+def _cleaning(tag: int, vr: str, rules: Rulebook) -> Effect | None:
+    """Return what *clean* means for an attribute; None where nobody can say what its bytes tell."""
+    if tag == TIMEZONE:
+        return Effect.KEEP  # days are moved whole: the zone stays what it was
+    if vr in DATE_VRS:
+        return Effect.SHIFT if rules.dates is Dates.MODIFIED else None
+    if vr == "AE":
+        return Effect.PSEUDONYM
+    return Effect.CLEAN if vr in CHARSET_VRS or vr == "CS" else None
 
 
 def _by_table(  # noqa: PLR0911 - one return per outcome
@@ -178,7 +219,9 @@ def _table_removal(tag: int, because: str, where: Where) -> Decision:
     return _remove(because)
 
 
-def _by_dictionary(tag: int, vr: str) -> Decision:
+def _by_dictionary(  # noqa: PLR0911 - a table
+    tag: int, vr: str, rules: Rulebook
+) -> Decision:
     """Decide by VR what Table E.1-1 does not list."""
     known = dictionary_vr(tag)
     if known is None:
@@ -190,16 +233,34 @@ def _by_dictionary(tag: int, vr: str) -> Decision:
     judged = {known} if vr == "UN" else {vr, known}
     outside = f"not in Table E.1-1: VR {known}"
     if "UI" in judged:
-        return Decision(Effect.MAP_UID, Action.MAP_UID, f"{outside}, by value")
+        return _unlisted_uid(tag, outside, rules)
+    if judged <= DATE_VRS and rules.dates is not Dates.REMOVED:
+        return _unlisted_date(outside, rules)
     for vrs, meaning in _REPLACED_VRS:
         if judged & vrs:
             return Decision(Effect.DUMMY, Action.DUMMY, f"{outside}, {meaning}")
     return Decision(Effect.KEEP, Action.KEEP, f"{outside}, kept")
 
 
+def _unlisted_uid(tag: int, outside: str, rules: Rulebook) -> Decision:
+    """Decide about a UID without a row: an instance's UID in 15 attributes, a class in others."""
+    if rules.keeps_uids and (uid_role(tag) != "keep" or names_class(tag)):
+        return Decision(Effect.KEEP, Action.KEEP, f"{outside}, kept with {title(Option.UIDS)}")
+    return Decision(Effect.MAP_UID, Action.MAP_UID, f"{outside}, by value")
+
+
+def _unlisted_date(outside: str, rules: Rulebook) -> Decision:
+    """Decide about a date without a row as about those that have one."""
+    if rules.dates is Dates.UNMODIFIED:
+        because = f"{outside}, kept with {title(Option.FULL_DATES)}"
+        return Decision(Effect.KEEP, Action.KEEP, because)
+    because = f"{outside}, moved with {title(Option.MODIFIED_DATES)}"
+    return Decision(Effect.SHIFT, Action.CLEAN, because)
+
+
 _REPLACED_VRS = (
     (frozenset({"PN"}), "a person"),
-    (frozenset({"DA", "DT", "TM"}), "a date or time"),
+    (DATE_VRS, "a date or time"),
     (frozenset({"UR"}), "an address"),
 )
 
@@ -211,6 +272,12 @@ def _contradicts(vr: str, known: str) -> bool:
     if "SQ" in {vr, known}:
         return vr != known
     return (vr in TEXT_VRS) == (known[:2] in _BULK_VRS)
+
+
+def can_be(vr: str, known: str) -> bool:
+    """Say whether an element's VR is its attribute's, or as good for text."""
+    free = CHARSET_VRS - {"PN"}
+    return vr == "UN" or vr in known or {vr, known} <= free
 
 
 def names_class(tag: int) -> bool:

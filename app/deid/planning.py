@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from app.deid.attributes import INSERTED_TAGS, MANUFACTURER
+from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
 from app.deid.profile import Profile
+from app.deid.rulebook import rulebook_of
 from app.deid.standard import Action, dictionary_vr, keyword
 from app.dicom.elements import CHARSET_VRS, key_tag, key_vr, path_text, tag_text
 from app.dicom.tokens import Dataset
@@ -55,6 +56,7 @@ class Remark:
 
 
 _PRIVATE = 0x10000
+_KEPT = frozenset({Effect.KEEP, Effect.CLEAN})
 
 
 def _is_plainly_private(tag: int) -> bool:
@@ -68,13 +70,14 @@ class Place:
     Holds what was decided there, so that nothing is decided twice.
     """
 
-    __slots__ = ("_children", "_decisions", "_held_keys", "_shapes", "profile", "where")
+    __slots__ = ("_children", "_decisions", "_held_keys", "_shapes", "profile", "rules", "where")
 
     _MAX_SHAPES = 2048
     _MAX_KEYS = 100_000
 
     def __init__(self, profile: Profile, where: Where) -> None:
         self.profile = profile
+        self.rules = rulebook_of(profile.options)
         self.where = where
         self._children: dict[tuple[int, bool], Place] = {}
         self._decisions: dict[tuple[int, str], Decision] = {}
@@ -116,7 +119,7 @@ class Place:
         if decision is None:
             if len(self._decisions) >= self._MAX_SHAPES:
                 self._decisions.clear()
-            decision = self._decisions[key] = decide(tag, vr, self.where)
+            decision = self._decisions[key] = decide(tag, vr, self.where, self.rules)
         return decision
 
 
@@ -153,7 +156,7 @@ class Plan:
         if self.tail is not None:
             yield from _steps(place_for(self.profile, self.ciod, tail=True), self.tail, ())
         present = set(map(key_tag, self.root.keys))
-        for tag in sorted(INSERTED_TAGS - present):
+        for tag in sorted(self.place.rules.inserted - present):
             vr = dictionary_vr(tag) or "LO"
             decision = self.place.decide(tag, vr)
             if tag == MANUFACTURER:
@@ -200,7 +203,7 @@ def kept_text(buffer: bytes, dataset: Dataset, place: Place) -> Iterator[bytes]:
     """Yield the text values that a plan keeps, at any depth, as bytes of ``buffer``."""
     plan = place.plan_of(dataset)
     for index, (key, decision) in enumerate(zip(dataset.keys, plan.decisions, strict=True)):
-        if decision.effect is Effect.KEEP and key_vr(key >> 32) in CHARSET_VRS:
+        if decision.effect in _KEPT and key_vr(key >> 32) in CHARSET_VRS:
             start, stop = dataset.value_span(index)
             yield buffer[start:stop]
         elif decision.effect is Effect.ENTER and index in dataset.sequences:

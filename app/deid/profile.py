@@ -12,12 +12,12 @@ from functools import lru_cache
 
 import yaml
 
+from app.deid.options import Option, combined
 from app.deid.standard import CID7050, EDITION
 from app.errors import InvalidProfile
 
 # Raised when the engine treats the same profile differently, so that versions tell it.
 RULES_VERSION = 1
-AVAILABLE_OPTIONS = frozenset({"basic"})
 _NAME_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "-_.")
 
 
@@ -47,7 +47,7 @@ class Profile:
 
     Attributes:
         name: lower-case letters, digits, ``-``, ``_`` and ``.``; at most 32.
-        options: columns of Table E.1-1, ``basic`` always among them.
+        options: columns of Table E.1-1 in the order of their codes, ``basic`` always first.
         identity: templates of the four replaced identity attributes.
         burned_in: policy for declared burned-in annotation.
         description: one line for people.
@@ -55,7 +55,7 @@ class Profile:
     """
 
     name: str
-    options: tuple[str, ...] = ("basic",)
+    options: tuple[str, ...] = (Option.BASIC,)
     identity: IdentityTemplates = IdentityTemplates()
     burned_in: BurnedInPolicy = BurnedInPolicy.REFUSE
     description: str = ""
@@ -143,14 +143,9 @@ def _name(value: object) -> str:
 
 
 def _options(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or "basic" not in value:
-        raise InvalidProfile("options is a list that holds basic")
-    for option in value:
-        if option not in CID7050:
-            raise InvalidProfile("options holds a name that is no option of PS3.15 Annex E")
-        if option not in AVAILABLE_OPTIONS:
-            raise InvalidProfile(f"The option {option} is not available yet")
-    return tuple(dict.fromkeys(value))
+    if not isinstance(value, list) or not all(isinstance(name, str | int) for name in value):
+        raise InvalidProfile("options is a list of names or codes that holds basic")
+    return combined(map(str, value))
 
 
 def _identity(value: object) -> IdentityTemplates:

@@ -229,6 +229,15 @@ _ROLES: dict[int, UidRole] = {
 _STANDARD_ROOT = re.compile(r"1\.2\.840\.10008\.[1-9][0-9]?(?:\.(?:0|[1-9][0-9]{0,3})){1,8}")
 
 
+_UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*)){2,}")
+_MAX_UID = 64
+
+
+def is_uid(value: str) -> bool:
+    """Say whether a text is a UID of three components or more. Source: PS3.5 2026d, 9.1."""
+    return len(value) <= _MAX_UID and _UID.fullmatch(value) is not None
+
+
 def well_known_uid(value: str) -> bool:
     """Say whether a UID belongs to the standard, so that it identifies nobody.
 

@@ -1,11 +1,18 @@
 """What goes into a data set in the place of originals, and what was met while doing it."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.deid.planning import Remark
 from app.deid.rules.identifiers import Identifier, Kind, is_replacement
+from app.deid.searching import Values
 from app.dicom.text import decode
+
+
+def no_pseudonym(original: str) -> str:
+    """Replace a name by one constant, for profiles that keep no distinction between names."""
+    return "REMOVED" if original else ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -19,6 +26,8 @@ class Substitutes:
         codes: CID 7050 code values and meanings.
         declared_charset: Specific Character Set for an instance that came without; or empty.
         offset_tables: tag → value of the Extended Offset Table's elements, if frames changed.
+        offset_days: by how many days the subject's dates move.
+        pseudonym: keyed replacement of one AE title, valid as such.
     """
 
     identity: Mapping[int, str]
@@ -27,6 +36,23 @@ class Substitutes:
     codes: tuple[tuple[str, str], ...]
     declared_charset: str = ""
     offset_tables: Mapping[int, bytes] = field(default_factory=dict)
+    offset_days: int = 0
+    pseudonym: Callable[[str], str] = no_pseudonym
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Originals:
+    """What must not be in a result.
+
+    Attributes:
+        values: identifying values (kind, bytes, character set).
+        others: those of them that must not stand in an attribute that an option retains.
+        uids: UIDs that were mapped.
+    """
+
+    values: Values
+    others: Values
+    uids: frozenset[str]
 
 
 @dataclass(slots=True, repr=False)
@@ -35,18 +61,58 @@ class Findings:
 
     Attributes:
         values: kind, bytes and character set of each identifying value, in order.
+        retained: those of them whose attribute stays, by an option or a rule.
         uids: original UIDs that were mapped.
+        written: dates and pseudonyms that were written, without padding.
         warnings: codes and places.
     """
 
     values: list[tuple[Kind, bytes, bytes]] = field(default_factory=list)
+    retained: list[tuple[Kind, bytes, bytes]] = field(default_factory=list)
     uids: set[str] = field(default_factory=set)
+    written: set[bytes] = field(default_factory=set)
     warnings: list[Remark] = field(default_factory=list)
 
     def identifiers(self) -> frozenset[Identifier]:
         """Return the identifying values as text."""
-        return frozenset(
-            Identifier(kind, decode(raw, charset).strip("\0 "))
-            for kind, raw, charset in self.values
-            if not is_replacement(decode(raw, charset))
-        )
+        return _identifiers(self.values)
+
+    def others(self) -> tuple[tuple[Kind, bytes, bytes], ...]:
+        """Return what must not stand in an attribute that stays.
+
+        A place's name or a date stays where its attribute does, whatever else bore it; a number
+        or a person's name only if nothing that goes bore it as well.
+        """
+        if not self.retained:
+            return tuple(self.values)
+        left = Counter(self.values)
+        left.subtract(self.retained)
+        free = {value for value in self.retained if value[0] in _OF_PLACES}
+        return tuple(value for value, count in left.items() if count > 0 and value not in free)
+
+    def originals(self) -> Originals:
+        """Return what must not be in the result."""
+        return Originals(tuple(self.values), self.others(), frozenset(self.uids))
+
+    def other_identifiers(self) -> frozenset[Identifier]:
+        """Return ``others`` as text."""
+        return _identifiers(self.others())
+
+    def add(self, more: "Findings") -> None:
+        """Take over what was met in another part of the instance."""
+        self.values += more.values
+        self.retained += more.retained
+        self.uids |= more.uids
+        self.written |= more.written
+        self.warnings += more.warnings
+
+
+_OF_PLACES = frozenset({Kind.PHRASE, Kind.DATE})
+
+
+def _identifiers(values: Iterable[tuple[Kind, bytes, bytes]]) -> frozenset[Identifier]:
+    return frozenset(
+        Identifier(kind, decode(raw, charset).strip("\0 "))
+        for kind, raw, charset in values
+        if not is_replacement(decode(raw, charset))
+    )

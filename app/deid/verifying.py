@@ -10,14 +10,13 @@ import binascii
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 
-from app.deid.attributes import ENCAPSULATED_DOCUMENT
-from app.deid.rules.documents import notices
+from app.deid.expecting import ElementClass, Expectation, expectation_of
+from app.deid.rulebook import BASIC, Rulebook
 from app.deid.rules.dummies import dummy_values
 from app.deid.rules.identifiers import (
     ANYWHERE,
@@ -26,33 +25,22 @@ from app.deid.rules.identifiers import (
     TERMS,
     is_ordinary,
 )
-from app.deid.searching import Values, compile_search
-from app.deid.standard import (
-    REQUIRED_SOMEWHERE,
-    ROWS,
-    dictionary_vr,
-    uid_role,
-    well_known_uid,
-)
-from app.dicom.elements import CHARSET_VRS, LONG_VRS, VRS, tag_text
+from app.deid.rules.temporal import is_temporal, is_timezone
+from app.deid.searching import Search, compile_search
+from app.deid.standard import is_uid, uid_role, well_known_uid
+from app.deid.substitutes import Originals
+from app.dicom.elements import CHARSET_VRS, tag_text
 from app.errors import MalformedDicom, ResidualIdentifier
 
 _U64 = struct.Struct("<Q").unpack_from
 _U32 = struct.Struct("<I").unpack_from
 _UNDEFINED = 0xFFFFFFFF
-_LONG = frozenset(vr.encode() for vr in LONG_VRS)
-_KNOWN = frozenset(vr.encode() for vr in VRS)
-_GONE = frozenset(tag for tag, row in ROWS.items() if row.basic == "X") - REQUIRED_SOMEWHERE
 _NUMBERS = frozenset({b"AT", b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"UV"})
 _MIN_IN_NUMBERS = 8
 _MIN_IN_BULK = 6
 _MAX_NUMBER = 64
 _TEXTS = frozenset(vr.encode() for vr in CHARSET_VRS) | {b"AE", b"CS", b"UN"}
 _BULK = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
-_DUMMIES = {
-    vr.encode(): frozenset(v.rstrip(b"\0 ") for v in dummy_values(0, vr)) | {b""}
-    for vr in ("DA", "DT", "PN", "TM")
-}
 # Words of our dummy items and markers: whole values, and the same for everybody.
 _DUMMY_TEXTS = frozenset(v.rstrip() for v in dummy_values(0, "LO")) | {
     *(b"CONTAINS", b"TEXT", b"PIXEL", b"POINT", b"LAYER", b"YES"),
@@ -60,77 +48,93 @@ _DUMMY_TEXTS = frozenset(v.rstrip() for v in dummy_values(0, "LO")) | {
 }
 
 
-# One element of the result that is no sequence: value begin and end, tag, VR.
-_Leaf = tuple[int, int, int, bytes]
+# One element of the result that is no sequence: value begin and end, tag, class.
+_Leaf = tuple[int, int, int, ElementClass]
 
 
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """What is known of all elements with one tag and VR.
+@dataclass(frozen=True, slots=True, repr=False)
+class Texts:
+    """Text values of a result, NUL between them, for a look at other spellings.
 
     Attributes:
-        header: bytes before the value; 8 or 12.
-        is_long: whether the length has four bytes.
-        is_sequence: whether items follow.
-        explicit: whether headers inside carry a VR.
-        vr: as the file or the dictionary says.
-        allowed: the only values that may stand there, if they are limited.
+        free: of attributes where no identifying value may stand.
+        retained: of attributes that an option retains.
     """
 
-    header: int
-    is_long: bool
-    is_sequence: bool
-    explicit: bool
-    vr: bytes
-    allowed: frozenset[bytes] | None
+    free: bytes
+    retained: bytes
 
 
 def verify(
     data: bytes,
     *,
     explicit: bool,
-    values: Values,
-    uids: Iterable[str],
+    originals: Originals,
     own: frozenset[bytes],
-) -> bytes:
-    """Check one de-identified data set, without its pixel value.
-
-    Returns its text values, NUL between them, for a look at other spellings.
+    written: frozenset[bytes] = frozenset(),
+    rules: Rulebook = BASIC,
+) -> Texts:
+    """Check one de-identified data set, without its pixel value; return its text values.
 
     Args:
         data: little endian elements from the first to the last.
         explicit: whether their headers carry a VR.
-        values: the original's identifying values (kind, bytes, character set).
-        uids: the original's UIDs that were mapped.
+        originals: what must not be found.
         own: values that the gateway itself wrote, without padding.
+        written: dates and pseudonyms that were written, without padding.
+        rules: the profile's.
 
     Raises:
         ResidualIdentifier: naming the tag.
     """
-    originals = frozenset(uids)
+    expected = expectation_of(rules)
     try:
-        leaves = _read(data, originals, own, explicit=explicit)
+        leaves = _read(data, originals.uids, own | written, expected, explicit=explicit)
     except (struct.error, IndexError, MalformedDicom):
         raise ResidualIdentifier("The result cannot be read back") from None
-    search = compile_search(values)
+    search = compile_search(originals.values)
     for start, stop in search.hits(data):
         index = bisect_right(leaves, start, key=itemgetter(0)) - 1
         if index >= 0 and _counts(data, leaves[index], start, stop, own):
             raise ResidualIdentifier(path=tag_text(leaves[index][2]))
-    _check_uids(data, originals)
+    retained = [leaf for leaf in leaves if leaf[3].retained]
+    if retained:
+        _check_retained(data, retained, compile_search(originals.others), own)
+    _check_uids(data, originals.uids)
     for hidden in _hidden_texts(_without(data, own)):
         found = (span for span in search.hits(hidden) if not _is_ramp(hidden, *span))
-        if any(found) or _holds_uid(hidden, originals):
+        if any(found) or _holds_uid(hidden, originals.uids):
             raise ResidualIdentifier("An identifying value was left in the result, encoded")
-    return b"\0".join(data[start:stop] for start, stop, _, vr in leaves if vr in _TEXTS)
+    texts = [leaf for leaf in leaves if leaf[3].vr in _TEXTS and not leaf[3].temporal]
+    return Texts(
+        b"\0".join([data[start:stop] for start, stop, _, kind in texts if not kind.retained]),
+        b"\0".join([data[start:stop] for start, stop, _, kind in texts if kind.retained]),
+    )
+
+
+def _check_retained(
+    data: bytes, leaves: list[_Leaf], search: Search, own: frozenset[bytes]
+) -> None:
+    """Refuse a retained attribute that holds more than its own value."""
+    for leaf in leaves:
+        begin, end, tag, _ = leaf
+        for start, stop in search.hits(data[begin:end]):
+            if _is_residue(data, leaf, begin + start, begin + stop, own):
+                raise ResidualIdentifier(path=tag_text(tag))
 
 
 def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
-    data: bytes, uids: frozenset[str], own: frozenset[bytes], *, explicit: bool
+    data: bytes,
+    uids: frozenset[str],
+    own: frozenset[bytes],
+    expected: Expectation,
+    *,
+    explicit: bool,
 ) -> list[_Leaf]:
     """Return every element that is no sequence, at any depth; refuse what must not be there."""
     leaves: list[_Leaf] = []
     add = leaves.append
+    known, classify = expected.known, expected.of
     # Open containers: end (None: delimited) and whether their elements carry a VR.
     outer: list[tuple[int | None, bool]] = []
     end: int | None = len(data)
@@ -153,7 +157,8 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
             else:
                 end, explicit = outer.pop()
             continue
-        kind = _class_of(word & 0xFFFFFFFFFFFF) if explicit else _class_of(word & 0xFFFFFFFF)
+        key = word & 0xFFFFFFFFFFFF if explicit else word & 0xFFFFFFFF
+        kind = known.get(key) or classify(key)
         if not explicit:
             length = word >> 32
         elif kind.is_long:
@@ -168,51 +173,25 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
             continue
         start, position = position, position + length
         tag = (word & 0xFFFF) << 16 | word >> 16 & 0xFFFF
-        add((start, position, tag, kind.vr))
+        add((start, position, tag, kind))
         if kind.allowed is not None:
             value = data[start:position].rstrip(b"\0 ")
             if value not in kind.allowed and value not in own:
                 raise ResidualIdentifier("An original value was left", path=tag_text(tag))
         elif kind.vr == b"UI":
-            _check_ui(data[start:position], tag, uids)
+            _check_ui(data[start:position], tag, uids, keeps=kind.keeps_uid)
+        elif kind.temporal:
+            _check_temporal(data[start:position], tag, kind.temporal)
 
 
-@lru_cache(maxsize=16384)
-def _class_of(key: int) -> _Class:
-    """Classify the elements of one tag and VR (no VR bits: implicit); refuse forbidden tags."""
-    tag = (key & 0xFFFF) << 16 | key >> 16 & 0xFFFF
-    group = tag >> 16
-    odd_one = group & 1 or group < 8 or not tag & 0xFFFF
-    if odd_one or tag in _GONE or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E:
-        raise ResidualIdentifier("An element that must go is in the result", path=tag_text(tag))
-    known = (dictionary_vr(tag) or "UN")[:2].encode()
-    explicit = bool(key >> 32)
-    vr = (key >> 32).to_bytes(2, "little") if explicit else known
-    if vr not in _KNOWN:
-        raise MalformedDicom
-    is_long = vr in _LONG
-    return _Class(
-        header=12 if explicit and is_long else 8,
-        is_long=is_long,
-        is_sequence=vr == b"SQ" or (vr == b"UN" and known == b"SQ"),
-        explicit=explicit and vr == b"SQ",
-        vr=vr,
-        allowed=_allowed(tag, vr),
-    )
+def _check_temporal(value: bytes, tag: int, vr: str) -> None:
+    if not value.strip(b"\0 "):
+        return
+    if not (is_timezone(value) if vr == "SH" else is_temporal(value, vr)):
+        raise ResidualIdentifier("This is no date or time", path=tag_text(tag))
 
 
-@lru_cache(maxsize=16384)
-def _allowed(tag: int, vr: bytes) -> frozenset[bytes] | None:
-    """Return the only values that a result may hold, or None where any may stand."""
-    row = ROWS.get(tag)
-    if row is None or vr in {b"SQ", b"UI"}:
-        return _DUMMIES.get(vr)
-    if tag == ENCAPSULATED_DOCUMENT:
-        return frozenset(text.rstrip(b"\0 ") for text in notices()) | {b""}
-    return frozenset(v.rstrip(b"\0 ") for v in dummy_values(tag, vr.decode())) | {b""}
-
-
-def _check_ui(value: bytes, tag: int, uids: frozenset[str]) -> None:
+def _check_ui(value: bytes, tag: int, uids: frozenset[str], *, keeps: bool) -> None:
     if value.startswith(b"2.25.") and b"\\" not in value:
         if value.rstrip(b"\0 ").decode("latin-1") in uids:
             raise ResidualIdentifier("A UID was left", path=tag_text(tag))
@@ -220,18 +199,31 @@ def _check_ui(value: bytes, tag: int, uids: frozenset[str]) -> None:
     for uid in value.decode("latin-1").split("\\"):
         bare = uid.strip("\0 ")
         if bare in uids or not (
-            bare.startswith("2.25.") or not bare or well_known_uid(bare) or uid_role(tag) == "keep"
+            bare.startswith("2.25.")
+            or not bare
+            or well_known_uid(bare)
+            or uid_role(tag) == "keep"
+            or (keeps and is_uid(bare))
         ):
             raise ResidualIdentifier("A UID was left", path=tag_text(tag))
 
 
-def _counts(  # noqa: PLR0911 - a table
+def _counts(data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]) -> bool:
+    """Say whether a match is one; what may hold nothing else was checked as a whole."""
+    kind = leaf[3]
+    if kind.retained or kind.temporal or kind.allowed is not None:
+        return False
+    return _is_residue(data, leaf, start, stop, own)
+
+
+def _is_residue(  # noqa: PLR0911 - a table
     data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]
 ) -> bool:
     """Say whether a match is one: not across elements, not a number by chance, not our own text."""
-    begin, end, tag, vr = leaf
-    if stop > end or _allowed(tag, vr) is not None:
-        return False  # what holds nothing but dummies and notices was checked as a whole
+    begin, end, tag, kind = leaf
+    vr = kind.vr
+    if stop > end:
+        return False
     first = max(start - _MAX_NUMBER, begin)
     around = data[first : min(stop + _MAX_NUMBER, end)].decode("latin-1").lower()
     if is_ordinary(around, start - first, stop - first):

@@ -1,7 +1,8 @@
 """One instance on its way through the steps."""
 
+import base64
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from app.deid.applying import Applier
 from app.deid.attributes import (
@@ -11,13 +12,16 @@ from app.deid.attributes import (
     PATIENT_ID,
     PATIENT_NAME,
 )
-from app.deid.planning import Plan, Remark, kept_text, place_for
+from app.deid.collecting import gather
+from app.deid.element_writing import Cleaners
+from app.deid.planning import Place, Plan, Remark, kept_text, place_for
 from app.deid.profile import BurnedInPolicy
-from app.deid.rules.text import TextCleaner
-from app.deid.searching import Values, compile_search
-from app.deid.standard import ciod_of, uid_kind
-from app.deid.substitutes import Findings, Substitutes
-from app.deid.verifying import verify
+from app.deid.rulebook import Dates
+from app.deid.rules.text import DescriptorCleaner, TextCleaner
+from app.deid.searching import compile_search
+from app.deid.standard import ciod_of, is_uid, uid_kind
+from app.deid.substitutes import Findings, Originals, Substitutes
+from app.deid.verifying import Texts, verify
 from app.dicom.codestreams import Codestream, codestream_of
 from app.dicom.elements import make_key, tag_text
 from app.dicom.frames import CleanFrames
@@ -33,8 +37,11 @@ from app.errors import (
 from app.pipeline.layout import Layout
 from app.pipeline.results import Context, Deidentified
 from app.pipeline.root import RootValues
-from app.vault.mapping import Originals, Replacements
+from app.vault.mapping import Originals as MappedOriginals
+from app.vault.mapping import Replacements
 
+# AE titles have sixteen characters at most: 13 symbols are 65 bits.
+_AE_SYMBOLS = 13
 _STUDY_UID = 0x0020000D
 _SERIES_UID = 0x0020000E
 _SOP_CLASS_UID = 0x00080016
@@ -92,7 +99,7 @@ class Instance:
         originals = self._originals()
         replacements = self._replacements(originals)
         frames = self.layout.frames()
-        substitutes = self._substitutes(replacements, frames)
+        substitutes = self._substitutes(originals, replacements, frames)
         header, tail = self._verified(substitutes)
         segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames)
         size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
@@ -115,7 +122,7 @@ class Instance:
             _segments=tuple(segments),
         )
 
-    def _originals(self) -> Originals:
+    def _originals(self) -> MappedOriginals:
         study_uid, sop_uid = self.root.text(_STUDY_UID), self.root.text(_SOP_INSTANCE_UID)
         for tag, value in ((_STUDY_UID, study_uid), (_SOP_INSTANCE_UID, sop_uid)):
             if not value:
@@ -125,7 +132,7 @@ class Instance:
         subject = (
             f"patient:{len(issuer)}:{issuer}{patient_id}" if patient_id else f"study:{study_uid}"
         )
-        return Originals(
+        return MappedOriginals(
             patient_id=patient_id,
             issuer_of_patient_id=issuer,
             study_uid=study_uid,
@@ -135,7 +142,7 @@ class Instance:
             subject=subject,
         )
 
-    def _replacements(self, originals: Originals) -> Replacements:
+    def _replacements(self, originals: MappedOriginals) -> Replacements:
         pseudonyms = self.context.pseudonyms
         cloud_study_id = pseudonyms.cloud_study_id(originals.study_uid)
         cloud_patient_id = pseudonyms.cloud_patient_id(originals.subject)
@@ -147,12 +154,27 @@ class Instance:
                 cloud_study_id=cloud_study_id,
                 cloud_patient_id=cloud_patient_id,
             ),
-            study_uid=pseudonyms.uid(originals.study_uid),
-            series_uid=pseudonyms.uid(originals.series_uid) if originals.series_uid else "",
-            sop_instance_uid=pseudonyms.uid(originals.sop_instance_uid),
+            study_uid=self._uid(originals.study_uid),
+            series_uid=self._uid(originals.series_uid) if originals.series_uid else "",
+            sop_instance_uid=self._uid(originals.sop_instance_uid),
         )
 
-    def _substitutes(self, replacements: Replacements, frames: CleanFrames | None) -> Substitutes:
+    def _uid(self, original: str) -> str:
+        """Return what the data set will hold in the place of a UID."""
+        if self.place.rules.keeps_uids and is_uid(original):
+            return original
+        return self.context.pseudonyms.uid(original)
+
+    def _ae_title(self, original: str) -> str:
+        """Return a keyed AE title: devices stay apart, nobody can tell which they are."""
+        if not original:
+            return ""
+        digest = self.context.pseudonyms.lookup("ae-title", original)
+        return "AE" + base64.b32encode(digest).decode("ascii")[:_AE_SYMBOLS]
+
+    def _substitutes(
+        self, originals: MappedOriginals, replacements: Replacements, frames: CleanFrames | None
+    ) -> Substitutes:
         profile = self.context.profile
         names = {
             "organization": self.context.organization,
@@ -170,12 +192,19 @@ class Instance:
             uid=self.context.pseudonyms.uid,
             method=f"deid-gateway {profile.name} {profile.version}",
             codes=profile.method_codes,
+            offset_days=self._offset_days(originals),
+            pseudonym=self._ae_title,
             offset_tables=(
                 frames.offset_tables(self.root.raw(0x7FE00001), self.root.raw(0x7FE00002))
                 if frames
                 else {}
             ),
         )
+
+    def _offset_days(self, originals: MappedOriginals) -> int:
+        if self.place.rules.dates is not Dates.MODIFIED:
+            return 0
+        return self.context.pseudonyms.date_offset_days(originals.subject)
 
     def _missing_charset(self) -> str:
         """Return a Specific Character Set for text that came without one, if it needs it.
@@ -209,39 +238,58 @@ class Instance:
 
         Kept text is looked at word by word only where a first search finds something in it.
         """
-        header, tail, findings = self._applied(substitutes, None)
-        values = tuple(findings.values)
-        search = compile_search(values)
-        own = self._own(substitutes)
-        try:
-            text = self._verify(header, tail, values, findings, own)
-            is_clean = text.isascii() and not search.suspects(text)
-        except ResidualIdentifier:
-            is_clean = False
-        if not is_clean:
-            cleaner = TextCleaner(findings.identifiers(), frozenset(findings.uids))
+        described = self._descriptor_cleaner()
+        made = self._applied(substitutes, Cleaners(described=described))
+        originals = made.findings.originals()
+        if not self._is_clean(made, originals, substitutes):
+            findings = made.findings
+            uids = frozenset(findings.uids)
+            cleaners = Cleaners(
+                kept=TextCleaner(findings.identifiers(), uids),
+                retained=TextCleaner(findings.other_identifiers(), uids),
+                described=described,
+            )
             substitutes = replace(substitutes, declared_charset=self._missing_charset())
-            header, tail, findings = self._applied(substitutes, cleaner)
-            self._verify(header, tail, values, findings, own)
-        self.warnings += findings.warnings
-        return header, tail
+            made = self._applied(substitutes, cleaners)
+            self._verify(made, originals, self._own(substitutes))
+        self.warnings += made.findings.warnings
+        return made.header, made.tail
 
-    def _applied(
-        self, substitutes: Substitutes, cleaner: TextCleaner | None
-    ) -> tuple[bytes, bytes, Findings]:
+    def _descriptor_cleaner(self) -> DescriptorCleaner | None:
+        """Return what cleans descriptors: it has to know every identifying value beforehand."""
+        if not self.place.rules.cleans_text:
+            return None
+        findings, tokens = Findings(), self.tokens
+        gather(findings, tokens.buffer, tokens.root, self.place)
+        if tokens.tail is not None:
+            gather(findings, tokens.tail_buffer, tokens.tail, self._tail_place(), self.root.charset)
+        return DescriptorCleaner(findings.identifiers(), frozenset())
+
+    def _tail_place(self) -> Place:
+        return place_for(self.context.profile, self.ciod, tail=True)
+
+    def _is_clean(self, made: "_Applied", originals: Originals, substitutes: Substitutes) -> bool:
+        try:
+            texts = self._verify(made, originals, self._own(substitutes))
+        except ResidualIdentifier:
+            return False
+        if not (texts.free.isascii() and texts.retained.isascii()):
+            return False
+        return not (
+            compile_search(originals.values).suspects(texts.free)
+            or (texts.retained and compile_search(originals.others).suspects(texts.retained))
+        )
+
+    def _applied(self, substitutes: Substitutes, cleaners: Cleaners) -> "_Applied":
         tokens = self.tokens
-        applier = Applier(tokens.buffer, substitutes, cleaner)
+        applier = Applier(tokens.buffer, substitutes, cleaners)
         header = applier.write(tokens.root, self.place)
-        findings = applier.findings
         if tokens.tail is None:
-            return header, b"", findings
-        behind = Applier(tokens.tail_buffer, substitutes, cleaner, charset=self.root.charset)
-        place = place_for(self.context.profile, self.ciod, tail=True)
-        tail = behind.write(tokens.tail, place)
-        findings.values += behind.findings.values
-        findings.uids |= behind.findings.uids
-        findings.warnings += behind.findings.warnings
-        return header, tail, findings
+            return _Applied(header, b"", applier.findings)
+        behind = Applier(tokens.tail_buffer, substitutes, cleaners, charset=self.root.charset)
+        tail = behind.write(tokens.tail, self._tail_place())
+        applier.findings.add(behind.findings)
+        return _Applied(header, tail, applier.findings)
 
     def _own(self, substitutes: Substitutes) -> frozenset[bytes]:
         """Return the texts that the gateway itself writes; they are no residue."""
@@ -249,16 +297,30 @@ class Instance:
         texts += [text for code in substitutes.codes for text in code]
         return frozenset(text.encode() for text in texts)
 
-    def _verify(
-        self,
-        header: bytes,
-        tail: bytes,
-        values: Values,
-        findings: Findings,
-        own: frozenset[bytes],
-    ) -> bytes:
-        explicit = self.tokens.root.explicit
-        text = verify(header, explicit=explicit, values=values, uids=findings.uids, own=own)
-        if tail:
-            text += verify(tail, explicit=explicit, values=values, uids=findings.uids, own=own)
-        return text
+    def _verify(self, made: "_Applied", originals: Originals, own: frozenset[bytes]) -> Texts:
+        explicit, rules = self.tokens.root.explicit, self.place.rules
+        written = frozenset(made.findings.written)
+        parts = [
+            verify(
+                data,
+                explicit=explicit,
+                originals=originals,
+                own=own,
+                written=written,
+                rules=rules,
+            )
+            for data in filter(None, (made.header, made.tail))
+        ]
+        return Texts(
+            b"\0".join([part.free for part in parts]),
+            b"\0".join([part.retained for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Applied:
+    """The data set before and behind the pixel value, and what was met while writing it."""
+
+    header: bytes
+    tail: bytes
+    findings: Findings

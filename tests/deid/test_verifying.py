@@ -4,9 +4,11 @@ import base64
 
 import pytest
 
+from app.deid.rulebook import rulebook_of
 from app.deid.rules.identifiers import Kind
 from app.deid.searching import compile_search
-from app.deid.verifying import verify
+from app.deid.substitutes import Originals
+from app.deid.verifying import Texts, verify
 from app.dicom.elements import encode_element, encode_item, encode_text
 from app.errors import ResidualIdentifier
 
@@ -20,8 +22,14 @@ VALUES = (
 UIDS = ("1.2.840.99999.4.17.23",)
 
 
-def check(data: bytes, *, explicit: bool = True) -> bytes:
-    return verify(data, explicit=explicit, values=VALUES, uids=UIDS, own=frozenset({b"DEMO"}))
+def check(data: bytes, *, explicit: bool = True, options: tuple[str, ...] = ("basic",)) -> Texts:
+    return verify(
+        data,
+        explicit=explicit,
+        originals=Originals(VALUES, VALUES[:3], frozenset(UIDS)),
+        own=frozenset({b"DEMO"}),
+        rules=rulebook_of(options),
+    )
 
 
 def text(value: str, tag: int = 0x00081090, vr: str = "LO") -> bytes:
@@ -121,3 +129,55 @@ def test_an_id_with_other_punctuation_is_suspected() -> None:
 
     assert search.suspects(b"PZ 77.41/00-93")
     assert not search.suspects(b"PZ 77.41/00-94")
+
+
+INSTITUTION = ("basic", "retain_institution_identity")
+FULL_DATES = ("basic", "retain_long_full_dates")
+MODIFIED_DATES = ("basic", "retain_long_modified_dates")
+
+
+def test_a_retained_name_may_stand_in_its_own_attribute_and_nowhere_else() -> None:
+    check(text("Wobble Infirmary", 0x00080080), options=INSTITUTION)
+
+    with pytest.raises(ResidualIdentifier):
+        check(text("Wobble Infirmary"), options=INSTITUTION)
+
+
+def test_a_retained_attribute_may_not_hold_what_the_option_does_not_name() -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(text("Quillonbury Infirmary", 0x00080080), options=INSTITUTION)
+
+
+def test_where_dates_stay_a_date_may_stand_that_is_a_birth_date_elsewhere() -> None:
+    check(encode_text(0x00080020, "DA", "19310417", explicit=True), options=FULL_DATES)
+
+
+@pytest.mark.parametrize("options", [FULL_DATES, MODIFIED_DATES])
+def test_text_in_the_place_of_a_date_is_refused(options: tuple[str, ...]) -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(encode_text(0x00080020, "DA", "Zebedee", explicit=True), options=options)
+
+
+def test_a_date_that_nobody_moved_is_refused_where_dates_are_moved() -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(encode_text(0x00080020, "DA", "20240229", explicit=True), options=MODIFIED_DATES)
+
+
+def test_the_birth_date_is_refused_under_every_option_for_dates() -> None:
+    for options in (FULL_DATES, MODIFIED_DATES):
+        with pytest.raises(ResidualIdentifier):
+            check(encode_text(0x00100030, "DA", "19310417", explicit=True), options=options)
+
+
+def test_original_uids_stay_only_with_the_option_that_names_them() -> None:
+    check(
+        encode_text(0x00080014, "UI", "1.2.3.4.5.6", explicit=True),
+        options=("basic", "retain_uids"),
+    )
+
+
+def test_text_in_the_place_of_a_retained_uid_is_refused() -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(
+            encode_text(0x00080014, "UI", "1.2.X", explicit=True), options=("basic", "retain_uids")
+        )

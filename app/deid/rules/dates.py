@@ -78,6 +78,13 @@ def _ordinal(number: int) -> str:
     return f"{number}{suffix}"
 
 
+def all_month_names() -> Iterator[str]:
+    """Yield the names and short forms of every month."""
+    for names in _MONTHS:
+        for name in names:
+            yield from (name, name[:3])
+
+
 def month_names(day: dt.date) -> list[str]:
     """Return the names and short forms of the day's month."""
     names = _MONTHS[day.month - 1]

@@ -7,6 +7,7 @@ by any attribute), E.3.5.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 from app.deid.rules.dates import date_pattern, day_of
 from app.deid.rules.identifiers import (
@@ -25,6 +26,7 @@ from app.deid.rules.identifiers import (
     name_parts,
     words,
 )
+from app.deid.rules.patterns import found_by_form
 
 # Longer values are found by their beginning: the time for a search must not grow with them.
 _MAX_ID, _MAX_PHRASE = 64, 32
@@ -89,6 +91,65 @@ _PATTERNS: dict[Kind, Callable[[str], Iterator[str]]] = {
     Kind.ID: _id_patterns,
     Kind.PHRASE: _phrase_patterns,
 }
+# The values of a patient's instances are the same, and compiling them takes longer than all else.
+_MAX_KEPT_VALUES, _MAX_KEPT_TEXTS, _MAX_KEPT_LENGTH = 256, 512, 256
+
+
+class _Matcher:
+    """Finds a set of identifying values in text; remembers short texts, which come again."""
+
+    __slots__ = ("_known", "_pattern")
+
+    def __init__(self, identifiers: frozenset[Identifier]) -> None:
+        patterns = {p for i in identifiers for p in _PATTERNS[i.kind](i.text)}
+        ordered = sorted(patterns, key=lambda pattern: (-len(pattern), pattern))
+        self._pattern = re.compile("|".join(ordered)) if ordered else None
+        self._known: dict[str, tuple[tuple[int, int], ...]] = {}
+
+    def spans(self, text: str) -> tuple[tuple[int, int], ...]:
+        """Return begin and end of each value in a composed text."""
+        known = self._known.get(text)
+        if known is None:
+            known = self._found(text)
+            if len(text) <= _MAX_KEPT_LENGTH:
+                if len(self._known) >= _MAX_KEPT_TEXTS:
+                    self._known.clear()
+                self._known[text] = known
+        return known
+
+    def is_whole(self, text: str) -> bool:
+        """Say whether a text is nothing but a value."""
+        return self._pattern is not None and self._pattern.fullmatch(folded(text)) is not None
+
+    def _found(self, text: str) -> tuple[tuple[int, int], ...]:
+        if self._pattern is None:
+            return ()
+        plain = folded(text)
+        return tuple(
+            match.span()
+            for match in self._pattern.finditer(plain)
+            if not is_ordinary(plain, *match.span())
+        )
+
+
+def _searched(identifier: Identifier) -> Identifier:
+    """Return the part of a value that is searched for: of a date and time, the date."""
+    if identifier.kind in {Kind.DATE, Kind.BIRTH_DATE}:
+        return Identifier(Kind.DATE, identifier.text[:8])
+    return identifier
+
+
+def _matcher(identifiers: frozenset[Identifier]) -> _Matcher:
+    if len(identifiers) > _MAX_KEPT_VALUES:
+        return _Matcher(identifiers)
+    return _kept_matcher(identifiers)
+
+
+@lru_cache(maxsize=64)
+def _kept_matcher(identifiers: frozenset[Identifier]) -> _Matcher:
+    return _Matcher(identifiers)
+
+
 _UID_RUN = re.compile(r"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
 _TERM_VRS = frozenset({"AE", "AS", "CS", "DS", "IS", "TM"})
 _DUMMY_TERMS = {"AS": "000Y", "DS": "0", "IS": "0", "TM": "000000"}
@@ -105,9 +166,7 @@ class TextCleaner:
     def __init__(self, identifiers: Iterable[Identifier], uids: frozenset[str]) -> None:
         identifiers = tuple(identifiers)
         self._ids = {i.text.strip() for i in identifiers if i.kind is Kind.ID}
-        patterns = {p for i in identifiers for p in _PATTERNS[i.kind](i.text)}
-        ordered = sorted(patterns, key=lambda pattern: (-len(pattern), pattern))
-        self._pattern = re.compile("|".join(ordered)) if ordered else None
+        self._matcher = _matcher(frozenset(map(_searched, identifiers)))
         self._uids = uids
 
     def clean(self, text: str, *, vr: str) -> str:
@@ -126,16 +185,11 @@ class TextCleaner:
         return re.sub(r"[ \t]{2,}", " ", cleaned).strip()
 
     def _without_matches(self, text: str) -> str:
-        if self._pattern is None:
-            return text
         pieces: list[str] = []
         end = 0
-        plain = folded(text)
-        for match in self._pattern.finditer(plain):
-            if is_ordinary(plain, *match.span()):
-                continue
-            pieces += (text[end : match.start()], " ")
-            end = match.end()
+        for start, stop in self._matcher.spans(text):
+            pieces += (text[end:start], " ")
+            end = stop
         return "".join([*pieces, text[end:]]) if pieces else text
 
     def _without_uids(self, text: str) -> str:
@@ -150,11 +204,44 @@ class TextCleaner:
         if vr in {"DS", "IS"} and NUMERIC.fullmatch(bare):
             # 120.000 is no spelling of the id 120000.
             as_written = bare.isdigit() or bare in self._ids
-            whole = self._pattern is not None and self._pattern.fullmatch(folded(bare))
+            whole = self._matcher.is_whole(bare)
             return "0" if whole and as_written and len(id_core(bare)) > ANYWHERE else term
         if self._without_matches(composed(bare)) == composed(bare):
             return term
         return _DUMMY_TERMS.get(vr, "REMOVED")
+
+
+class DescriptorCleaner(TextCleaner):
+    """Takes out of text what an option cleans: identifying values, and what identifies by form."""
+
+    def clean(self, text: str, *, vr: str) -> str:
+        """Return ``text`` without what identifies; the same text where there is nothing."""
+        if vr in _TERM_VRS:
+            return super().clean(text, vr=vr)
+        parts = text.split("\\") if vr in _SEVERAL else [text]
+        return "\\".join(self._cleaned(part, vr) for part in parts)
+
+    def _cleaned(self, text: str, vr: str) -> str:
+        plain = composed(text)
+        spans = list(found_by_form(plain))
+        by_value = super().clean(_without(plain, spans) if spans else text, vr=vr)
+        return by_value.strip(_LOOSE_ENDS) if by_value != text else text
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    """Return the text with a space in the place of each span."""
+    pieces: list[str] = []
+    end = 0
+    for start, stop in sorted(spans):
+        if stop > end:
+            pieces += (text[end : max(start, end)], " ")
+            end = stop
+    return "".join([*pieces, text[end:]])
+
+
+# What dangles when a name or number is taken away.
+_LOOSE_ENDS = " \t,;:/^=-_#"
+_SEVERAL = frozenset({"LO", "SH", "UC"})
 
 
 def _is_under(run: str, uids: frozenset[str]) -> bool:

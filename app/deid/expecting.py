@@ -1,0 +1,156 @@
+"""What a result may hold under a rulebook: element by element, for the last wall.
+
+Says nothing of how a result comes about; it reads the tables by itself.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
+from app.deid.deciding import DATE_VRS, can_be, names_class
+from app.deid.rulebook import Dates, Rulebook
+from app.deid.rules.documents import notices
+from app.deid.rules.dummies import dummy_values
+from app.deid.rules.identifiers import identifying_kind
+from app.deid.standard import REQUIRED_SOMEWHERE, ROWS, Action, dictionary_vr, uid_role
+from app.dicom.elements import CHARSET_VRS, LONG_VRS, VRS, tag_text
+from app.errors import MalformedDicom, ResidualIdentifier
+
+_LONG = frozenset(LONG_VRS)
+_MAX_CLASSES = 16_384
+_DUMMIES = {
+    vr: frozenset(v.rstrip(b"\0 ") for v in dummy_values(0, vr)) | {b""}
+    for vr in ("DA", "DT", "PN", "TM")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ElementClass:
+    """What is known of all elements with one tag and VR.
+
+    Attributes:
+        header: bytes before the value; 8 or 12.
+        is_long: whether the length has four bytes.
+        is_sequence: whether items follow.
+        explicit: whether headers inside carry a VR.
+        vr: as the file or the dictionary says.
+        allowed: the only values that may stand there, if they are limited.
+        temporal: DA, DT or TM where any date or time may stand, SH for a time zone; or empty.
+        retained: whether an option retains the value by name, so that its own is no residue.
+        keeps_uid: whether original UIDs may stand there.
+    """
+
+    header: int
+    is_long: bool
+    is_sequence: bool
+    explicit: bool
+    vr: bytes
+    allowed: frozenset[bytes] | None
+    temporal: str
+    retained: bool
+    keeps_uid: bool
+
+
+class Expectation:
+    """Classifies the elements of results under one rulebook."""
+
+    __slots__ = ("_gone", "_rules", "known")
+
+    def __init__(self, rules: Rulebook) -> None:
+        self._rules = rules
+        self._gone = (
+            frozenset(tag for tag, row in ROWS.items() if row.basic == "X")
+            - REQUIRED_SOMEWHERE
+            - rules.cells.keys()
+        )
+        #: What was classified already, by key; looked at before ``of`` is called.
+        self.known: dict[int, ElementClass] = {}
+
+    def of(self, key: int) -> ElementClass:
+        """Classify the elements of one key (no VR bits: implicit).
+
+        Raises:
+            ResidualIdentifier: no result may hold such an element.
+            MalformedDicom: there is no such VR.
+        """
+        if len(self.known) >= _MAX_CLASSES:
+            self.known.clear()
+        found = self.known[key] = self._classified(key)
+        return found
+
+    def _classified(self, key: int) -> ElementClass:
+        tag = (key & 0xFFFF) << 16 | key >> 16 & 0xFFFF
+        if self._must_go(tag):
+            raise ResidualIdentifier("An element that must go is in the result", path=tag_text(tag))
+        known = (dictionary_vr(tag) or "UN")[:2]
+        explicit = bool(key >> 32)
+        vr = (key >> 32).to_bytes(2, "little").decode("latin-1") if explicit else known
+        if vr not in VRS:
+            raise MalformedDicom
+        is_long = vr in _LONG
+        temporal = self._temporal(tag, vr)
+        keeps_uid = known == "UI" and self._keeps_uid(tag)
+        is_kept = self._is_kept(tag, vr)
+        return ElementClass(
+            header=12 if explicit and is_long else 8,
+            is_long=is_long,
+            is_sequence=vr == "SQ" or (vr == "UN" and known == "SQ"),
+            explicit=explicit and vr == "SQ",
+            vr=vr.encode(),
+            allowed=None if temporal or is_kept else self._allowed(tag, vr),
+            temporal=temporal,
+            retained=is_kept and identifying_kind(tag, vr) is not None,
+            keeps_uid=keeps_uid,
+        )
+
+    def _must_go(self, tag: int) -> bool:
+        group = tag >> 16
+        if group & 1 or group < 8 or not tag & 0xFFFF or tag in self._gone:
+            return True
+        return 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E
+
+    def _temporal(self, tag: int, vr: str) -> str:
+        """Return the VR whose every value is right for an element; empty where none is."""
+        cell = self._rules.cells.get(tag)
+        if tag == TIMEZONE:
+            return "SH" if cell else ""
+        known = dictionary_vr(tag) or ""
+        if known not in DATE_VRS or not can_be(vr, known):
+            return ""
+        if cell is None:
+            dates = Dates.REMOVED if tag in ROWS else self._rules.dates
+        else:
+            dates = Dates.UNMODIFIED if cell.action is Action.KEEP else self._rules.dates
+        if dates is Dates.UNMODIFIED or (dates is Dates.MODIFIED and known == "TM"):
+            return known
+        return ""
+
+    def _keeps_uid(self, tag: int) -> bool:
+        if tag in self._rules.cells:
+            return True
+        return (
+            self._rules.keeps_uids
+            and tag not in ROWS
+            and (uid_role(tag) != "keep" or names_class(tag))
+        )
+
+    def _is_kept(self, tag: int, vr: str) -> bool:
+        """Say whether an option lets the value stay, as it is or cleaned."""
+        cell, known = self._rules.cells.get(tag), dictionary_vr(tag)
+        if cell is None or known is None or known in DATE_VRS or not can_be(vr, known):
+            return False
+        return cell.action is Action.KEEP or vr in CHARSET_VRS or known == "CS"
+
+    def _allowed(self, tag: int, vr: str) -> frozenset[bytes] | None:
+        """Return the only values that a result may hold, or None where any may stand."""
+        if tag not in ROWS or vr in {"SQ", "UI"}:
+            return _DUMMIES.get(vr)
+        if tag == ENCAPSULATED_DOCUMENT:
+            return frozenset(text.rstrip(b"\0 ") for text in notices()) | {b""}
+        return frozenset(v.rstrip(b"\0 ") for v in dummy_values(tag, vr)) | {b""}
+
+
+@lru_cache(maxsize=64)
+def expectation_of(rules: Rulebook) -> Expectation:
+    """Return the expectation for a rulebook, with what it has classified so far."""
+    return Expectation(rules)

@@ -1,0 +1,93 @@
+"""What a profile's options change in Table E.1-1: compiled once per profile.
+
+Where two chosen options fill a cell differently, the one that retains less decides.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+
+from app.deid.attributes import INSERTED_TAGS, INSTITUTION_NAME, MANUFACTURER
+from app.deid.options import Option
+from app.deid.standard import ROWS, Action
+
+
+class Dates(StrEnum):
+    """What becomes of dates and times; the values are the terms of (0028,0303)."""
+
+    REMOVED = "REMOVED"
+    UNMODIFIED = "UNMODIFIED"
+    MODIFIED = "MODIFIED"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A filled cell of the table: the action and the option that it belongs to."""
+
+    action: Action
+    option: Option
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """The rules of one set of options.
+
+    Attributes:
+        options: the chosen options.
+        cells: tag → the filled cell that decides it.
+        dates: what becomes of dates and times.
+        inserted: tags that every result holds.
+    """
+
+    options: frozenset[Option]
+    cells: Mapping[int, Cell]
+    dates: Dates
+    inserted: frozenset[int]
+
+    def __hash__(self) -> int:
+        return hash(self.options)
+
+    @property
+    def keeps_uids(self) -> bool:
+        """Whether UIDs stay, those that the table does not list too."""
+        return Option.UIDS in self.options
+
+    @property
+    def cleans_text(self) -> bool:
+        """Whether some text is cleaned instead of being removed."""
+        return not self.options.isdisjoint(_CLEANING)
+
+
+_CLEANING = frozenset({Option.PATIENT_CHARACTERISTICS, Option.CLEAN_DESCRIPTORS})
+# The less an action retains, the further it stands to the left.
+_RETAINS = (Action.CLEAN, Action.KEEP)
+
+
+@lru_cache(maxsize=64)
+def rulebook_of(options: tuple[str, ...]) -> Rulebook:
+    """Compile the rules of a set of options."""
+    chosen = frozenset(map(Option, options))
+    cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
+    kept = cells.get(INSTITUTION_NAME)
+    return Rulebook(
+        options=chosen,
+        cells=MappingProxyType(cells),
+        dates=_dates(chosen),
+        inserted=INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS,
+    )
+
+
+def _strictest(filled: Mapping[str, str], chosen: frozenset[Option]) -> Cell | None:
+    cells = [Cell(Action(code), Option(name)) for name, code in filled.items() if name in chosen]
+    return min(cells, key=lambda cell: _RETAINS.index(cell.action), default=None)
+
+
+def _dates(chosen: frozenset[Option]) -> Dates:
+    if Option.FULL_DATES in chosen:
+        return Dates.UNMODIFIED
+    return Dates.MODIFIED if Option.MODIFIED_DATES in chosen else Dates.REMOVED
+
+
+BASIC = rulebook_of((Option.BASIC,))
