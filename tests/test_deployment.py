@@ -18,7 +18,7 @@ import yaml
 from app.db.embedded import EmbeddedPostgres
 from app.db.installation import installation_of_wheel
 from app.db.roles import GRANTS, DatabaseRole
-from app.samples import PATIENT_ID, sample_instance
+from app.samples import PATIENT_ID, sample_instance, write_sample_study
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -134,6 +134,14 @@ class Deployment:
         assert httpx.get(f"{address}/readyz").is_success
         return address
 
+    def work(self) -> None:
+        """Start the worker service."""
+        log = self.root / "worker.log"
+        with log.open("wb") as output:
+            command = self.command("worker", "worker", "--concurrency", "1")
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self.running.append(process)
+
     @staticmethod
     def port_of(process: "subprocess.Popen[bytes]", log: Path) -> str:
         deadline = time.monotonic() + 60
@@ -155,10 +163,14 @@ class Deployment:
         user = re.match("postgresql://([a-z_]+):", settings["DATABASE_URL"])[1]
         socket = self.server.url("deid").partition("?")[2]
         settings["DATABASE_URL"] = f"postgresql://{user}@/deid?{socket}"
-        keys = str(self.root / "keys")
-        added = [f"{name}={value.replace('/keys', keys)}" for name, value in settings.items()]
+        added = [f"{name}={self.placed(value)}" for name, value in settings.items()]
         program = str(BIN / "deid-gateway")
         return ["env", *added, program, *(instead or described["command"])]
+
+    def placed(self, value: str) -> str:
+        """Put what a volume holds below the directory of this test."""
+        place = re.match("/(keys|staging|incoming)", value)
+        return str(self.root) + value if place else value
 
     def expect(self, *command: str) -> str:
         done = run(*command)
@@ -197,8 +209,9 @@ def with_keys(deployment: Deployment) -> Deployment:
     return deployment
 
 
-def api_key(deployment: Deployment, name: str, scope: str) -> dict[str, str]:
-    command = ("api-keys", "create", name, "--organization", "HOSPITAL", "--scope", scope)
+def api_key(deployment: Deployment, name: str, *scopes: str) -> dict[str, str]:
+    granted = [part for scope in scopes for part in ("--scope", scope)]
+    command = ("api-keys", "create", name, "--organization", "HOSPITAL", *granted)
     token = deployment.expect_command("admin", *command).split()[-1]
     return {"Authorization": f"Bearer {token}"}
 
@@ -221,6 +234,52 @@ def test_a_study_goes_through_the_composed_services_and_back(with_keys):
     assert found.json()["original_patient_id"] == PATIENT_ID
     assert refused.status_code == 503
     assert refused.json()["code"] == "role-not-served"
+
+
+@pytest.mark.db
+def test_a_batch_goes_through_the_composed_services_with_their_own_users(with_keys):
+    batches, reidentify = with_keys.serve("batches"), with_keys.serve("reidentify")
+    with_keys.work()
+    write_sample_study(with_keys.root / "incoming" / "study")
+    headers = api_key(with_keys, "scripts", "batch")
+    study = str(with_keys.root / "incoming" / "study")
+    waiting = {"Prefer": "wait=60"}
+    with httpx.Client(base_url=batches, headers=headers, timeout=90) as client:
+        done = client.post(
+            "/batch-prepare", json={"study_directory": study}, headers=waiting
+        ).json()
+        (with_keys.root / "incoming" / "study" / "report.dcm").write_bytes(b"not DICOM")
+        damaged = with_keys.root / "incoming" / "study" / "ct-1-1.dcm"
+        damaged.write_bytes(damaged.read_bytes()[:-1000])
+        held = client.post(
+            "/batch-prepare", json={"study_directory": study}, headers=waiting
+        ).json()
+        damaged.unlink()
+        tried_again = client.post(held["links"]["retry"], headers=waiting)
+        unwanted = client.post(
+            "/batch-prepare",
+            content=b"PK is no archive",
+            headers={"Content-Type": "application/zip", "Prefer": "wait=60"},
+        ).json()
+        listed = client.get("/batches").json()["batches"]
+        items = client.get(done["links"]["items"]).json()["items"]
+        deleted = client.delete(unwanted["links"]["self"])
+        counted = client.get("/metrics")
+    originals = httpx.get(
+        f"{reidentify}/batches/{done['batch_id']}/originals",
+        headers={**api_key(with_keys, "both", "batch", "reidentify"), "X-Purpose-Of-Use": "test"},
+    )
+
+    assert (done["success"], done["successful_files"]) == (True, 7)
+    assert (held["state"], held["problems"]) == ("held", {"not-dicom": 1, "truncated": 1})
+    assert tried_again.status_code == 202
+    assert unwanted["state"] == "failed"
+    assert len(listed) == 3
+    assert len(items) == 7
+    assert deleted.status_code == 204
+    assert counted.is_success
+    assert originals.is_success, originals.text
+    assert "ct-1-1.dcm" in originals.text
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT, DELETE ON batch_items",
         "SELECT, UPDATE ON batch_problems",
         "SELECT ON batch_workers",
-        "INSERT ON batch_leftovers",
+        "INSERT, SELECT (staging) ON batch_leftovers",
     ),
     DatabaseRole.WORKER: (
         *_EVERYBODY,

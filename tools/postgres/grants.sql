@@ -37,7 +37,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks TO deid_batch;
 GRANT SELECT, DELETE ON batch_items TO deid_batch;
 GRANT SELECT, UPDATE ON batch_problems TO deid_batch;
 GRANT SELECT ON batch_workers TO deid_batch;
-GRANT INSERT ON batch_leftovers TO deid_batch;
+GRANT INSERT, SELECT (staging) ON batch_leftovers TO deid_batch;
 
 -- Workers do both, and take work from the queue.
 GRANT SELECT ON alembic_version TO deid_worker;
