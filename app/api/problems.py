@@ -118,7 +118,7 @@ def known_codes() -> Mapping[str, type[errors.GatewayError]]:
     return {
         kind.code: kind
         for kind in _descendants(errors.GatewayError)
-        if not issubclass(kind, errors.Misconfigured)
+        if "code" in vars(kind) and not issubclass(kind, errors.Misconfigured)
     }
 
 
