@@ -205,7 +205,7 @@ def test_the_autoscaler_scales_the_workers_and_nobody_else_sets_their_number(eve
     "typo",
     [
         {"workers": {}},
-        {"worker": {"concurency": 2}},
+        {"worker": {"replica": 2}},
         {"staging": {"kind": "local"}},
         {"migrate": {"grants": {"everybody": "deid_gateway"}}},
         {"gateway": {"database": "postgresql://user:password@host/db"}},

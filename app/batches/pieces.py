@@ -187,13 +187,13 @@ class Pieces:
         answer = await self._surely(
             lambda: self._work.finish_chunk(claim, results, self._staging.staging_id)
         )
-        states = Counter(result.state for result in results)
+        states = Counter(str(result.state) for result in results)
         if answer.is_first and not answer.value:
             # Nobody waits for them. After a lost answer they may be what was accepted.
             await self._remove(claim.batch_id, claim.number, claim.epoch)
         elif answer.value:
-            self._tools.metrics.count_files(dict(states), sum(result.size for result in results))
-            if not states[ItemState.SUCCEEDED]:
+            self._tools.metrics.count_files(states, sum(result.size for result in results))
+            if not states[str(ItemState.SUCCEEDED)]:
                 await self._remove(claim.batch_id, claim.number, claim.epoch)
                 self._wake(Task.FINISH)
             self._wake(Task.PUBLISH)
