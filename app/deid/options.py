@@ -90,6 +90,7 @@ AVAILABLE_OPTIONS = frozenset(
         Option.INSTITUTION_IDENTITY,
         Option.UIDS,
         Option.FULL_DATES,
+        Option.MODIFIED_DATES,
     }
 )
 # Pairs that cannot both be true of one object, and why.

@@ -62,12 +62,19 @@ def test_only_what_an_option_names_survives(kind: str, syntax: str, option: str)
     made = output(data, option)
 
     places = {canary.text: canary.place for canary in canaries}
+    if option == Option.MODIFIED_DATES:
+        # A planted day that moves may become another planted day.
+        places = {text: place for text, place in places.items() if not is_day(text)}
     survivors = {places[text] for text in found(places, searchable(made))}
     depths = ("root", "depth 1", "depth 3")
     lawful = {f"{depth} {name}" for name in named_by(option) for depth in depths}
     assert survivors - lawful == set()
     assert survivors & lawful
     assert found(WHO.texts, searchable(made)) == retained_identity(option)
+
+
+def is_day(text: str) -> bool:
+    return len(text) == 8 and text.isdigit()
 
 
 def retained_identity(option: str) -> list[str]:

@@ -23,6 +23,8 @@ _DT = re.compile(
 )
 _PATTERNS = {"DA": _DA, "DT": _DT, "TM": _TM}
 _TIMEZONE = re.compile(rb" *" + _ZONE + rb" *")
+# Days that stand for none, ours among them: they stay, for nothing happened on them.
+_NO_DAYS = frozenset({b"19000101", b"19000102", b"99991231"})
 # The middle of a year and of a month stand for a date that names no day.
 _MIDDLE_MONTH, _MIDDLE_DAY = 7, 15
 
@@ -69,7 +71,7 @@ def _shifted_part(part: bytes, vr: str, days: int) -> bytes | None:
     match = _PATTERNS[vr].fullmatch(part)
     if match is None:
         return None
-    if vr == "TM":
+    if vr == "TM" or part[:8] in _NO_DAYS:
         return part
     year, month, day = match["year"], match["month"], match["day"]
     moved = _moved(int(year), int(month or _MIDDLE_MONTH), int(day or _MIDDLE_DAY), days)
