@@ -51,7 +51,8 @@ _LOG_KEPT_BYTES = 4 << 20
 _POLL_S = 0.02
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "max_connections": "100",
+        # Some ten for each worker process.
+        "max_connections": "300",
         "shared_buffers": "128MB",
         "max_wal_size": "512MB",
         "jit": "off",
