@@ -11,6 +11,7 @@ from app.access.api_keys import Principal
 from app.api.dependencies import (
     Services,
     authorise,
+    chosen_organization,
     described,
     request_id_of,
     require_role,
@@ -32,6 +33,22 @@ async def permitted(scope: Scope, action: str) -> tuple[Services, Principal]:
     require_role(services, NAME)
     event = AuditEvent(action=action, request_id=request_id_of(scope))
     return services, await authorise(services, scope, needed=NAME, event=event)
+
+
+async def acting_for(
+    scope: Scope, services: Services, principal: Principal, asked: str | None, action: str
+) -> str:
+    """Return the organisation to act for; that the key may not is in the audit.
+
+    Raises:
+        errors.NotAuthorised: the key may not act for the one asked for.
+    """
+    try:
+        return chosen_organization(principal, asked)
+    except errors.NotAuthorised as denied:
+        event = AuditEvent(action=action, request_id=request_id_of(scope))
+        await services.vault.audit(described(event, principal, outcome=denied.code))
+        raise
 
 
 async def found_batch(services: Services, principal: Principal, batch_id: str) -> Batch:

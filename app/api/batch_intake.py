@@ -1,9 +1,9 @@
 """From what a caller asks to a batch that may be taken: every right and every place is checked."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl
@@ -15,7 +15,6 @@ from app.access.api_keys import Principal
 from app.api.batch_parts import BatchIntake
 from app.api.batch_schemas import BatchRequest
 from app.api.dependencies import Services, chosen_organization, chosen_profile
-from app.api.spool import in_thread
 from app.batches.records import NewBatch, Request
 from app.batches.states import OnError, Priority
 from app.deid.profile import Profile
@@ -108,8 +107,7 @@ def terms(
     return Terms(asked, organization, profile, destination, is_local)
 
 
-async def new_batch(  # noqa: PLR0913 - a batch has this many sides
-    services: Services,
+async def new_batch(
     intake: BatchIntake,
     principal: Principal,
     agreed: Terms,
@@ -121,7 +119,6 @@ async def new_batch(  # noqa: PLR0913 - a batch has this many sides
     """Find the source and put the batch together.
 
     Args:
-        services: of the process.
         intake: where batches may come from.
         principal: who asks.
         agreed: what was asked for.
@@ -135,7 +132,7 @@ async def new_batch(  # noqa: PLR0913 - a batch has this many sides
     """
     asked = agreed.asked
     request = Request(
-        source=await _source(services, intake, agreed, archive),
+        source=await _source(intake, agreed, archive),
         destination=agreed.destination,
         callback_url=asked.callback_url,
         fhir=asked.fhir,
@@ -218,15 +215,13 @@ def _destination(
     return {"kind": "store", "name": name}, isinstance(config, DiskConfig)
 
 
-async def _source(
-    services: Services, intake: BatchIntake, agreed: Terms, archive: str | None
-) -> Mapping[str, str]:
+async def _source(intake: BatchIntake, agreed: Terms, archive: str | None) -> Mapping[str, str]:
     if archive is not None:
         return {"kind": "archive", "name": archive}
     if agreed.asked.source_url is not None:
         return store_source(intake.stores, agreed.organization, agreed.asked.source_url)
-    locate = partial(intake.roots.locate, agreed.asked.study_directory or "")
-    root, path = await in_thread(services.executor, locate)
+    # Not among the threads that treat bodies: a network file system may let this one wait for long.
+    root, path = await asyncio.to_thread(intake.roots.locate, agreed.asked.study_directory or "")
     return {"kind": "directory", "root": root, "path": path}
 
 

@@ -11,7 +11,7 @@ from app.storage.stores import Stores
 from app.storage.uploads import Uploads
 
 # Each takes room in the staging area as long as it lasts; further ones wait.
-CONCURRENT_ARCHIVES: Final = 8
+CONCURRENT_ARCHIVES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

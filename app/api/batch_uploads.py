@@ -6,6 +6,7 @@ Neither the archive's own name nor what it holds is looked at here.
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from types import TracebackType
@@ -131,7 +132,8 @@ class ArchiveUpload:
     def _leave(self) -> None:
         os.close(self._fd)
         if not self.is_kept:
-            self._intake.uploads.remove(self._name)
+            with suppress(errors.StorageUnavailable):  # the workers find it and try again
+                self._intake.uploads.remove(self._name)
 
 
 class ArchiveForm:
@@ -253,22 +255,21 @@ async def receive_archive(receive: Receive, upload: ArchiveUpload, limits: BodyL
 
 
 async def receive_form(
-    receive: Receive,
-    upload: ArchiveUpload,
-    form: ArchiveForm,
-    *,
-    limits: BodyLimits,
-    max_bytes: int,
+    receive: Receive, upload: ArchiveUpload, form: ArchiveForm, limits: BodyLimits
 ) -> None:
-    """Take a request whose body is a form with the archive in it."""
+    """Take a request whose body is a form with the archive in it.
+
+    Raises:
+        errors.TooLarge: the archive passes its bound, or everything beside it does.
+    """
     received, more = 0, True
     while more:
         piece, more = await next_piece(receive, limits)
         received += len(piece)
-        if received > max_bytes + FORM_OVERHEAD_BYTES:
-            raise errors.TooLarge("The form is too large")
         if piece:
             form.feed(piece)
+            if received - upload.size > FORM_OVERHEAD_BYTES:
+                raise errors.TooLarge("The fields of the form are too large")
             await upload.settle()
     form.finish()
 

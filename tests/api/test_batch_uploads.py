@@ -254,6 +254,17 @@ async def test_a_form_that_is_too_large_is_refused_with_an_answer(
     assert uploads(house) == []
 
 
+async def test_a_form_of_too_many_fields_is_refused(
+    client: httpx.AsyncClient, house: House, headers: dict[str, str]
+) -> None:
+    fields = [(f"field-{number}", b"a" * 10_000) for number in range(40)]
+
+    answer = await client.post("/batch-prepare", content=form(*fields), headers=headers | FORM)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert uploads(house) == []
+
+
 async def test_an_archive_that_stops_arriving_is_given_up(
     narrow: str, house: House, headers: dict[str, str]
 ) -> None:

@@ -176,6 +176,16 @@ async def test_batches_are_listed_newest_first_page_by_page(
     assert pages == [made[4:2:-1], made[2:0:-1], made[:1]]
 
 
+async def test_a_page_behind_a_batch_that_is_gone_is_not_the_last_one(
+    client: httpx.AsyncClient, headers: dict[str, str], partial: str
+) -> None:
+    await client.delete(partial, headers=headers)
+
+    answer = await client.get(f"/batches?before={partial.rpartition('/')[2]}", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "batch-not-found")
+
+
 async def test_batches_are_listed_by_state(
     client: httpx.AsyncClient, house: House, headers: dict[str, str], partial: str
 ) -> None:
@@ -197,6 +207,7 @@ async def test_an_organisation_sees_its_own_batches_alone(
     denied = await client.get("/batches?organization=DEMO", headers=theirs)
     seen = await client.get("/batches?organization=DEMO", headers=both)
 
+    assert house.outcomes("batch-read") == ["not-authorised"]
     assert unseen.json()["batches"] == []
     assert denied.json()["code"] == "not-authorised"
     assert [batch["links"]["self"] for batch in seen.json()["batches"]] == [own]

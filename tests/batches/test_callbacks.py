@@ -7,10 +7,13 @@ import datetime as dt
 import io
 import json
 import logging
+import socketserver
 import ssl
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from cryptography import x509
@@ -57,28 +60,44 @@ class Receiver:
     heads: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    serving: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/told?of=PLANTED"
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.serving.add(asyncio.current_task())
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            line, *fields = head.strip().split("\r\n")
-            headers = {k.lower(): v for k, _, v in (text.partition(": ") for text in fields)}
-            self.lines.append(line)
-            self.heads.append(headers)
-            self.bodies.append(await reader.readexactly(int(headers["content-length"])))
-            writer.write(self.answer)
-            await writer.drain()
-            if not self.answer:
-                await reader.read()  # keeps silent until the caller gives up
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    def serve(self, stream: BinaryIO, send: Callable[[bytes], object]) -> None:
+        line = stream.readline().decode().strip()
+        if not line:
+            return  # hung up, or never shook hands
+        head: dict[str, str] = {}
+        while text := stream.readline().decode().strip():
+            name, _, value = text.partition(": ")
+            head[name.lower()] = value
+        self.lines.append(line)
+        self.heads.append(head)
+        self.bodies.append(stream.read(int(head["content-length"])))
+        send(self.answer)
+        if not self.answer:
+            stream.read()  # keeps silent until the caller gives up
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Ends every conversation before it is closed."""
+
+    daemon_threads = False
+
+    def __init__(self, receiver: Receiver, tls: ssl.SSLContext | None) -> None:
+        class Conversation(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError), self.request.makefile("rb") as stream:
+                    receiver.serve(stream, self.request.sendall)
+
+        super().__init__(("127.0.0.1", 0), Conversation)
+        if tls is not None:  # shakes hands with the first byte that is read
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
+        receiver.port = self.server_address[1]
 
 
 @contextlib.asynccontextmanager
@@ -86,11 +105,15 @@ async def receiving(
     answer: bytes = OK, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Receiver]:
     receiver = Receiver(answer)
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls)
-    receiver.port = server.sockets[0].getsockname()[1]
-    async with server:
+    server = Server(receiver, tls)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+    try:
         yield receiver
-    await asyncio.gather(*filter(None, receiver.serving))
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        await asyncio.to_thread(server.server_close)
+        serving.join()
 
 
 async def deliver(url: str, attempt: int = 1) -> Delivery:

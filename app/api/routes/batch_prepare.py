@@ -173,13 +173,7 @@ class _Preparation:
 
         async with self._intake.places, self._upload() as upload:
             form = ArchiveForm(upload, boundary, check)
-            await receive_form(
-                self._receive,
-                upload,
-                form,
-                limits=self._services.limits,
-                max_bytes=self._intake.max_archive_bytes,
-            )
+            await receive_form(self._receive, upload, form, self._services.limits)
             agreed = self._terms(asked_in_fields(form.fields), has_archive=True)
             return await self._submitted(agreed, upload)
 
@@ -213,7 +207,6 @@ class _Preparation:
 
     async def _new(self, agreed: Terms, archive: str | None) -> NewBatch:
         return await new_batch(
-            self._services,
             self._intake,
             self._principal,
             agreed,

@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api import batch_openapi
-from app.api.batch_access import changed, event_of, found_batch, located, permitted
+from app.api.batch_access import (
+    acting_for,
+    changed,
+    event_of,
+    found_batch,
+    located,
+    permitted,
+)
 from app.api.batch_answers import accepted, answer, item_fields, next_page, page, shown
 from app.api.batch_schemas import (
     BATCH_EXAMPLE,
@@ -18,7 +25,7 @@ from app.api.batch_schemas import (
     SigningKeys,
 )
 from app.api.batch_watching import EventStream
-from app.api.dependencies import chosen_organization, services_of
+from app.api.dependencies import services_of
 from app.api.openapi import problem_responses
 from app.batches.records import Batch
 from app.batches.service import CANCEL, DELETE, DELETE_OBJECTS, RETRY
@@ -71,12 +78,14 @@ class DeleteParameters(_Parameters):
     "/batches",
     summary="List batches",
     response_model=BatchList,
-    responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 503)},
+    responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 503)},
 )
 async def list_batches(request: Request, asked: Annotated[ListParameters, Query()]) -> Response:
     """Answer the batches of an organisation, the newest first. Needs the scope `batch`."""
     services, principal = await permitted(request.scope, READ)
-    organization = chosen_organization(principal, asked.organization)
+    organization = await acting_for(request.scope, services, principal, asked.organization, READ)
+    if asked.before is not None:  # a page behind a batch that is gone would look like the last one
+        await services.batches.get(organization, asked.before)
     found = await services.batches.list(
         organization, state=asked.state, before=asked.before, limit=asked.limit + 1
     )
