@@ -6,6 +6,9 @@ comes as JSON on standard input.
 
 import asyncio
 import contextlib
+import functools
+import importlib
+import inspect
 import json
 import os
 import signal
@@ -16,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from pydicom.uid import ExplicitVRLittleEndian
+import httpx
 
 from app import telemetry
+from app.access.api_keys import ApiKeys
 from app.access.organizations import Organizations
 from app.audit.repository import AuditTrail
 from app.batches.callbacks import CallbackPolicy, Callbacks
@@ -48,7 +52,6 @@ from app.vault.keys import load_keys
 from app.vault.service import Vault
 from app.vault.signing import Signer
 from app.vault.workbox import WorkBox
-from tests import builders
 from tests.mapping_house import NORTH, make_keys
 
 REPOSITORY = Path(__file__).parents[2]
@@ -68,8 +71,11 @@ class Order:
     grace_s: float = 5.0
     staging_max_bytes: int = 0
     min_free_bytes: int = 0
-    poison: Sequence[str] = ()
     stores: str | None = None
+    # SOP Instance UIDs of objects that kill the process, and where it is to be hit by a signal:
+    # ``module:Class.method``, ``before`` or ``after`` its first call, and the signal's number.
+    poison: Sequence[str] = ()
+    ambush: tuple[str, str, int] | None = None
 
 
 @dataclass
@@ -83,7 +89,7 @@ class Station:
     work: BatchWork
     upkeep: Upkeep
     area: StagingArea
-    processes: list["WorkerProcess"] = field(default_factory=list)
+    processes: list["WorkerProcess | GatewayProcess"] = field(default_factory=list)
 
     async def submit(self, path: str = ".", **given: object) -> Batch:
         request = {
@@ -157,10 +163,63 @@ class Station:
                 stop.set()
                 await worker
 
+    def start_gateway(self, port: int) -> "GatewayProcess":
+        process = GatewayProcess(self.order, port, Path(self.order.staging).with_name("data"))
+        self.processes.append(process)
+        return process
+
+    async def key(self) -> dict[str, str]:
+        """Make an API key and return the header that carries it."""
+        _, token = await ApiKeys(self.database, AuditTrail()).create(
+            name="sender", organization=NORTH, scopes=["batch"]
+        )
+        return {"Authorization": f"Bearer {token}"}
+
     def start_worker(self, **given: object) -> "WorkerProcess":
         process = WorkerProcess(Order(**(asdict(self.order) | given)))
         self.processes.append(process)
         return process
+
+
+class GatewayProcess:
+    """``deid-gateway serve`` with one worker beside it."""
+
+    def __init__(self, order: Order, port: int, data_dir: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        settings = {
+            "DATABASE_URL": order.url,
+            "DEID_CHUNK_FILES": str(order.chunk_files),
+            "DEID_DATA_DIR": str(data_dir),
+            "DEID_KEY_FILE": order.keys,
+            "DEID_LOG_LEVEL": "error",
+            "DEID_PORT": str(port),
+            "DEID_ROLES": "batch",
+            "DEID_SOURCE_ROOTS": order.root,
+            "DEID_STAGING_DIR": order.staging,
+            "DEID_STAGING_MIN_FREE_BYTES": "0",
+            "DEID_WORKERS": "1",
+            "DEID_WORKER_LOST_AFTER_S": str(order.lost_after_s),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve"], cwd=REPOSITORY, env=settings
+        )
+
+    async def prepare(self, headers: dict[str, str], **asked: str) -> dict[str, object]:
+        """Hand a batch in, again and again until there is an answer."""
+        async with httpx.AsyncClient(base_url=self.url) as client, asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await client.post("/batch-prepare", headers=headers, json=asked)
+                    if answer.status_code < 500:
+                        return answer.raise_for_status().json()
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        self.kill()
 
 
 class WorkerProcess:
@@ -175,10 +234,14 @@ class WorkerProcess:
         )
         self.process.stdin.write(json.dumps(asdict(order)).encode())
         self.process.stdin.close()
+        self._id: UUID | None = None
 
-    def joined(self) -> UUID:
-        """Wait for the worker's id."""
-        return UUID(self.process.stdout.readline().decode().strip())
+    @property
+    def id(self) -> UUID:
+        """The worker's id, once it has joined."""
+        if self._id is None:
+            self._id = UUID(self.process.stdout.readline().decode().strip())
+        return self._id
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -281,9 +344,11 @@ def uid_of(number: int) -> str:
 
 def objects(count: int, *, first: int = 0) -> Iterator[bytes]:
     """Small CT objects of one series that differ in their SOP Instance UID."""
+    from tests import builders  # noqa: PLC0415 - worker processes do without it
+
     dataset = builders.ct(builders.Identity())
     dataset.SOPInstanceUID = UID
-    data = builders.part10(dataset, ExplicitVRLittleEndian)
+    data = builders.part10(dataset)
     for number in range(first, first + count):
         yield data.replace(UID.encode(), uid_of(number).encode())
 
@@ -303,6 +368,8 @@ async def work(order: Order) -> None:
     telemetry.guard_event_loop(asyncio.get_running_loop())
     if order.poison:
         poison({uid.encode() for uid in order.poison})
+    if order.ambush:
+        lie_in_wait(*order.ambush)
     async with parts_of(order) as parts:
         await run_worker(parts, stop, on_joined=say)
 
@@ -326,6 +393,36 @@ def poison(uids: set[bytes]) -> None:
         return deidentify(source, context)
 
     pipeline.deidentify = deadly
+
+
+def lie_in_wait(place: str, moment: str, number: int) -> None:
+    """Send this process a signal before or after the first call of a method."""
+    module, _, name = place.partition(":")
+    owner_name, _, method_name = name.partition(".")
+    owner = getattr(importlib.import_module(module), owner_name)
+    method = getattr(owner, method_name)
+    left = [number]
+
+    def strike(when: str) -> None:
+        if when == moment and left:
+            os.kill(os.getpid(), left.pop())
+
+    @functools.wraps(method)
+    async def awaited(*arguments, **given):
+        strike("before")
+        answer = await method(*arguments, **given)
+        # A claim that finds nothing is no moment to be waited for.
+        strike("after" if answer is not None or not method_name.startswith("claim") else "")
+        return answer
+
+    @functools.wraps(method)
+    def called(*arguments, **given):
+        strike("before")
+        answer = method(*arguments, **given)
+        strike("after")
+        return answer
+
+    setattr(owner, method_name, awaited if inspect.iscoroutinefunction(method) else called)
 
 
 if __name__ == "__main__":
