@@ -51,6 +51,7 @@ check: install ## format, lint, types, import layers, spelling, deployment files
 	$(BIN)/codespell
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/helm lint --strict --quiet deploy/helm/deid-gateway
 
 fmt: install ## rewrite the code in the house format
 	$(BIN)/ruff format $(SOURCES)
