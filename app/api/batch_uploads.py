@@ -132,7 +132,7 @@ class ArchiveUpload:
     def _leave(self) -> None:
         os.close(self._fd)
         if not self.is_kept:
-            with suppress(errors.StorageUnavailable):  # the workers find it and try again
+            with suppress(errors.StorageUnavailable):  # Uploads.remove_unused will find it
                 self._intake.uploads.remove(self._name)
 
 

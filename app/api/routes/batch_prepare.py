@@ -184,8 +184,8 @@ class _Preparation:
     async def _submitted(self, agreed: Terms, upload: ArchiveUpload) -> Batch:
         """Hand the batch in; its archive is kept unless it is known that nobody needs it.
 
-        Where it is not known whether the batch was taken, the archive stays until the workers find
-        that it belongs to none.
+        Where it is not known whether the batch was taken, the archive stays: a repeated request may
+        need it, and `Uploads.remove_unused` finds what belongs to no batch.
         """
         key = self._key
         await upload.finish(partial(archive_name, agreed, key) if key is not None else None)
