@@ -18,6 +18,8 @@ from app.cli.batch_view import Shown, View, has_ended, is_published, print_summa
 CONNECT_S: Final = 10.0
 # The gateway gives a sign of life every 15 s.
 SILENT_S: Final = 45.0
+# One that never answered is more likely mistyped than away.
+PATIENCE_AT_FIRST_S: Final = 10.0
 PATIENCE_S: Final = 60.0
 LONGEST_PAUSE_S: Final = 5.0
 SENT_AT_ONCE: Final = 1 << 20
@@ -98,7 +100,8 @@ class Client:
     Args:
         http: knows address and API key.
         view: shows how the batch stands.
-        patience_s: how long the gateway may be away.
+        patience_s: how long the gateway may be away, once it has answered.
+        patience_at_first_s: how long it may be away before.
         sleep: waits so many seconds.
     """
 
@@ -108,11 +111,13 @@ class Client:
         view: View,
         *,
         patience_s: float = PATIENCE_S,
+        patience_at_first_s: float = PATIENCE_AT_FIRST_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._http = http
         self._view = view
-        self._patience_s = patience_s
+        self._patience_s = patience_at_first_s
+        self._later_patience_s = patience_s
         self._sleep = sleep
         self._answered_at = time.monotonic()
         self._pause_s = 0.0
@@ -196,6 +201,7 @@ class Client:
 
     def _heard(self) -> None:
         self._answered_at, self._pause_s = time.monotonic(), 0.0
+        self._patience_s = self._later_patience_s
 
     def _wait(self, error: Exception) -> None:
         """Wait before the next attempt, longer each time.
@@ -206,6 +212,8 @@ class Client:
         if time.monotonic() - self._answered_at > self._patience_s:
             why = str(error) if isinstance(error, _Busy) else type(error).__name__
             raise Unreachable(f"the gateway cannot be reached ({why})") from None
+        if not self._pause_s:
+            self._view.say("the gateway does not answer; trying again")
         self._pause_s = min(LONGEST_PAUSE_S, max(0.25, 2 * self._pause_s))
         self._sleep(self._pause_s)
 
@@ -230,7 +238,7 @@ def events_of(lines: Iterator[str]) -> Iterator[Shown]:
     data: list[str] = []
     for line in lines:
         if not line and data:
-            yield json.loads("\n".join(data))
+            yield _plain_values(json.loads("\n".join(data)))
             data = []
         name, _, value = line.partition(":")
         if name == "data":
@@ -248,7 +256,7 @@ def _checked(response: httpx.Response) -> Shown:
     try:
         answer: dict[str, Any] = response.json()
         if response.is_success:
-            return {**answer, "batch_id": str(answer["batch_id"])}
+            return _plain_values({**answer, "batch_id": str(answer["batch_id"])})
         detail, code = plain(answer["detail"]), plain(answer["code"])
     except (ValueError, KeyError, TypeError):
         status = f"status {response.status_code}"
@@ -263,6 +271,12 @@ def _checked(response: httpx.Response) -> Shown:
 def plain(text: object) -> str:
     """Take out of a foreign text what would move the cursor."""
     return "".join(character for character in str(text) if character.isprintable())
+
+
+def _plain_values(batch: Shown) -> Shown:
+    return {
+        name: plain(value) if isinstance(value, str) else value for name, value in batch.items()
+    } | {"problems": {plain(code): count for code, count in batch.get("problems", {}).items()}}
 
 
 def _fields(order: Order) -> dict[str, Any]:

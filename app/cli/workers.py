@@ -128,8 +128,9 @@ class Workers:
         while not self._stopping.is_set():
             try:
                 ended = await self._run_one()
-            except OSError as error:  # no memory or no process left on this machine
-                telemetry.log().error("worker-not-started", kind=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - no memory, no process: the place stays
+                kind, where = type(error).__name__, telemetry.place_of(error)
+                telemetry.log().error("worker-not-started", kind=kind, where=where)
                 ended = _Ended(has_joined=False, age_s=0)
             pause_s = self._pause_after(ended, pause_s)
             with suppress(TimeoutError):
@@ -204,7 +205,7 @@ class _Child:
         return self._process.pid
 
     async def give(self, order: bytes) -> None:
-        with suppress(ConnectionError):  # it ended at once
+        with suppress(ConnectionError, RuntimeError):  # it ended at once; uvloop's word for it
             self._input.write(order)
             await self._input.drain()
 

@@ -158,7 +158,7 @@ def test_a_gateway_that_stays_away_is_given_up() -> None:
     script = Script(*[httpx.ConnectError("refused")] * 3)
 
     with pytest.raises(Unreachable) as given_up:
-        script.client(patience_s=-1).follow(batch("queued", 1))
+        script.client(patience_at_first_s=-1).follow(batch("queued", 1))
 
     assert given_up.value.exit_code == 3
     assert len(script.asked) == 1
@@ -202,7 +202,17 @@ def test_a_foreign_text_cannot_move_the_cursor() -> None:
 def test_events_are_read_whatever_stands_between_them() -> None:
     text = ': comment\nid: 7\ndata: {"a":\ndata: 1}\n\n\n\nevent: x\n\ndata:{"a": 2}\n\n'
 
-    assert list(events_of(iter(text.split("\n")))) == [{"a": 1}, {"a": 2}]
+    found = list(events_of(iter(text.split("\n"))))
+
+    assert [batch["a"] for batch in found] == [1, 2]
+
+
+def test_nothing_that_a_gateway_says_of_a_batch_can_move_the_cursor() -> None:
+    answer = batch("queued", 1) | {"detail": "\x1b]0;title\x07", "problems": {"co\x1bde": 1}}
+
+    taken = Script().client()._asked(lambda: httpx.Response(200, json=answer))
+
+    assert (taken["detail"], taken["problems"]) == ("]0;title", {"code": 1})
 
 
 # --- A real gateway ------------------------------------------------------------------------------

@@ -1,18 +1,21 @@
 """Worker processes are replaced when they end, and never outlive who started them."""
 
 import asyncio
+import io
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+import uvloop
 
-from app import errors
+from app import errors, telemetry
 from app.cli.workers import Rhythm, Workers
 from app.settings import Settings
 
@@ -70,6 +73,22 @@ def deaths() -> Deaths:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", organization="NORD")
+
+
+@pytest.fixture
+def logs() -> Iterator[io.StringIO]:
+    """What is logged as an error meanwhile."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    telemetry.configure("error", stream)
+    yield stream
+    root.handlers, root.level = before
+    logging.captureWarnings(capture=False)
+
+
+def count_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def lines_of(path: Path) -> list[str]:
@@ -175,6 +194,31 @@ async def test_a_program_that_is_not_there_is_tried_again_until_the_end(
         script.chmod(0o755)
         script.rename(program)
         await until(lambda: lines_of(note))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_processes_that_end_at_once_leave_nothing_open(
+    settings: Settings,
+    deaths: Deaths,
+    tmp_path: Path,
+    logs: io.StringIO,
+    new_loop: Callable[[], object],
+) -> None:
+    note = tmp_path / "pids"
+    start = ["/bin/sh", "-c", f"echo $$ >> {note}; exec true"]
+    open_files: list[int] = []
+
+    async def replace_often() -> None:
+        open_files.append(count_open_files())
+        async with Workers(settings, 2, on_death=deaths, rhythm=QUICK, start=start):
+            await until(lambda: len(lines_of(note)) >= 30)
+        open_files.append(count_open_files())
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(replace_often())
+
+    assert open_files[1] <= open_files[0] + 1
+    assert logs.getvalue() == ""
 
 
 async def test_a_report_that_fails_does_not_end_the_supervision(
