@@ -340,12 +340,12 @@ def test_a_serving_user_may_not(deployment, user, statement):
 
 
 @pytest.mark.db
-def test_the_autoscaler_of_the_chart_counts_what_waits_with_its_own_user(deployment):
+def test_the_autoscaler_of_the_chart_may_ask_what_waits(deployment):
     query = (ROOT / "deploy/helm/deid-gateway/files/waiting.sql").read_text()
     url = deployment.server.url("deid").replace("postgres@", "deid_scaler@", 1)
 
     with psycopg.connect(url) as connection:
-        assert connection.execute(query).fetchone() == (0,)
+        assert connection.execute(query).fetchone()[0] >= 0
 
 
 def test_only_the_reidentify_service_holds_the_private_key():

@@ -88,10 +88,7 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT ON batches, batch_items, batch_problems",
     ),
     DatabaseRole.AUDIT: ("SELECT ON alembic_version", "SELECT ON audit_events, audit_heads"),
-    DatabaseRole.SCALE: (
-        "SELECT (id, state) ON batches",
-        "SELECT (batch, state) ON batch_chunks",
-    ),
+    DatabaseRole.SCALE: ("SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches",),
 }
 """What each user may do; whatever is not here is refused by Postgres."""
 

@@ -19,6 +19,7 @@ from app.cli.batch_order import Order, SourceKind
 from app.cli.options import operating_system_user
 from app.samples import write_sample_study
 from app.settings import Role, Settings
+from tests.batches.house import files
 from tests.cli.conftest import Invoke, files_below
 
 pytestmark = pytest.mark.db
@@ -304,6 +305,24 @@ async def test_what_cannot_be_done_is_refused_before_a_batch_is_made(
         await hand_in(gateway, order(study, **asked))
 
     assert await gateway.batches.list("DEMO") == []
+
+
+async def test_an_autoscaler_counts_a_batch_and_the_chunks_that_are_left(
+    gateway: bootstrap.Gateway, study: Path, database_url: str
+) -> None:
+    query = (ROOT / "deploy/helm/deid-gateway/files/waiting.sql").read_text()
+    staging = gateway.intake.staging_id
+    counted = []
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        counted.append(connection.execute(query).fetchone()[0])
+        await hand_in(gateway, order(study))
+        counted.append(connection.execute(query).fetchone()[0])
+        claim = await gateway.work.claim_scan(await gateway.work.join(staging), staging)
+        await gateway.work.add_chunks(claim, [files(3), files(2)])
+        counted.append(connection.execute(query).fetchone()[0])
+
+    assert counted == [0, 1, 3]
 
 
 async def test_the_audit_names_who_handed_it_in(

@@ -76,7 +76,6 @@ GRANT SELECT ON instances TO deid_reidentify;
 GRANT SELECT ON batches, batch_items, batch_problems TO deid_reidentify;
 
 -- An autoscaler counts what waits.
-GRANT SELECT (id, state) ON batches TO deid_scaler;
-GRANT SELECT (batch, state) ON batch_chunks TO deid_scaler;
+GRANT SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches TO deid_scaler;
 
 COMMIT;

@@ -1,1 +1,1 @@
-SELECT (SELECT count(*) FROM batches WHERE state IN ('queued', 'processing', 'publishing')) + (SELECT count(*) FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch WHERE b.state IN ('queued', 'processing', 'publishing') AND (c.state IN ('pending', 'processing', 'publishing') OR (c.state = 'processed' AND b.state = 'publishing')))
+SELECT coalesce(sum(1 + CASE WHEN state = 'publishing' OR on_error = 'skip' THEN unpublished_chunks ELSE open_chunks END), 0) FROM batches WHERE state IN ('queued', 'processing', 'publishing')
