@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.batches.claims import Claims
 from app.batches.records import CallbackClaim, CleanClaim
-from app.batches.sql import batch_of, batch_row, row, run, transaction
+from app.batches.sql import batch_of, batch_row, row, rows, run, transaction
 from app.batches.tickets import Task, defer
 
 CALLBACK_LEASE_S: Final = 120
@@ -26,6 +26,11 @@ UPDATE batches SET callback_due_at = now() + make_interval(secs => %(lease)s),
 WHERE id = (SELECT id FROM batches WHERE callback_due_at <= now()
     ORDER BY callback_due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, callback_attempts
+"""
+_WITH_ARCHIVES: Final = """
+SELECT b.id, o.id AS organization_id, b.sealed_request
+FROM batches AS b JOIN organizations AS o ON o.number = b.organization
+WHERE b.home = %(staging)s AND b.state NOT IN ('succeeded', 'cancelled')
 """
 
 
@@ -58,6 +63,17 @@ class Aftermath(Claims):
                 "DELETE FROM batch_leftovers WHERE id = %(leftover)s",
                 leftover=claim.leftover_id,
             )
+
+    async def archives(self, staging: UUID) -> frozenset[str]:
+        """Name the uploaded archives of a staging area that batches may still need."""
+        async with transaction(self._database) as connection:
+            found = await rows(connection, _WITH_ARCHIVES, staging=staging)
+        requests = [
+            self._box.open_request(entry["organization_id"], entry["id"], entry["sealed_request"])
+            for entry in found
+        ]
+        sources = [request.source for request in requests]
+        return frozenset(source["name"] for source in sources if source["kind"] == "archive")
 
     async def claim_callback(self) -> CallbackClaim | None:
         """Claim a client that is to be told; it comes again when it is not finished in time."""

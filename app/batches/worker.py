@@ -7,6 +7,7 @@ seconds.
 """
 
 import asyncio
+import datetime as dt
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
 from app.db.session import Database
 from app.errors import Unavailable
+from app.storage.uploads import Uploads
 from app.vault.service import Vault
 from app.vault.signing import Signer
 
@@ -49,6 +51,9 @@ ATTENDANTS: Final = {
 }
 LOOK_S: Final = 5.0
 UPKEEP_S: Final = 2.0
+UPLOADS_EVERY_S: Final = 3600.0
+UPLOAD_KEPT: Final = dt.timedelta(days=1)
+AGAIN_S: Final = 0.3
 FAILED_S: Final = 1.0
 LEAST_FOR_FILES_S: Final = 5.0
 
@@ -151,6 +156,7 @@ class _Worker:
     ) -> None:
         self._parts = parts
         self._ending = ending
+        self._uploads_due_at = 0.0
         self._metrics = metrics or telemetry.BatchMetrics()
         self._sources = OpenSources(parts.open_source)
         self._destinations = OpenDestinations(parts.open_destination)
@@ -210,14 +216,32 @@ class _Worker:
     async def _attend(self, task: Task, woken: asyncio.Event) -> None:
         """Work on one kind for as long as there is something, whenever there may be."""
         while not self._ending.is_near():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), LOOK_S * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
-            woken.clear()
-            while not self._ending.is_near() and await self._turn(task):
-                self._wake(task, but=woken)
+            is_told = await self._told(woken)
+            if await self._drain(task, woken) or not is_told or self._ending.is_near():
+                continue
+            # Somebody else may just have held what there is: a claim passes over locked rows.
+            await self._ending.sleep(AGAIN_S)
+            await self._drain(task, woken)
+
+    async def _told(self, woken: asyncio.Event) -> bool:
+        """Wait until there may be something; False when nobody said so."""
+        try:
+            await asyncio.wait_for(woken.wait(), LOOK_S * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+        except TimeoutError:
+            return False
+        woken.clear()
+        return True
+
+    async def _drain(self, task: Task, woken: asyncio.Event) -> bool:
+        """Work until there is nothing; say whether there was something."""
+        count = 0
+        while not self._ending.is_near() and await self._turn(task):
+            self._wake(task, but=woken)
+            count += 1
+        return count > 0
 
     async def _turn(self, task: Task) -> bool:
-        """Do one piece; after a failure, a pause and then what is due by then."""
+        """Do one piece; False when there is none. After a failure there may be one."""
         try:
             return await self._pieces.turn(task)
         except Unavailable as error:
@@ -225,7 +249,7 @@ class _Worker:
         except Exception as error:  # noqa: BLE001 - the worker goes on with other work
             log_unforeseen(task, error)
         await self._ending.sleep(FAILED_S)
-        return False
+        return True
 
     async def _keep_order(self) -> None:
         """See to what others left behind, what was lost on the way, and what is to be counted."""
@@ -236,6 +260,7 @@ class _Worker:
                 if await self._standing.give_strays_back():
                     telemetry.log().warning("strays-given-back")
                 await self._sources.close_idle()
+                await self._remove_unused_uploads()
                 await self._count()
                 is_well = True
             except Unavailable as error:
@@ -247,6 +272,17 @@ class _Worker:
                     "upkeep-failed", kind=type(error).__name__, where=telemetry.place_of(error)
                 )
             await self._ending.sleep(UPKEEP_S)
+
+    async def _remove_unused_uploads(self) -> None:
+        """Remove archives whose batch was never made, because somebody died in between."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._uploads_due_at:
+            return
+        self._uploads_due_at = loop.time() + UPLOADS_EVERY_S
+        before = telemetry.utc_now() - UPLOAD_KEPT
+        staging = self._parts.staging
+        used = await self._parts.work.archives(staging.staging_id)
+        await asyncio.to_thread(Uploads(staging.uploads).remove_unused, before, used=used)
 
     async def _count(self) -> None:
         metrics = self._metrics

@@ -28,6 +28,10 @@ _KEY: Final = re.compile(r"[a-z_]{1,32}")
 _READABLE_BY_OTHERS: Final = 0o007
 
 
+# What a batch calls a destination that is no named store.
+RESERVED_NAMES: Final = frozenset({"staging", "url"})
+
+
 class Stores:
     """The stores of one file; none where there is no file."""
 
@@ -165,6 +169,8 @@ def _stores(text: str) -> Mapping[str, StoreConfig]:
 def _read_named(name: str, fields: object) -> StoreConfig | list[str]:
     if not _NAME.fullmatch(name):
         return ["its name is 1 to 64 of a-z, 0-9, '.', '_' and '-'"]
+    if name in RESERVED_NAMES:
+        return ["this name stands for the staging area, or for a URL"]
     return _read(fields)
 
 

@@ -337,6 +337,19 @@ async def test_a_cancelled_batch_leaves_everything_to_be_tidied_up(house):
     assert [row["kind"] for row in found] == ["published", "staged", "upload"]
 
 
+async def test_archives_of_batches_that_may_be_tried_again_are_needed(house):
+    archive = {"request": Request({"kind": "archive", "name": "one"}, {"kind": "staging"})}
+    kept = await house.submit(home=house.staging, **archive)
+    gone = {"request": Request({"kind": "archive", "name": "two"}, {"kind": "staging"})}
+    other = await house.submit(home=house.staging, **gone)
+    await house.submit(home=house.staging)
+    await house.service.cancel(NORTH, other.batch_id, event())
+
+    assert await house.work.archives(house.staging) == {"one"}
+    assert await house.work.archives(uuid4()) == frozenset()
+    assert (await house.get(kept)).state is BatchState.QUEUED
+
+
 async def test_leftovers_are_claimed_where_they_lie_and_forgotten_when_done(house):
     batch = await house.submit()
     await house.service.cancel(NORTH, batch.batch_id, event())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.batches import pieces, worker
 from app.batches.ending import Ending, Setbacks, pause_s
 from app.batches.publishing import Publisher
 from app.batches.quiet import Quiet
+from app.batches.records import Request
 from app.batches.room import Bounds, RoomState, state_of
 from app.batches.standing import AreaState, Standing
 from app.batches.states import BatchState, OnError, Priority
@@ -20,7 +22,7 @@ from app.batches.work import BatchWork
 from app.errors import DatabaseUnavailable, DestinationRefused, StorageUnavailable
 from app.storage.staged import StagedFileDamaged
 from tests.batches import station as stations
-from tests.batches.house import event
+from tests.batches.house import event, new_batch
 from tests.batches.station import Station, fill
 from tests.mapping_house import NORTH
 
@@ -566,3 +568,24 @@ async def test_who_gives_up_waiting_to_be_alone_lets_the_others_in() -> None:
                 raise AssertionError("not alone")
         async with asyncio.timeout(1), quiet.shared():
             pass
+
+
+# What nobody needs any more
+
+
+async def test_an_archive_whose_batch_was_never_made_is_removed_after_a_day(
+    station: Station,
+) -> None:
+    forgotten, fresh, needed = (station.area.uploads / (digit * 32) for digit in "abc")
+    for upload in (forgotten, fresh, needed):
+        upload.write_bytes(b"PK")
+    for upload in (forgotten, needed):
+        os.utime(upload, (0, 0))
+    request = Request({"kind": "archive", "name": needed.name}, {"kind": "staging"})
+    await station.service.submit(new_batch(request=request, home=station.area.staging_id))
+
+    async with station.working():
+        await station.until_so(lambda: not forgotten.exists())
+
+    assert fresh.exists()
+    assert needed.exists()

@@ -287,3 +287,11 @@ def test_the_schema_takes_what_the_program_takes():
     assert not validator.is_valid(content)
     assert not validator.is_valid({"stores": {"A": S3}})
     assert json.loads(schema_text()) == json_schema()
+
+
+@pytest.mark.parametrize("name", ["staging", "url"])
+def test_a_store_cannot_be_called_what_means_something_else(tmp_path, name):
+    text = f"stores:\n  {name}: {{url: 's3://bucket', organizations: '*'}}\n"
+
+    with pytest.raises(errors.Misconfigured, match="stands for"):
+        Stores.from_file(write(tmp_path, text))
