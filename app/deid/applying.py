@@ -10,6 +10,7 @@ from app.deid.collecting import collect, entered_items
 from app.deid.compiling import Op, ShapePlan, UidMode
 from app.deid.element_writing import NO_CLEANERS, SPECIAL, Cleaners, ElementWriter
 from app.deid.planning import Place, Remark
+from app.deid.private import View
 from app.deid.standard import dictionary_vr
 from app.deid.substitutes import Substitutes
 from app.dicom.elements import encode_element, encode_text, key_tag, tag_text
@@ -33,12 +34,12 @@ class Applier(ElementWriter):
 
     def __init__(
         self,
-        buffer: bytes,
+        view: View,
         substitutes: Substitutes,
         cleaners: Cleaners = NO_CLEANERS,
         charset: bytes = b"",
     ) -> None:
-        super().__init__(buffer, substitutes, cleaners, charset)
+        super().__init__(view, substitutes, cleaners, charset)
         self._out: list[bytes] = []
 
     def write(self, dataset: Dataset, place: Place) -> bytes:
@@ -57,14 +58,14 @@ class Applier(ElementWriter):
 
     def _dataset(self, dataset: Dataset, place: Place) -> int | None:
         """Append the data set's bytes to the output; None, and nothing appended, if unchanged."""
-        plan = place.plan_of(dataset)
+        plan = place.plan_of(dataset, self.view)
         if plan.is_inert and self.cleaner is None:
             return None
         outer_charset = self.charset
         if plan.charset >= 0:
             self.charset = self._value(dataset, plan.charset)
         if plan.identifying or plan.removed_items:
-            collect(self.findings, self.buffer, dataset, plan, self.charset)
+            collect(self.findings, self.view, dataset, plan, self.charset)
         if plan.warnings:
             self._warn(place, plan)
         mark = len(self._out)
@@ -200,7 +201,7 @@ class Applier(ElementWriter):
         retained = {index for index, _ in plan.retained}
         return b"".join(
             self._cleaned_element(
-                dataset, i, self.cleaners.retained if i in retained else self.cleaner
+                dataset, plan, i, self.cleaners.retained if i in retained else self.cleaner
             )
             for i in range(first, behind)
         )

@@ -2,6 +2,7 @@
 
 from app.deid.compiling import Op, ShapePlan
 from app.deid.planning import Place
+from app.deid.private import View
 from app.deid.substitutes import Findings
 from app.dicom.tokens import Dataset, Items, Limits
 from app.dicom.walker import items_in
@@ -11,17 +12,18 @@ _LIMITS = Limits()
 
 
 def collect(
-    findings: Findings, buffer: bytes, dataset: Dataset, plan: ShapePlan, charset: bytes
+    findings: Findings, view: View, dataset: Dataset, plan: ShapePlan, charset: bytes
 ) -> None:
     """Gather the identifying values of one data set and of the sequences in it that go.
 
     Args:
         findings: takes the values.
-        buffer: what the spans point into.
+        view: the instance; its buffer is what the spans point into.
         dataset: one data set; sequences that are entered are gathered by themselves.
         plan: the data set's.
         charset: Specific Character Set in force.
     """
+    buffer = view.buffer
     for found, indices in (
         (findings.values, plan.identifying),
         (findings.retained, plan.retained),
@@ -35,7 +37,7 @@ def collect(
         if items is None:
             items = items_in(buffer, *dataset.value_span(index), _LIMITS)
         for item in items.datasets if items else ():
-            collect(findings, buffer, item, place.plan_of(item), charset)
+            collect(findings, view, item, place.plan_of(item, view), charset)
 
 
 def entered_items(buffer: bytes, dataset: Dataset, index: int) -> Items | None:
@@ -52,18 +54,18 @@ def entered_items(buffer: bytes, dataset: Dataset, index: int) -> Items | None:
 
 
 def gather(
-    findings: Findings, buffer: bytes, dataset: Dataset, place: Place, charset: bytes = b""
+    findings: Findings, view: View, dataset: Dataset, place: Place, charset: bytes = b""
 ) -> None:
     """Gather the identifying values of a data set at every depth, before anything is written."""
-    plan = place.plan_of(dataset)
+    plan = place.plan_of(dataset, view)
     if plan.is_inert:
         return
     if plan.charset >= 0:
         start, stop = dataset.value_span(plan.charset)
-        charset = buffer[start:stop]
-    collect(findings, buffer, dataset, plan, charset)
+        charset = view.buffer[start:stop]
+    collect(findings, view, dataset, plan, charset)
     for op in plan.ops:
         if op[0] is Op.ENTER:
-            items = entered_items(buffer, dataset, op[1])
+            items = entered_items(view.buffer, dataset, op[1])
             for item in items.datasets if items else ():
-                gather(findings, buffer, item, op[2], charset)
+                gather(findings, view, item, op[2], charset)

@@ -1,9 +1,10 @@
 """The instructions for every data set of one shape: what ``applying`` carries out."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from app.deid.attributes import (
@@ -19,7 +20,8 @@ from app.deid.attributes import (
     TEMPORAL_INFORMATION,
     TIMEZONE,
 )
-from app.deid.deciding import DATE_VRS, Decision, Effect, names_class
+from app.deid.deciding import DATE_VRS, Decision, Effect, decide_private, names_class
+from app.deid.private import Verdict
 from app.deid.rulebook import Dates
 from app.deid.rules.dummies import dummy_items, dummy_values
 from app.deid.rules.identifiers import Kind, identifying_kind
@@ -89,6 +91,7 @@ class ShapePlan:
         charset: index of Specific Character Set, or -1.
         places: tag → index, at the root only.
         warnings: codes and tags.
+        private: index → VR of private elements that stay.
     """
 
     decisions: tuple[Decision, ...]
@@ -101,6 +104,7 @@ class ShapePlan:
     charset: int
     places: dict[int, int]
     warnings: tuple[tuple[str, int], ...]
+    private: Mapping[int, str]
 
 
 def _uid_mode(tag: int) -> UidMode:
@@ -122,16 +126,26 @@ def _kept_reference(decision: Decision) -> Decision:
     )
 
 
+_NONE_STAYS: Mapping[int, Verdict] = MappingProxyType({})
+
+
 class Compiler:
     """Turns the decisions about one shape into instructions."""
 
-    def __init__(self, place: "Place", dataset: Dataset) -> None:
+    def __init__(
+        self, place: "Place", dataset: Dataset, staying: Mapping[int, Verdict] = _NONE_STAYS
+    ) -> None:
         self.place = place
         self.explicit = dataset.explicit
         self.keys = dataset.keys
         self.tags = [key_tag(key) for key in dataset.keys]
         self.vrs = [key_vr(key >> 32) for key in dataset.keys]
+        self.staying = staying
         self.decisions = [place.decide(t, v) for t, v in zip(self.tags, self.vrs, strict=True)]
+        for index, verdict in staying.items():
+            self.decisions[index] = decide_private(
+                verdict, self.vrs[index], self.decisions[index], place.rules
+            )
         if REFERENCED_SERIES in self.tags and not place.where.removed:
             self.decisions = list(map(_kept_reference, self.decisions))
         self.ops: list[tuple[Any, ...]] = []
@@ -169,6 +183,7 @@ class Compiler:
             charset=self.tags.index(CHARACTER_SET) if CHARACTER_SET in self.tags else -1,
             places={tag: i for i, tag in enumerate(self.tags)} if self.is_root else {},
             warnings=tuple(self.warnings),
+            private={i: verdict.vr or self.vrs[i] for i, verdict in self.staying.items()},
         )
 
     def _keeps_everything(self) -> bool:
@@ -252,13 +267,16 @@ class Compiler:
                 self._date(index, moves=True)
             case Effect.CLEAN:
                 self._clean(index)
+            case Effect.CREATOR:
+                text = self.staying[index].creator
+                self._bytes(encode_text(tag, "LO", text, explicit=self.explicit))
             case Effect.PSEUDONYM:
                 self.ops.append((Op.PSEUDONYM, index))
             case Effect.MARKER:
                 self._marker(tag, index)
 
     def _keep(self, index: int) -> None:
-        known = dictionary_vr(self.tags[index]) or ""
+        known = self._known_vr(index)
         if self.tags[index] == CHARACTER_SET:
             self.ops.append((Op.CHARACTER_SET, index))
         elif known in DATE_VRS or self.tags[index] == TIMEZONE:
@@ -274,6 +292,11 @@ class Compiler:
             self.ops[-1] = (Op.KEEP, self.ops[-1][1], index + 1)
         else:
             self.ops.append((Op.KEEP, index, index + 1))
+
+    def _known_vr(self, index: int) -> str:
+        """Return what is known of an element's VR beside what the file says; or nothing."""
+        verdict = self.staying.get(index)
+        return verdict.vr if verdict else dictionary_vr(self.tags[index]) or ""
 
     def _date(self, index: int, *, moves: bool) -> None:
         tag, vr = self.tags[index], self._written_vr(index)

@@ -14,10 +14,12 @@ from app.deid.attributes import (
     TIMEZONE,
 )
 from app.deid.options import Option, title
+from app.deid.private import Verdict
 from app.deid.rulebook import BASIC, Cell, Dates, Rulebook
 from app.deid.standard import (
     EDITION,
     Action,
+    can_be,
     dictionary_vr,
     keyword,
     required_type,
@@ -75,6 +77,7 @@ class Effect(StrEnum):
     SHIFT = "shift"
     CLEAN = "clean"
     PSEUDONYM = "pseudonym"
+    CREATOR = "creator"
     IDENTITY = "identity"
     NOTICE = "notice"
     MARKER = "marker"
@@ -167,6 +170,27 @@ def _by_cell(tag: int, vr: str, cell: Cell, rules: Rulebook) -> Decision | None:
         return Decision(Effect.KEEP, cell.action, because)
     effect = _cleaning(tag, known, rules)
     return Decision(effect, cell.action, because) if effect else None
+
+
+def decide_private(verdict: Verdict, vr: str, basic: Decision, rules: Rulebook) -> Decision:
+    """Decide about a private element that a list or the instance declares safe.
+
+    Args:
+        verdict: what the list or the instance says.
+        vr: as the file says; UN where it does not.
+        basic: what is decided without the option.
+        rules: the profile's.
+    """
+    if "private attributes" not in basic.because:
+        return basic
+    known = verdict.vr or vr
+    if verdict.creator:
+        return Decision(Effect.CREATOR, Action.CLEAN, verdict.because)
+    if known == "SQ":
+        return Decision(Effect.ENTER, Action.CLEAN, f"{verdict.because}; its items are judged")
+    if known == "UI" and not rules.keeps_uids:
+        return Decision(Effect.MAP_UID, Action.MAP_UID, verdict.because)
+    return Decision(Effect.KEEP, Action.KEEP, verdict.because)
 
 
 def _cleaning(tag: int, vr: str, rules: Rulebook) -> Effect | None:
@@ -272,12 +296,6 @@ def _contradicts(vr: str, known: str) -> bool:
     if "SQ" in {vr, known}:
         return vr != known
     return (vr in TEXT_VRS) == (known[:2] in _BULK_VRS)
-
-
-def can_be(vr: str, known: str) -> bool:
-    """Say whether an element's VR is its attribute's, or as good for text."""
-    free = CHARSET_VRS - {"PN"}
-    return vr == "UN" or vr in known or {vr, known} <= free
 
 
 def names_class(tag: int) -> bool:

@@ -9,6 +9,7 @@ from app.deid.attributes import CHARACTER_SET, TEMPORAL_INFORMATION
 from app.deid.compiling import Op, ShapePlan, UidMode
 from app.deid.marking import method_codes_element, method_element
 from app.deid.planning import Remark
+from app.deid.private import View
 from app.deid.rules.documents import notice
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
 from app.deid.rules.text import TextCleaner
@@ -63,7 +64,7 @@ class ElementWriter:
     """Writes single elements of one data set.
 
     Args:
-        buffer: what the spans point into.
+        view: the instance; its buffer is what the spans point into.
         substitutes: replacements.
         cleaners: what goes through text.
         charset: Specific Character Set in force before the data set's own.
@@ -71,12 +72,13 @@ class ElementWriter:
 
     def __init__(
         self,
-        buffer: bytes,
+        view: View,
         substitutes: Substitutes,
         cleaners: Cleaners = NO_CLEANERS,
         charset: bytes = b"",
     ) -> None:
-        self.buffer = buffer
+        self.view = view
+        self.buffer = view.buffer
         self.substitutes = substitutes
         self.cleaners = cleaners
         self.cleaner = cleaners.kept
@@ -172,7 +174,9 @@ class ElementWriter:
         term = max(terms, key=_TEMPORAL_TERMS.index).decode()
         return encode_text(TEMPORAL_INFORMATION, "CS", term, explicit=dataset.explicit)
 
-    def _cleaned_element(self, dataset: Dataset, index: int, cleaner: TextCleaner | None) -> bytes:
+    def _cleaned_element(
+        self, dataset: Dataset, plan: ShapePlan, index: int, cleaner: TextCleaner | None
+    ) -> bytes:
         """Return a kept element without identifying values in its text."""
         start, stop = dataset.span(index)
         element = self.buffer[start:stop]
@@ -180,7 +184,7 @@ class ElementWriter:
         tag, vr = key_tag(key), key_vr(key >> 32)
         if vr not in _CLEANED_VRS or cleaner is None:
             return element
-        known = dictionary_vr(tag) if vr == "UN" else vr
+        known = plan.private.get(index, dictionary_vr(tag)) if vr == "UN" else vr
         if known not in _CLEANED_VRS:
             return element
         charset = self.charset if known in CHARSET_VRS else b""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
-from app.deid.deciding import DATE_VRS, can_be, names_class
+from app.deid.deciding import DATE_VRS, names_class
+from app.deid.private import Declarations, SafeList, judged, spelling
 from app.deid.rulebook import Dates, Rulebook
 from app.deid.rules.documents import notices
 from app.deid.rules.dummies import dummy_values
 from app.deid.rules.identifiers import identifying_kind
-from app.deid.standard import REQUIRED_SOMEWHERE, ROWS, Action, dictionary_vr, uid_role
+from app.deid.standard import REQUIRED_SOMEWHERE, ROWS, Action, can_be, dictionary_vr, uid_role
 from app.dicom.elements import CHARSET_VRS, LONG_VRS, VRS, tag_text
 from app.errors import MalformedDicom, ResidualIdentifier
 
@@ -65,6 +66,11 @@ class Expectation:
         )
         #: What was classified already, by key; looked at before ``of`` is called.
         self.known: dict[int, ElementClass] = {}
+
+    @property
+    def safe_private(self) -> SafeList | None:
+        """Private elements that may stay; None where all go."""
+        return self._rules.safe_private
 
     def of(self, key: int) -> ElementClass:
         """Classify the elements of one key (no VR bits: implicit).
@@ -148,6 +154,75 @@ class Expectation:
         if tag == ENCAPSULATED_DOCUMENT:
             return frozenset(text.rstrip(b"\0 ") for text in notices()) | {b""}
         return frozenset(v.rstrip(b"\0 ") for v in dummy_values(tag, vr)) | {b""}
+
+
+class Privates:
+    """Classifies the private elements of one result: which may stand there depends on creators.
+
+    Args:
+        expected: of the rulebook.
+        declared: what the instance declares of its blocks.
+    """
+
+    __slots__ = ("_creators", "_declared", "expected")
+
+    def __init__(self, expected: Expectation, declared: Declarations) -> None:
+        self.expected = expected
+        self._declared = declared
+        self._creators: dict[tuple[int, int], str] = {}
+
+    def of(self, key: int, data: bytes, position: int, container: int) -> ElementClass:
+        """Classify one private element.
+
+        Args:
+            key: tag, and VR where the data have it.
+            data: the result.
+            position: where the element begins.
+            container: where the data set or item begins that it stands in.
+
+        Raises:
+            ResidualIdentifier: it must not be in the result.
+        """
+        safe = self.expected.safe_private
+        group, element = key & 0xFFFF, key >> 16 & 0xFFFF
+        tag = group << 16 | element
+        if safe is None or not element or 0x6000 <= group <= 0x601E:
+            raise ResidualIdentifier("An element that must go is in the result", path=tag_text(tag))
+        if element < 0x1000:
+            length = (
+                int.from_bytes(data[position + 6 : position + 8], "little")
+                if key >> 32
+                else (int.from_bytes(data[position + 4 : position + 8], "little"))
+            )
+            text = data[position + 8 : position + 8 + length].decode("latin-1").strip()
+            if not text or spelling(text, group, safe, self._declared) != text:
+                raise ResidualIdentifier("A private creator was left", path=tag_text(tag))
+            self._creators[container, group << 16 | element] = text
+            return _private_class(key, "LO")
+        creator = self._creators.get((container, group << 16 | element >> 8), "")
+        verdict = creator and judged(creator, group, element & 0xFF, safe, self._declared)
+        if not verdict:
+            raise ResidualIdentifier("A private element was left", path=tag_text(tag))
+        return _private_class(key, verdict.vr)
+
+
+def _private_class(key: int, listed: str) -> ElementClass:
+    explicit = bool(key >> 32)
+    vr = (key >> 32).to_bytes(2, "little").decode("latin-1") if explicit else listed[:2] or "UN"
+    if vr not in VRS:
+        raise MalformedDicom
+    is_long = vr in _LONG
+    return ElementClass(
+        header=12 if explicit and is_long else 8,
+        is_long=is_long,
+        is_sequence=vr == "SQ" or (vr == "UN" and listed == "SQ"),
+        explicit=explicit and vr == "SQ",
+        vr=vr.encode(),
+        allowed=_DUMMIES.get(vr),
+        temporal="",
+        retained=False,
+        keeps_uid=False,
+    )
 
 
 @lru_cache(maxsize=64)

@@ -91,6 +91,7 @@ AVAILABLE_OPTIONS = frozenset(
         Option.UIDS,
         Option.FULL_DATES,
         Option.MODIFIED_DATES,
+        Option.SAFE_PRIVATE,
     }
 )
 # Pairs that cannot both be true of one object, and why.

@@ -13,6 +13,7 @@ from typing import Any
 from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
+from app.deid.private import NO_VIEW, View, verdicts
 from app.deid.profile import Profile
 from app.deid.rulebook import rulebook_of
 from app.deid.standard import Action, dictionary_vr, keyword
@@ -77,11 +78,11 @@ class Place:
 
     def __init__(self, profile: Profile, where: Where) -> None:
         self.profile = profile
-        self.rules = rulebook_of(profile.options)
+        self.rules = rulebook_of(profile.options, profile.safe_private)
         self.where = where
         self._children: dict[tuple[int, bool], Place] = {}
         self._decisions: dict[tuple[int, str], Decision] = {}
-        self._shapes: dict[tuple[int, ...], ShapePlan] = {}
+        self._shapes: dict[tuple[object, ...], ShapePlan] = {}
         self._held_keys = 0
 
     def child(self, tag: int, *, removed: bool) -> "Place":
@@ -100,16 +101,23 @@ class Place:
             place = self._children[key] = Place(self.profile, inside)
         return place
 
-    def plan_of(self, dataset: Dataset) -> ShapePlan:
-        """Return the compiled plan for a data set at this place."""
-        shape = (dataset.explicit, *dataset.keys)
+    def plan_of(self, dataset: Dataset, view: View = NO_VIEW) -> ShapePlan:
+        """Return the compiled plan for a data set at this place.
+
+        Args:
+            dataset: its keys are the shape that the plan is compiled for.
+            view: the instance, for rules that keep private elements: creators are values.
+        """
+        safe = self.rules.safe_private
+        staying = () if safe is None or self.where.removed else verdicts(dataset, view, safe)
+        shape: tuple[object, ...] = (dataset.explicit, *dataset.keys, *staying)
         plan = self._shapes.get(shape)
         if plan is None:
             self._held_keys += len(shape)
             if len(self._shapes) >= self._MAX_SHAPES or self._held_keys > self._MAX_KEYS:
                 self._shapes.clear()
                 self._held_keys = len(shape)
-            plan = self._shapes[shape] = Compiler(self, dataset).compiled()
+            plan = self._shapes[shape] = Compiler(self, dataset, dict(staying)).compiled()
         return plan
 
     def decide(self, tag: int, vr: str) -> Decision:
@@ -141,6 +149,7 @@ class Plan:
         ciod: the IOD whose Types decided compound codes, if it is known.
         root, tail: the spans that were planned.
         warnings: what the receiver should know.
+        view, tail_view: the instance as rules about private elements saw it.
     """
 
     profile: Profile
@@ -149,12 +158,15 @@ class Plan:
     tail: Dataset | None
     place: Place
     warnings: tuple[Remark, ...]
+    view: View = NO_VIEW
+    tail_view: View = NO_VIEW
 
     def steps(self) -> Iterator[Step]:
         """Yield one step per element, depth first, in stream order; then what is inserted."""
-        yield from _steps(self.place, self.root, ())
+        yield from _steps(self.place, self.root, (), self.view)
         if self.tail is not None:
-            yield from _steps(place_for(self.profile, self.ciod, tail=True), self.tail, ())
+            behind = place_for(self.profile, self.ciod, tail=True)
+            yield from _steps(behind, self.tail, (), self.tail_view)
         present = set(map(key_tag, self.root.keys))
         for tag in sorted(self.place.rules.inserted - present):
             vr = dictionary_vr(tag) or "LO"
@@ -179,8 +191,10 @@ class Plan:
         }
 
 
-def _steps(place: Place, dataset: Dataset, path: tuple[tuple[int, int], ...]) -> Iterator[Step]:
-    plan = place.plan_of(dataset)
+def _steps(
+    place: Place, dataset: Dataset, path: tuple[tuple[int, int], ...], view: View
+) -> Iterator[Step]:
+    plan = place.plan_of(dataset, view)
     for index, (key, decision) in enumerate(zip(dataset.keys, plan.decisions, strict=True)):
         tag = key_tag(key)
         yield Step(
@@ -196,17 +210,17 @@ def _steps(place: Place, dataset: Dataset, path: tuple[tuple[int, int], ...]) ->
         if items is not None:
             child = place.child(tag, removed=decision.effect is not Effect.ENTER)
             for number, item in enumerate(items.datasets):
-                yield from _steps(child, item, (*path, (tag, number)))
+                yield from _steps(child, item, (*path, (tag, number)), view)
 
 
-def kept_text(buffer: bytes, dataset: Dataset, place: Place) -> Iterator[bytes]:
-    """Yield the text values that a plan keeps, at any depth, as bytes of ``buffer``."""
-    plan = place.plan_of(dataset)
+def kept_text(view: View, dataset: Dataset, place: Place) -> Iterator[bytes]:
+    """Yield the text values that a plan keeps, at any depth, as bytes."""
+    plan = place.plan_of(dataset, view)
     for index, (key, decision) in enumerate(zip(dataset.keys, plan.decisions, strict=True)):
         if decision.effect in _KEPT and key_vr(key >> 32) in CHARSET_VRS:
             start, stop = dataset.value_span(index)
-            yield buffer[start:stop]
+            yield view.buffer[start:stop]
         elif decision.effect is Effect.ENTER and index in dataset.sequences:
             child = place.child(key_tag(key), removed=False)
             for item in dataset.sequences[index].datasets:
-                yield from kept_text(buffer, item, child)
+                yield from kept_text(view, item, child)

@@ -6,6 +6,7 @@ A profile is data. What its options mean for one element is decided in ``plannin
 import hashlib
 import json
 import string
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -13,7 +14,9 @@ from functools import lru_cache
 import yaml
 
 from app.deid.options import Option, combined
+from app.deid.private import SafeElement
 from app.deid.standard import CID7050, EDITION
+from app.dicom.elements import VRS
 from app.errors import InvalidProfile
 
 # Raised when the engine treats the same profile differently, so that versions tell it.
@@ -50,6 +53,7 @@ class Profile:
         options: columns of Table E.1-1 in the order of their codes, ``basic`` always first.
         identity: templates of the four replaced identity attributes.
         burned_in: policy for declared burned-in annotation.
+        safe_private: private elements that a site knows to be safe beside the standard's list.
         description: one line for people.
         version: hash of all that decides the outcome, twelve hexadecimal digits.
     """
@@ -58,6 +62,7 @@ class Profile:
     options: tuple[str, ...] = (Option.BASIC,)
     identity: IdentityTemplates = IdentityTemplates()
     burned_in: BurnedInPolicy = BurnedInPolicy.REFUSE
+    safe_private: tuple[SafeElement, ...] = ()
     description: str = ""
     version: str = ""
 
@@ -67,10 +72,17 @@ class Profile:
         return tuple(CID7050[option] for option in self.options)
 
 
+# Fields that came after the first versions were given.
+_LATER_FIELDS = ("safe_private",)
+
+
 def with_version(profile: Profile) -> Profile:
     """Return the profile with its content hash as version."""
     content = asdict(profile)
     del content["version"], content["description"]
+    for later in _LATER_FIELDS:  # absent, they change no version that was given before
+        if not content[later]:
+            del content[later]
     text = json.dumps([EDITION, RULES_VERSION, content], sort_keys=True)
     return replace(profile, version=hashlib.sha256(text.encode()).hexdigest()[:12])
 
@@ -94,7 +106,7 @@ BUILT_IN: dict[str, Profile] = {
 }
 
 
-_FIELDS = {"name", "options", "identity", "burned_in", "description"}
+_FIELDS = {"name", "options", "identity", "burned_in", "safe_private", "description"}
 _IDENTITY_FIELDS = {"patient_id", "patient_name", "accession_number", "institution_name"}
 _PLACEHOLDERS = {"organization", "cloud_study_id", "cloud_patient_id"}
 # Longest text that each attribute takes, and the longest that its placeholders can fill in.
@@ -129,6 +141,7 @@ def profile_from_text(text: str) -> Profile:
             options=_options(content.get("options", ["basic"])),
             identity=_identity(content.get("identity", {})),
             burned_in=burned_in,
+            safe_private=_safe_private(content.get("safe_private", [])),
             description=str(content.get("description", "")),
         )
     )
@@ -146,6 +159,41 @@ def _options(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str | int) for name in value):
         raise InvalidProfile("options is a list of names or codes that holds basic")
     return combined(map(str, value))
+
+
+_SAFE_FIELDS = {"creator", "group", "elements"}
+_HEX = frozenset(string.hexdigits)
+
+
+def _safe_private(value: object) -> tuple[SafeElement, ...]:
+    if not isinstance(value, list):
+        raise InvalidProfile("safe_private is a list of private blocks")
+    return tuple(element for block in value for element in _safe_block(block))
+
+
+def _safe_block(block: object) -> Iterator[SafeElement]:
+    if not isinstance(block, dict) or set(block) != _SAFE_FIELDS:
+        raise InvalidProfile("A block of safe_private has creator, group and elements")
+    creator, elements = block["creator"], block["elements"]
+    if not isinstance(creator, str) or not creator.isascii() or not creator.isprintable():
+        raise InvalidProfile("safe_private: creator is printable ASCII text")
+    if not 0 < len(creator.strip()) <= 64 or "\\" in creator:
+        raise InvalidProfile("safe_private: creator has 1 to 64 characters")
+    group = _hexadecimal(block["group"], 4)
+    if not group & 1 or group < 9:
+        raise InvalidProfile("safe_private: group is odd and 0009 or more")
+    if not isinstance(elements, dict) or not elements:
+        raise InvalidProfile("safe_private: elements maps low bytes to VRs")
+    for low_byte, vr in elements.items():
+        if vr not in VRS - {"PN", "DA", "DT", "TM", "UR"}:
+            raise InvalidProfile("safe_private: this VR can be said of no safe element")
+        yield SafeElement(creator.strip(), group, _hexadecimal(low_byte, 2), vr)
+
+
+def _hexadecimal(value: object, digits: int) -> int:
+    if not isinstance(value, str) or len(value) != digits or set(value) - _HEX:
+        raise InvalidProfile(f"safe_private: {digits} hexadecimal digits in quotes are expected")
+    return int(value, 16)
 
 
 def _identity(value: object) -> IdentityTemplates:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from app.deid.attributes import INSERTED_TAGS, INSTITUTION_NAME, MANUFACTURER
 from app.deid.options import Option
+from app.deid.private import SafeElement, SafeList, safe_list
 from app.deid.standard import ROWS, Action
 
 
@@ -30,7 +31,7 @@ class Cell:
     option: Option
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rulebook:
     """The rules of one set of options.
 
@@ -39,15 +40,14 @@ class Rulebook:
         cells: tag → the filled cell that decides it.
         dates: what becomes of dates and times.
         inserted: tags that every result holds.
+        safe_private: private elements that stay; None where all go.
     """
 
     options: frozenset[Option]
     cells: Mapping[int, Cell]
     dates: Dates
     inserted: frozenset[int]
-
-    def __hash__(self) -> int:
-        return hash(self.options)
+    safe_private: SafeList | None
 
     @property
     def keeps_uids(self) -> bool:
@@ -66,8 +66,13 @@ _RETAINS = (Action.CLEAN, Action.KEEP)
 
 
 @lru_cache(maxsize=64)
-def rulebook_of(options: tuple[str, ...]) -> Rulebook:
-    """Compile the rules of a set of options."""
+def rulebook_of(options: tuple[str, ...], safe_private: tuple[SafeElement, ...] = ()) -> Rulebook:
+    """Compile the rules of a set of options, one object for each.
+
+    Args:
+        options: the chosen ones.
+        safe_private: what a site knows to be safe beside the standard's list.
+    """
     chosen = frozenset(map(Option, options))
     cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
     kept = cells.get(INSTITUTION_NAME)
@@ -76,6 +81,7 @@ def rulebook_of(options: tuple[str, ...]) -> Rulebook:
         cells=MappingProxyType(cells),
         dates=_dates(chosen),
         inserted=INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS,
+        safe_private=safe_list(safe_private) if Option.SAFE_PRIVATE in chosen else None,
     )
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from pydicom.datadict import dictionary_keyword, dictionary_VR
 
 from app.deid.data import attribute_types, compound, options, table_e1_1, uids
+from app.dicom.elements import CHARSET_VRS
 
 EDITION = "2026d"
 
@@ -317,6 +318,12 @@ def keyword(tag: int) -> str:
     except KeyError:
         row = _rows.get(tag)
         return row.keyword if row else ""
+
+
+def can_be(vr: str, known: str) -> bool:
+    """Say whether an element's VR is its attribute's, or as good for text."""
+    free = CHARSET_VRS - {"PN"}
+    return vr == "UN" or vr in known or {vr, known} <= free
 
 
 # --- Dummies -----------------------------------------------------------------------------------

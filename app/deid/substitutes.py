@@ -42,17 +42,19 @@ class Substitutes:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Originals:
-    """What must not be in a result.
+    """What must not be in a result, and what may be there in its place.
 
     Attributes:
         values: identifying values (kind, bytes, character set).
         others: those of them that must not stand in an attribute that an option retains.
         uids: UIDs that were mapped.
+        written: dates and pseudonyms that stand in the place of others, without padding.
     """
 
     values: Values
     others: Values
     uids: frozenset[str]
+    written: frozenset[bytes] = frozenset()
 
 
 @dataclass(slots=True, repr=False)
@@ -92,7 +94,9 @@ class Findings:
 
     def originals(self) -> Originals:
         """Return what must not be in the result."""
-        return Originals(tuple(self.values), self.others(), frozenset(self.uids))
+        return Originals(
+            tuple(self.values), self.others(), frozenset(self.uids), frozenset(self.written)
+        )
 
     def other_identifiers(self) -> frozenset[Identifier]:
         """Return ``others`` as text."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
-from app.deid.expecting import ElementClass, Expectation, expectation_of
+from app.deid.expecting import ElementClass, Privates, expectation_of
+from app.deid.private import NO_DECLARATIONS, Declarations
 from app.deid.rulebook import BASIC, Rulebook
 from app.deid.rules.dummies import dummy_values
 from app.deid.rules.identifiers import (
@@ -71,8 +72,8 @@ def verify(
     explicit: bool,
     originals: Originals,
     own: frozenset[bytes],
-    written: frozenset[bytes] = frozenset(),
     rules: Rulebook = BASIC,
+    declared: Declarations = NO_DECLARATIONS,
 ) -> Texts:
     """Check one de-identified data set, without its pixel value; return its text values.
 
@@ -81,15 +82,16 @@ def verify(
         explicit: whether their headers carry a VR.
         originals: what must not be found.
         own: values that the gateway itself wrote, without padding.
-        written: dates and pseudonyms that were written, without padding.
         rules: the profile's.
+        declared: what the instance declares of its private blocks.
 
     Raises:
         ResidualIdentifier: naming the tag.
     """
     expected = expectation_of(rules)
+    privates = Privates(expected, declared)
     try:
-        leaves = _read(data, originals.uids, own | written, expected, explicit=explicit)
+        leaves = _read(data, originals.uids, own | originals.written, privates, explicit=explicit)
     except (struct.error, IndexError, MalformedDicom):
         raise ResidualIdentifier("The result cannot be read back") from None
     search = compile_search(originals.values)
@@ -127,23 +129,24 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
     data: bytes,
     uids: frozenset[str],
     own: frozenset[bytes],
-    expected: Expectation,
+    privates: Privates,
     *,
     explicit: bool,
 ) -> list[_Leaf]:
     """Return every element that is no sequence, at any depth; refuse what must not be there."""
     leaves: list[_Leaf] = []
     add = leaves.append
-    known, classify = expected.known, expected.of
-    # Open containers: end (None: delimited) and whether their elements carry a VR.
-    outer: list[tuple[int | None, bool]] = []
+    known, classify = privates.expected.known, privates.expected.of
+    # Open containers: end (None: delimited), whether their elements carry a VR, their beginning.
+    outer: list[tuple[int | None, bool, int]] = []
+    here = 0
     end: int | None = len(data)
     position = 0
     while True:
         if position == end:
             if not outer:
                 return leaves
-            end, explicit = outer.pop()
+            end, explicit, here = outer.pop()
             continue
         if end is not None and position > end:
             raise MalformedDicom
@@ -151,14 +154,17 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
         if word & 0xFFFF == 0xFFFE:
             position += 8
             if word >> 16 & 0xFFFF == 0xE000:
-                outer.append((end, explicit))
+                outer.append((end, explicit, here))
+                here = position
                 length = word >> 32
                 end = None if length == _UNDEFINED else position + length
             else:
-                end, explicit = outer.pop()
+                end, explicit, here = outer.pop()
             continue
         key = word & 0xFFFFFFFFFFFF if explicit else word & 0xFFFFFFFF
-        kind = known.get(key) or classify(key)
+        kind = known.get(key) or (
+            privates.of(key, data, position, here) if word & 1 else classify(key)
+        )
         if not explicit:
             length = word >> 32
         elif kind.is_long:
@@ -167,7 +173,7 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
             length = word >> 48
         position += kind.header
         if kind.is_sequence or length == _UNDEFINED:
-            outer.append((end, explicit))
+            outer.append((end, explicit, here))
             end = None if length == _UNDEFINED else position + length
             explicit = kind.explicit
             continue

@@ -15,6 +15,7 @@ from app.deid.attributes import (
 from app.deid.collecting import gather
 from app.deid.element_writing import Cleaners
 from app.deid.planning import Place, Plan, Remark, kept_text, place_for
+from app.deid.private import View, declarations
 from app.deid.profile import BurnedInPolicy
 from app.deid.rulebook import Dates
 from app.deid.rules.text import DescriptorCleaner, TextCleaner
@@ -63,7 +64,9 @@ class Instance:
         self.sop_class = self._sop_class()
         self.ciod = ciod_of(self.sop_class)
         self.place = place_for(context.profile, self.ciod)
-        places = self.place.plan_of(tokens.root).places
+        self.view = self._view(tokens.buffer)
+        self.tail_view = self._view(tokens.tail_buffer)
+        places = self.place.plan_of(tokens.root, self.view).places
         self.root = RootValues(tokens, places)
         self.warnings = [Remark(code) for code in tokens.anomalies]
         self.layout = Layout(self.root, self.sop_class, self.warnings)
@@ -77,6 +80,12 @@ class Instance:
         except ValueError:
             raise MissingIdentifier(path=tag_text(_SOP_CLASS_UID)) from None
         return self.tokens.buffer[start:stop].rstrip(b"\0 ").decode("ascii", "replace")
+
+    def _view(self, buffer: bytes) -> View:
+        """Return what rules about private elements see of a part of the instance."""
+        if self.place.rules.safe_private is None:
+            return View(buffer)
+        return View(buffer, declarations(self.tokens.buffer, self.tokens.root))
 
     def admit(self) -> None:
         """Refuse what policy forbids or no rule covers."""
@@ -111,6 +120,8 @@ class Instance:
                 tail=self.tokens.tail,
                 place=self.place,
                 warnings=tuple(dict.fromkeys(self.warnings)),
+                view=self.view,
+                tail_view=self.tail_view,
             ),
             originals=originals,
             replacements=replacements,
@@ -213,7 +224,7 @@ class Instance:
         """
         if CHARACTER_SET in self.root.places:
             return ""
-        text = b"".join(kept_text(self.tokens.buffer, self.tokens.root, self.place))
+        text = b"".join(kept_text(self.view, self.tokens.root, self.place))
         if text.isascii():
             return ""
         self.warnings.append(Remark("character-set-declared", tag_text(CHARACTER_SET)))
@@ -260,9 +271,15 @@ class Instance:
         if not self.place.rules.cleans_text:
             return None
         findings, tokens = Findings(), self.tokens
-        gather(findings, tokens.buffer, tokens.root, self.place)
+        gather(findings, self.view, tokens.root, self.place)
         if tokens.tail is not None:
-            gather(findings, tokens.tail_buffer, tokens.tail, self._tail_place(), self.root.charset)
+            gather(
+                findings,
+                self.tail_view,
+                tokens.tail,
+                self._tail_place(),
+                self.root.charset,
+            )
         return DescriptorCleaner(findings.identifiers(), frozenset())
 
     def _tail_place(self) -> Place:
@@ -282,11 +299,11 @@ class Instance:
 
     def _applied(self, substitutes: Substitutes, cleaners: Cleaners) -> "_Applied":
         tokens = self.tokens
-        applier = Applier(tokens.buffer, substitutes, cleaners)
+        applier = Applier(self.view, substitutes, cleaners)
         header = applier.write(tokens.root, self.place)
         if tokens.tail is None:
             return _Applied(header, b"", applier.findings)
-        behind = Applier(tokens.tail_buffer, substitutes, cleaners, charset=self.root.charset)
+        behind = Applier(self.tail_view, substitutes, cleaners, charset=self.root.charset)
         tail = behind.write(tokens.tail, self._tail_place())
         applier.findings.add(behind.findings)
         return _Applied(header, tail, applier.findings)
@@ -299,15 +316,14 @@ class Instance:
 
     def _verify(self, made: "_Applied", originals: Originals, own: frozenset[bytes]) -> Texts:
         explicit, rules = self.tokens.root.explicit, self.place.rules
-        written = frozenset(made.findings.written)
         parts = [
             verify(
                 data,
                 explicit=explicit,
                 originals=originals,
                 own=own,
-                written=written,
                 rules=rules,
+                declared=self.view.declared,
             )
             for data in filter(None, (made.header, made.tail))
         ]

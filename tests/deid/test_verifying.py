@@ -181,3 +181,46 @@ def test_text_in_the_place_of_a_retained_uid_is_refused() -> None:
         check(
             encode_text(0x00080014, "UI", "1.2.X", explicit=True), options=("basic", "retain_uids")
         )
+
+
+SAFE_PRIVATE = ("basic", "retain_safe_private")
+CREATOR = encode_text(0x00190010, "LO", "SIEMENS MR HEADER", explicit=True)
+LISTED = encode_text(0x0019100C, "IS", "1000", explicit=True)
+
+
+def test_listed_private_elements_may_stand_behind_their_creator() -> None:
+    check(CREATOR + LISTED, options=SAFE_PRIVATE)
+    check(
+        encode_element(0x00082218, "SQ", encode_item(CREATOR + LISTED), explicit=True),
+        options=SAFE_PRIVATE,
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LISTED,
+        CREATOR + encode_text(0x00191099, "LO", "OTHER", explicit=True),
+        CREATOR + encode_text(0x0019110C, "IS", "1000", explicit=True),
+        encode_text(0x00190010, "LO", "siemens mr header", explicit=True) + LISTED,
+        encode_text(0x00190010, "LO", "ACME", explicit=True),
+        CREATOR + encode_element(0x00190020, "SQ", b"", explicit=True),
+        CREATOR
+        + encode_element(0x00200011, "IS", b"1 ", explicit=True)
+        + encode_element(0x00290000, "UL", bytes(4), explicit=True),
+        encode_element(0x00082218, "SQ", encode_item(CREATOR) + encode_item(LISTED), explicit=True),
+    ],
+    ids=[
+        "no creator",
+        "unlisted",
+        "other block",
+        "spelling",
+        "vendor",
+        "gap",
+        "length",
+        "next item",
+    ],
+)
+def test_other_private_elements_are_refused_with_the_option_too(data: bytes) -> None:
+    with pytest.raises(ResidualIdentifier):
+        check(data, options=SAFE_PRIVATE)
