@@ -42,7 +42,7 @@ def option_names(name: str) -> list[str]:
         for one in commands
         for parameter in one.params
         for option in parameter.opts
-        if option.startswith("--")
+        if option.startswith("--") and not getattr(parameter, "hidden", False)
     ]
 
 
