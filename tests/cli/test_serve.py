@@ -100,19 +100,6 @@ def test_the_lines_that_serve_prints_can_be_pasted(serving: Program, tmp_path: P
     assert SENDING.name in "".join(lines)
 
 
-def test_the_sample_study_is_made_once(database_url: str, tmp_path: Path) -> None:
-    study = tmp_path / "data" / "incoming" / "sample-study"
-    Program(database_url, tmp_path / "data").stop()
-    first = {path.name: path.stat().st_mtime_ns for path in study.iterdir()}
-    (study / "report.dcm").unlink()
-
-    Program(database_url, tmp_path / "data").stop()
-
-    del first["report.dcm"]
-    assert {path.name: path.stat().st_mtime_ns for path in study.iterdir()} == first
-    assert [path.name for path in study.parent.iterdir()] == ["sample-study"]
-
-
 def test_no_sample_study_is_offered_where_sources_are_configured(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -183,16 +170,6 @@ def test_a_gateway_that_is_told_twice_waits_for_no_worker(serving: Program) -> N
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_only_a_gateway_that_serves_batches_has_workers(database_url: str, tmp_path: Path) -> None:
-    program = Program(database_url, tmp_path / "data", "--role", "anonymize", workers=2)
-    try:
-        found = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text()
-    finally:
-        program.stop()
-
-    assert found == ""
-
-
 def test_a_gateway_outlives_the_death_of_its_own_database(reachable_path: Path) -> None:
     program = Program(None, reachable_path / "data", workers=1)
     try:
@@ -218,30 +195,39 @@ def test_a_gateway_outlives_the_death_of_its_own_database(reachable_path: Path) 
     assert again["batch_id"] != first["batch_id"]
 
 
-def test_the_tokens_are_printed_once_and_kept(database_url: str, tmp_path: Path) -> None:
-    outputs, tokens = [], []
+def test_what_the_first_start_makes_is_kept(database_url: str, tmp_path: Path) -> None:
+    study = tmp_path / "data" / "incoming" / "sample-study"
+    outputs, tokens, made = [], [], []
     for _ in range(2):
         program = Program(database_url, tmp_path / "data")
         tokens.append((tmp_path / "data" / "keys" / "development.token").read_text().strip())
+        made.append({path.name: path.stat().st_mtime_ns for path in study.iterdir()})
+        (study / "report.dcm").unlink(missing_ok=True)
         program.process.terminate()
         outputs.append(program.process.communicate()[0])
 
     assert tokens[0] == tokens[1]
     assert tokens[0] in outputs[0]
     assert tokens[0] not in outputs[1]
+    assert made[0].keys() - made[1].keys() == {"report.dcm"}
+    assert made[1].items() <= made[0].items()
+    assert [path.name for path in study.parent.iterdir()] == ["sample-study"]
 
 
 def test_serve_serves_the_roles_it_is_given(database_url: str, tmp_path: Path) -> None:
-    program = Program(database_url, tmp_path / "data", "--role", "anonymize")
+    program = Program(database_url, tmp_path / "data", "--role", "anonymize", workers=2)
     try:
         url = f"http://127.0.0.1:{program.port}"
         ready = httpx.get(f"{url}/readyz").json()
         answer = httpx.get(f"{url}/reidentify")
+        pid = program.process.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     finally:
         program.stop()
 
     assert ready["roles"] == ["anonymize"]
     assert (answer.status_code, answer.json()["code"]) == (503, "role-not-served")
+    assert workers == ""
 
 
 def test_a_taken_port_is_told_in_one_line(database_url: str, tmp_path: Path) -> None:

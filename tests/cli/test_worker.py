@@ -106,14 +106,11 @@ def test_a_worker_that_dies_loses_its_place_at_once(
     assert other in supervisor.workers(2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_being_told_to_stop_leaves_nothing(
-    supervisor: Supervisor, database_url: str, number: int
-) -> None:
+def test_being_told_to_stop_leaves_nothing(supervisor: Supervisor, database_url: str) -> None:
     workers = supervisor.workers(2)
     wait_until_joined(database_url, 2)
 
-    supervisor.process.send_signal(number)
+    supervisor.process.terminate()
     code, said = supervisor.end()
 
     assert code == 0
@@ -133,7 +130,7 @@ def test_being_killed_leaves_no_process(supervisor: Supervisor) -> None:
         wait_until_gone(pid)
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.9, 1.5])
+@pytest.mark.parametrize("delay_s", [0.4, 1.3])
 def test_a_signal_during_the_start_ends_it(
     database_url: str, data_dir: Path, delay_s: float
 ) -> None:
