@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOP_LEVEL = ("app", "alembic", "tests", "tools", "bench", "docs", ".ci")
+TOP_LEVEL = ("app", "alembic", "deploy", "tests", "tools", "bench", "docs", ".ci")
 TEXT = {
     *(".py", ".md", ".txt", ".in", ".toml", ".yaml", ".yml", ".json", ".sh", ".sql", ".svg"),
-    *(".mako", ".cfg", ".ini", ".html", ".css", ".js"),
+    *(".mako", ".tpl", ".cfg", ".ini", ".html", ".css", ".js"),
 }
 VAGUE_NAMES = {"utils", "helpers", "common", "manager", "info", "process", "handle"}
 NAMELESS = {"Dockerfile", "LICENSE", "Makefile", ".dockerignore", ".gitignore"}
