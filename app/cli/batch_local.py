@@ -26,6 +26,7 @@ from app.batches.states import ENDED, RETRIABLE, BatchState, OnError, Priority
 from app.cli.batch_order import Order, SourceKind
 from app.cli.batch_remote import wants_to_cancel
 from app.cli.batch_view import View, print_summary
+from app.cli.cores import usable_cores
 from app.cli.options import Settings, load_settings, operating_system_user
 from app.cli.supervising import stopped_by_signals
 from app.cli.workers import Rhythm, Workers
@@ -49,7 +50,7 @@ def run(order: Order, *, concurrency: int | None, data_dir: Path | None) -> int:
         data_dir=data_dir, organization=order.organization, log_level=LogLevel.ERROR
     ).model_copy(update={"roles": frozenset({Role.BATCH})})
     telemetry.configure(settings.log_level)
-    count = concurrency or len(os.sched_getaffinity(0))
+    count = concurrency or usable_cores()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(order, settings, count))
 

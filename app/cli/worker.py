@@ -1,12 +1,12 @@
 """``deid-gateway worker``: its options. What is done is in ``supervising`` and ``working``."""
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from app.cli import UNUSED_BY_WORKERS, LeftOut
+from app.cli.cores import usable_cores
 from app.cli.options import load_settings
 
 
@@ -35,7 +35,7 @@ def worker(*, concurrency: int | None, once: bool, data_dir: Path | None, one: b
     settings = load_settings(data_dir=data_dir)
     from app.cli.supervising import run  # noqa: PLC0415 - wrong usage is told before much is loaded
 
-    run(settings, count=concurrency or len(os.sched_getaffinity(0)), once=once)
+    run(settings, count=concurrency or usable_cores(), once=once)
 
 
 def _be_one() -> None:
