@@ -24,7 +24,8 @@ def setting_row(name: str) -> str:
     default = field.default
     if isinstance(default, frozenset):
         default = ",".join(sorted(default))
-    return f"| `{variable}` | {'' if default in (None, ()) else f'`{default}`'} | {field.description} |"
+    shown = "" if default in (None, ()) else f"`{default}`"
+    return f"| `{variable}` | {shown} | {field.description} |"
 
 
 def error_row(code: str) -> str:
