@@ -1,6 +1,7 @@
 """``python -m bench``: runs the benchmarks that are asked for and writes one report."""
 
 import argparse
+import json
 import os
 import platform
 import signal
@@ -10,11 +11,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import __version__
-from bench import engine, header, large, over_http, small, startup
+from bench import (
+    batches,
+    engine,
+    extrapolation,
+    growth,
+    header,
+    instances,
+    large,
+    memory,
+    over_http,
+    queue,
+    small,
+    startup,
+    tables,
+    uploads,
+)
 from bench.report import Report, Table
 from bench.workspace import Workspace, workspace
 
 Options = argparse.Namespace
+QUICK = 0.02
 HEADING = """# Benchmark figures
 
 Written by `python -m bench`; how to read them: [benchmarks](benchmarks.md).
@@ -28,11 +45,27 @@ BENCHES: dict[str, Callable[[Workspace, Options], list[Table]]] = {
     "http": lambda s, o: over_http.measure(s, rounds=o.rounds, peers=o.peers, seconds=o.seconds),
     "startup": lambda s, o: [startup.measure(s, rounds=o.rounds)],
 }
+# Batches and what bounds them; much disk and an hour.
+SCALE: dict[str, Callable[[Workspace, Options], list[Table]]] = {
+    "batches": lambda s, o: batches.measure(
+        s, rounds=o.rounds, base=o.scratch, scale=o.scale, ct_files=o.files
+    ),
+    "growth": lambda s, o: growth.measure(s, base=o.scratch, scale=o.scale),
+    "queue": lambda _, o: queue.measure(base=o.scratch, seconds=o.seconds),
+    "uploads": lambda s, o: [uploads.measure(s, rounds=o.rounds, base=o.scratch, scale=o.scale)],
+    "memory": lambda s, o: [memory.measure(s, base=o.scratch, scale=o.scale)],
+    "instances": lambda _, o: [instances.measure(base=o.scratch, scale=o.scale)],
+    "tables": lambda _, o: [tables.measure(base=o.scratch, scale=o.scale)],
+    "simulation": lambda _, o: extrapolation.measure(o.figures),
+}
+GROUPS = {"scale": list(SCALE)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; tables go to standard output as they are done."""
     options = _parser().parse_args(arguments)
+    if options.quick:
+        options.scale, options.rounds, options.seconds = min(options.scale, QUICK), 1, 2.0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     report = Report(_circumstances(options))
     with workspace(options.load, options.scale) as space:
@@ -41,14 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         for what in options.what:
             started = time.monotonic()
-            tables = BENCHES[what](space, options)
-            report.tables += tables
-            print(*(table.markdown() for table in tables), sep="\n", flush=True)
+            made = (BENCHES | SCALE)[what](space, options)
+            report.tables += made
+            options.figures |= {table.key: table.facts for table in made if table.key}
+            print(*(table.markdown() for table in made), sep="\n", flush=True)
             print(f"[{what}: {time.monotonic() - started:.0f} s]", file=sys.stderr, flush=True)
-    if options.report is not None:
-        is_json = options.report.suffix == ".json"
-        text = report.json() if is_json else f"{HEADING}{report.markdown()}"
-        options.report.write_text(text, encoding="utf-8")
+            if what == "growth" and options.plot is not None:
+                options.plot.write_text(growth.plot(made), encoding="utf-8")
+    for path in options.report:
+        text = report.json() if path.suffix == ".json" else f"{HEADING}{report.markdown()}"
+        path.write_text(text, encoding="utf-8")
     return 0
 
 
@@ -58,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         "--what",
         type=_names,
         default=list(BENCHES),
-        help=f"benchmarks, separated by commas (default: {','.join(BENCHES)})",
+        help=f"benchmarks, separated by commas (default: {','.join(BENCHES)}; scale for "
+        f"{','.join(SCALE)})",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each tool (default 5)")
     parser.add_argument(
@@ -78,16 +114,45 @@ def _parser() -> argparse.ArgumentParser:
         help="own; a directory of ready objects (ct/, mr/ or mrsmall/, multiframe/ or mf/); "
         "or a script that makes them",
     )
-    parser.add_argument("--report", type=Path, help="also write FILE.json or FILE.md")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        action="append",
+        default=[],
+        help="also write FILE.json or FILE.md; may be given twice",
+    )
+    parser.add_argument("--quick", action="store_true", help="little of everything, once")
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        help="directory on the disk that batches are measured on (default: the system's temporary "
+        "one); what is made in it is removed",
+    )
+    parser.add_argument(
+        "--files", type=int, default=batches.CT_FILES, help="CT objects of the batch"
+    )
+    parser.add_argument("--plot", type=Path, help="write the plot of the growth to FILE.svg")
+    parser.add_argument(
+        "--figures",
+        type=_figures,
+        default={},
+        help="an earlier report as JSON, for what the simulation needs and this run does not make",
+    )
     parser.add_argument(
         "--profile", action="store_true", help="instead: what the engine spends its time on"
     )
     return parser
 
 
+def _figures(text: str) -> dict[str, list[dict[str, object]]]:
+    report = json.loads(Path(text).read_text(encoding="utf-8"))
+    return {table["key"]: table["rows"] for table in report["tables"] if table.get("key")}
+
+
 def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if unknown := sorted(set(names) - set(BENCHES)):
+    asked = [name.strip() for name in text.split(",")]
+    names = [name for one in asked for name in GROUPS.get(one, [one])]
+    if unknown := sorted(set(names) - set(BENCHES) - set(SCALE)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names
 

@@ -27,9 +27,9 @@ ORGANIZATION = "DEMO"
 CALLERS = (1, 8, 32, 64)
 
 
-def originals() -> Iterator[Originals]:
+def originals(first: int = 0) -> Iterator[Originals]:
     """Make up identifiers without end."""
-    for number in count():
+    for number in count(first):
         patient, study = f"PID{number // 1000:06}", f"1.2.840.99999.2.55.{number // 500}"
         series = f"{study}.{number // 100}"
         yield Originals(
@@ -43,21 +43,27 @@ def originals() -> Iterator[Originals]:
         )
 
 
-async def record(vault: Vault, instance: Originals, api_key_id: str) -> None:
+async def record(
+    vault: Vault,
+    instance: Originals,
+    api_key_id: str | None,
+    *,
+    organization: str = ORGANIZATION,
+) -> None:
     """Do for one instance what the pipeline does after verification."""
-    pseudonyms = vault.pseudonyms(ORGANIZATION)
+    pseudonyms = vault.pseudonyms(organization)
     patient = pseudonyms.cloud_patient_id(instance.subject)
     replacements = Replacements(
         cloud_study_id=pseudonyms.cloud_study_id(instance.study_uid),
         cloud_patient_id=patient,
-        patient_id=f"{ORGANIZATION}-{patient}",
+        patient_id=f"{organization}-{patient}",
         study_uid=pseudonyms.uid(instance.study_uid),
         series_uid=pseudonyms.uid(instance.series_uid),
         sop_instance_uid=pseudonyms.uid(instance.sop_instance_uid),
     )
     event = AuditEvent(
         action="anonymize",
-        organization=ORGANIZATION,
+        organization=organization,
         actor="bench",
         api_key_id=api_key_id,
         profile="basic",
@@ -67,7 +73,7 @@ async def record(vault: Vault, instance: Originals, api_key_id: str) -> None:
         request_id="01234567890123456789",
     )
     await vault.record(
-        organization=ORGANIZATION, originals=instance, replacements=replacements, event=event
+        organization=organization, originals=instance, replacements=replacements, event=event
     )
 
 

@@ -29,13 +29,18 @@ class Spread:
 
 @dataclass(slots=True)
 class Table:
-    """One table: cells are text, ``facts`` the same as numbers."""
+    """One table: cells are text, ``facts`` the same as numbers.
+
+    Attributes:
+        key: what other measurements know it by; empty where none asks.
+    """
 
     title: str
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     facts: list[dict[str, Any]] = field(default_factory=list)
+    key: str = ""
 
     def add(self, cells: Sequence[str], **facts: Any) -> None:  # noqa: ANN401 - for JSON
         """Append one row."""
@@ -65,7 +70,9 @@ class Report:
 
     def json(self) -> str:
         """Write everything for a program."""
-        tables = [{"title": t.title, "rows": t.facts, "notes": t.notes} for t in self.tables]
+        tables = [
+            {"title": t.title, "key": t.key, "rows": t.facts, "notes": t.notes} for t in self.tables
+        ]
         return json.dumps({"circumstances": self.circumstances, "tables": tables}, indent=2) + "\n"
 
 

@@ -1,6 +1,7 @@
 """The servers that are measured over HTTP: started here on the loopback, stopped here."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from os import sysconf
 from pathlib import Path
 
 from bench.contestants import ROOT, stop
@@ -17,7 +17,7 @@ from bench.worker import peak_kib
 from tools.debian_tools import provide
 
 _READY_S = 60
-_TICKS_PER_S = sysconf("SC_CLK_TCK")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ORGANIZATION = "BENCH"
 
 
@@ -37,24 +37,12 @@ class Server:
 
     def cpu_s(self) -> tuple[float, float]:
         """Return the processor time of the server and of its database so far."""
-        return _cpu_of(self.process.pid), sum(map(_cpu_of, self._database_pids()))
+        database = family_of(mark=self.database_mark) if self.database_mark else set()
+        return cpu_of(self.process.pid), sum(map(cpu_of, database - {self.process.pid}))
 
     def peak_mib(self) -> float:
         """Return the most memory the server ever had resident, its database apart."""
         return peak_kib(self.process.pid) / 1024
-
-    def _database_pids(self) -> list[int]:
-        if not self.database_mark:
-            return []
-        pids = {pid: (parent, line) for pid, parent, line in _processes()}
-        family = {pid for pid, (_, line) in pids.items() if self.database_mark in line}
-        family.discard(self.process.pid)
-        grown = True
-        while grown:
-            more = {pid for pid, (parent, _) in pids.items() if parent in family} - family
-            family |= more
-            grown = bool(more)
-        return sorted(family)
 
 
 @contextmanager
@@ -160,6 +148,27 @@ def _version_of(port: int) -> str:
     return f"Orthanc {json.loads(body)['Version']}" if status == 200 else "Orthanc"
 
 
+def family_of(*, pid: int | None = None, mark: str | None = None) -> set[int]:
+    """Return processes and all that descend from them.
+
+    Args:
+        pid: the first one.
+        mark: or whatever has this in its command line.
+    """
+    processes = {number: (parent, line) for number, parent, line in _processes()}
+    family = {
+        number
+        for number, (_, line) in processes.items()
+        if number == pid or (mark is not None and mark in line)
+    } - {os.getpid()}
+    grown = True
+    while grown:
+        more = {number for number, (parent, _) in processes.items() if parent in family} - family
+        family |= more
+        grown = bool(more)
+    return family
+
+
 def _processes() -> Iterator[tuple[int, int, str]]:
     """Yield number, parent and command line of every process that can be seen."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -176,7 +185,7 @@ def _stat(folder: Path) -> list[str]:
     return (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
 
 
-def _cpu_of(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """Return processor time of a process and of its children that ended, in seconds."""
     try:
         fields = _stat(Path(f"/proc/{pid}"))
