@@ -259,21 +259,31 @@ class Compiler:
             case Effect.MAP_UID:
                 key = self.keys[index] if vr == "UI" else 0
                 self.ops.append((Op.MAP_UID, index, _uid_mode(tag), key))
-            case Effect.IDENTITY:
-                self.ops.append((Op.IDENTITY, tag))
-            case Effect.NOTICE:
-                self.ops.append((Op.NOTICE, index))
             case Effect.SHIFT:
                 self._date(index, moves=True)
             case Effect.CLEAN:
                 self._clean(index)
+            case Effect.MARKER:
+                self._marker(tag, index)
+            case effect:
+                self._rare(index, effect)
+
+    def _rare(self, index: int, effect: Effect) -> None:
+        """Write what few elements of an instance are."""
+        tag = self.tags[index]
+        match effect:
+            case Effect.IDENTITY:
+                self.ops.append((Op.IDENTITY, tag))
+            case Effect.NOTICE:
+                self.ops.append((Op.NOTICE, index))
+            case Effect.PSEUDONYM:
+                self.ops.append((Op.PSEUDONYM, index))
             case Effect.CREATOR:
                 text = self.staying[index].creator
                 self._bytes(encode_text(tag, "LO", text, explicit=self.explicit))
-            case Effect.PSEUDONYM:
-                self.ops.append((Op.PSEUDONYM, index))
-            case Effect.MARKER:
-                self._marker(tag, index)
+            case Effect.REPLACE:
+                text, vr = self.decisions[index].value, self._written_vr(index)
+                self._bytes(encode_text(tag, vr, text, explicit=self.explicit))
 
     def _keep(self, index: int) -> None:
         known = self._known_vr(index)

@@ -14,6 +14,7 @@ from app.deid.attributes import (
     TIMEZONE,
 )
 from app.deid.options import Option, title
+from app.deid.overrides import Deed
 from app.deid.private import Verdict
 from app.deid.rulebook import BASIC, Cell, Dates, Rulebook
 from app.deid.standard import (
@@ -78,6 +79,7 @@ class Effect(StrEnum):
     CLEAN = "clean"
     PSEUDONYM = "pseudonym"
     CREATOR = "creator"
+    REPLACE = "replace"
     IDENTITY = "identity"
     NOTICE = "notice"
     MARKER = "marker"
@@ -85,12 +87,16 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An effect, the letter of the table and the rule that decided it."""
+    """An effect, the letter of the table and the rule that decided it.
+
+    ``value`` is the text of a rule that writes one.
+    """
 
     effect: Effect
     action: Action
     because: str
     warning: str | None = None
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +122,14 @@ def decide(tag: int, vr: str, where: Where, rules: Rulebook = BASIC) -> Decision
     Source: PS3.15 2026d, E.1.1, E.2, E.3 and Table E.1-1.
     """
     cell = rules.cells.get(tag)
-    structural = _by_structure(tag, where, cell)
-    if structural is not None:
-        return structural
-    by_cell = _by_cell(tag, vr, cell, rules) if cell else None
-    if by_cell is not None:
-        return by_cell
+    decided = (
+        _by_structure(tag, where, cell)
+        or _by_override(tag, vr, where, rules)
+        or _by_group(tag)
+        or (_by_cell(tag, vr, cell, rules) if cell else None)
+    )
+    if decided is not None:
+        return decided
     row = table_row(tag)
     if row is not None:
         return _by_table(tag, vr, row.basic, where)
@@ -150,9 +158,44 @@ def _by_structure(  # noqa: PLR0911 - a table
         return _remove("group length, retired")
     if not group & 1 and group < 0x0008:
         return _remove("group that does not belong to a data set")
-    if 0x6000 <= group <= 0x601E:
+    return None
+
+
+def _by_group(tag: int) -> Decision | None:
+    """Decide about overlays, of which some elements have no row."""
+    if 0x6000 <= tag >> 16 <= 0x601E:
         return _remove("Table E.1-1 (60XX,3000): X; an overlay goes with its data")
     return None
+
+
+def _by_override(tag: int, vr: str, where: Where, rules: Rulebook) -> Decision | None:
+    """Decide by a rule of the profile; None where there is none that this value can take."""
+    known = dictionary_vr(tag)
+    override = rules.override(tag, known or vr, where.path)
+    if override is None or known is None or _contradicts(vr, known):
+        return None
+    because = f"the profile's rule for {override.target}: {override.deed}"
+    if override.deed is Deed.REMOVE:
+        return _table_removal(tag, because, where)
+    if override.deed is Deed.REPLACE:
+        return Decision(Effect.REPLACE, Action.DUMMY, because, value=override.value)
+    effect = _deed_effect(tag, vr, known, override.deed, rules)
+    return None if effect is None else Decision(effect, Action(override.deed.value), because)
+
+
+def _deed_effect(tag: int, vr: str, known: str, deed: Deed, rules: Rulebook) -> Effect | None:
+    """Return what a deed means for a VR; None where it means nothing."""
+    if known == "SQ" and deed in {Deed.KEEP, Deed.CLEAN, Deed.MAP_UID}:
+        return Effect.ENTER
+    if deed is Deed.EMPTY:
+        return Effect.EMPTY
+    if deed is Deed.KEEP:
+        return Effect.KEEP if can_be(vr, known) else None
+    if known == "UI":
+        return Effect.MAP_UID
+    if deed is Deed.CLEAN:
+        return _cleaning(tag, known, rules) if can_be(vr, known) else None
+    return Effect.DUMMY
 
 
 DATE_VRS = frozenset({"DA", "DT", "TM"})

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
 from app.deid.deciding import DATE_VRS, names_class
+from app.deid.overrides import Deed
 from app.deid.private import Declarations, SafeList, judged, spelling
 from app.deid.rulebook import Dates, Rulebook
 from app.deid.rules.documents import notices
@@ -59,11 +60,8 @@ class Expectation:
 
     def __init__(self, rules: Rulebook) -> None:
         self._rules = rules
-        self._gone = (
-            frozenset(tag for tag, row in ROWS.items() if row.basic == "X")
-            - REQUIRED_SOMEWHERE
-            - rules.cells.keys()
-        )
+        gone = frozenset(tag for tag, row in ROWS.items() if row.basic == "X")
+        self._gone = gone - REQUIRED_SOMEWHERE - rules.cells.keys()
         #: What was classified already, by key; looked at before ``of`` is called.
         self.known: dict[int, ElementClass] = {}
 
@@ -105,25 +103,35 @@ class Expectation:
             vr=vr.encode(),
             allowed=None if temporal or is_kept else self._allowed(tag, vr),
             temporal=temporal,
-            retained=is_kept and identifying_kind(tag, vr) is not None,
+            retained=is_kept and self._is_retained(tag) and bool(identifying_kind(tag, vr)),
             keeps_uid=keeps_uid,
         )
 
     def _must_go(self, tag: int) -> bool:
         group = tag >> 16
-        if group & 1 or group < 8 or not tag & 0xFFFF or tag in self._gone:
+        if group & 1 or group < 8 or not tag & 0xFFFF:
             return True
-        return 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E
+        if deeds := self._deeds(tag):
+            return deeds == {Deed.REMOVE} and tag in self._gone
+        return tag in self._gone or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E
+
+    def _deeds(self, tag: int) -> frozenset[Deed]:
+        known = dictionary_vr(tag)
+        return self._rules.deeds(tag, known) if known else frozenset()
 
     def _temporal(self, tag: int, vr: str) -> str:
         """Return the VR whose every value is right for an element; empty where none is."""
-        cell = self._rules.cells.get(tag)
+        cell, deeds = self._rules.cells.get(tag), self._deeds(tag)
         if tag == TIMEZONE:
-            return "SH" if cell else ""
+            return "SH" if cell or deeds else ""
         known = dictionary_vr(tag) or ""
         if known not in DATE_VRS or not can_be(vr, known):
             return ""
-        if cell is None:
+        if Deed.KEEP in deeds:
+            dates = Dates.UNMODIFIED
+        elif Deed.CLEAN in deeds:
+            dates = self._rules.dates
+        elif cell is None:
             dates = Dates.REMOVED if tag in ROWS else self._rules.dates
         else:
             dates = Dates.UNMODIFIED if cell.action is Action.KEEP else self._rules.dates
@@ -132,7 +140,7 @@ class Expectation:
         return ""
 
     def _keeps_uid(self, tag: int) -> bool:
-        if tag in self._rules.cells:
+        if tag in self._rules.cells or Deed.KEEP in self._deeds(tag):
             return True
         return (
             self._rules.keeps_uids
@@ -142,10 +150,18 @@ class Expectation:
 
     def _is_kept(self, tag: int, vr: str) -> bool:
         """Say whether an option lets the value stay, as it is or cleaned."""
-        cell, known = self._rules.cells.get(tag), dictionary_vr(tag)
-        if cell is None or known is None or known in DATE_VRS or not can_be(vr, known):
+        known = dictionary_vr(tag)
+        if known is None or known in DATE_VRS or not can_be(vr, known):
             return False
-        return cell.action is Action.KEEP or vr in CHARSET_VRS or known == "CS"
+        if self._is_retained(tag):
+            return True
+        cell = self._rules.cells.get(tag)
+        is_cleaned = cell is not None or Deed.CLEAN in self._deeds(tag)
+        return is_cleaned and (vr in CHARSET_VRS or known == "CS")
+
+    def _is_retained(self, tag: int) -> bool:
+        cell = self._rules.cells.get(tag)
+        return Deed.KEEP in self._deeds(tag) or (cell is not None and cell.action is Action.KEEP)
 
     def _allowed(self, tag: int, vr: str) -> frozenset[bytes] | None:
         """Return the only values that a result may hold, or None where any may stand."""

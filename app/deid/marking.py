@@ -31,7 +31,7 @@ def method_element(before: bytes, method: str, *, explicit: bool) -> bytes:
 def method_codes_element(
     buffer: bytes, items: Items | None, codes: Iterable[tuple[str, str]], *, explicit: bool
 ) -> bytes:
-    """Return De-identification Method Code Sequence: codes of earlier tools, then ours.
+    """Return De-identification Method Code Sequence: codes of earlier tools, then ours, if any.
 
     Source: PS3.15 2026d, E.1.1; PS3.16, CID 7050.
 
@@ -46,6 +46,8 @@ def method_codes_element(
     for value, meaning in ours.items():
         code = {_CODE_VALUE: value, _CODING_SCHEME: "DCM", _CODE_MEANING: meaning[:64]}
         written.append(_item(code, explicit=explicit))
+    if not written:
+        return b""  # no code is claimed: the text tells what was done
     return encode_element(METHOD_CODES, "SQ", b"".join(written), explicit=explicit)
 
 

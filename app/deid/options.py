@@ -130,6 +130,11 @@ def _by_name() -> dict[str, Option]:
 _BY_NAME = _by_name()
 
 
+def known_option(name: str) -> Option | None:
+    """Find an option by any of its names, available or not; None where it is none."""
+    return _BY_NAME.get(_folded(name))
+
+
 def option_named(name: str) -> Option:
     """Find an option by column, standard name, CID 7050 code or a name of other products.
 
@@ -138,7 +143,7 @@ def option_named(name: str) -> Option:
     Raises:
         InvalidProfile: it is no option, or one that is not available.
     """
-    option = _BY_NAME.get(_folded(name))
+    option = known_option(name)
     if option is None:
         raise InvalidProfile("options holds a name that is no option of PS3.15 Annex E")
     if option not in AVAILABLE_OPTIONS:

@@ -13,9 +13,10 @@ from typing import Any
 from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
+from app.deid.overrides import Override
 from app.deid.private import NO_VIEW, View, verdicts
 from app.deid.profile import Profile
-from app.deid.rulebook import rulebook_of
+from app.deid.rulebook import Rulebook, rulebook_of
 from app.deid.standard import Action, dictionary_vr, keyword
 from app.dicom.elements import CHARSET_VRS, key_tag, key_vr, path_text, tag_text
 from app.dicom.tokens import Dataset
@@ -76,9 +77,9 @@ class Place:
     _MAX_SHAPES = 2048
     _MAX_KEYS = 100_000
 
-    def __init__(self, profile: Profile, where: Where) -> None:
+    def __init__(self, profile: Profile, where: Where, rules: Rulebook) -> None:
         self.profile = profile
-        self.rules = rulebook_of(profile.options, profile.safe_private)
+        self.rules = rules
         self.where = where
         self._children: dict[tuple[int, bool], Place] = {}
         self._decisions: dict[tuple[int, str], Decision] = {}
@@ -98,7 +99,7 @@ class Place:
             if len(self._children) >= self._MAX_SHAPES:
                 self._children.clear()
             inside = Where(self.where.ciod, (*self.where.path, tag), removed=key[1])
-            place = self._children[key] = Place(self.profile, inside)
+            place = self._children[key] = Place(self.profile, inside, self.rules)
         return place
 
     def plan_of(self, dataset: Dataset, view: View = NO_VIEW) -> ShapePlan:
@@ -132,12 +133,23 @@ class Place:
 
 
 @lru_cache(maxsize=512)
-def place_for(profile: Profile, ciod: str | None, *, tail: bool = False) -> Place:
-    """Return the root place for a profile and an IOD; None where the IOD is not known.
+def place_for(
+    profile: Profile,
+    ciod: str | None,
+    *,
+    tail: bool = False,
+    overrides: tuple[Override, ...] = (),
+) -> Place:
+    """Return the root place for a profile and an IOD.
 
-    With ``tail`` the place of what stands behind Pixel Data, where nothing is inserted.
+    Args:
+        profile: what is asked for.
+        ciod: None where the IOD is not known.
+        tail: whether it is the place of what stands behind Pixel Data, where nothing is inserted.
+        overrides: those of the profile whose conditions hold.
     """
-    return Place(profile, Where(ciod, tail=tail))
+    rules = rulebook_of(profile.options, profile.safe_private, overrides)
+    return Place(profile, Where(ciod, tail=tail), rules)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -160,13 +172,13 @@ class Plan:
     warnings: tuple[Remark, ...]
     view: View = NO_VIEW
     tail_view: View = NO_VIEW
+    tail_place: Place | None = None
 
     def steps(self) -> Iterator[Step]:
         """Yield one step per element, depth first, in stream order; then what is inserted."""
         yield from _steps(self.place, self.root, (), self.view)
         if self.tail is not None:
-            behind = place_for(self.profile, self.ciod, tail=True)
-            yield from _steps(behind, self.tail, (), self.tail_view)
+            yield from _steps(self.tail_place or self.place, self.tail, (), self.tail_view)
         present = set(map(key_tag, self.root.keys))
         for tag in sorted(self.place.rules.inserted - present):
             vr = dictionary_vr(tag) or "LO"

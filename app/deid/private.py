@@ -46,11 +46,15 @@ class SafeList:
         elements: (creator, group, low byte) → VR, empty where nobody says it.
         spellings: creator without regard to case and spaces → as it is written.
         additions: which of them a site added.
+        excluded: what a site takes out, whatever an instance declares.
+        honours: whether an instance may declare more, or less.
     """
 
     elements: Mapping[tuple[str, int, int], str]
     spellings: Mapping[str, str]
     additions: frozenset[tuple[str, int, int]]
+    excluded: frozenset[tuple[str, int, int]]
+    honours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,31 @@ class Verdict:
 
 
 @lru_cache(maxsize=64)
-def safe_list(additions: tuple[SafeElement, ...]) -> SafeList:
-    """Return the standard's list with a site's additions."""
+def safe_list(
+    additions: tuple[SafeElement, ...] = (),
+    excluded: tuple[SafeElement, ...] = (),
+    *,
+    with_table: bool = True,
+) -> SafeList:
+    """Return the standard's list with what a site adds and takes out.
+
+    Args:
+        additions: to be kept.
+        excluded: to go.
+        with_table: whether the standard's list counts, and what an instance declares.
+    """
+    listed = dict(SAFE_PRIVATE) if with_table else {}
     added = {(one.creator, one.group, one.low_byte): one.vr for one in additions}
-    elements = dict(SAFE_PRIVATE) | added
+    gone = frozenset((one.creator, one.group, one.low_byte) for one in excluded)
+    for key, vr in added.items():
+        listed[key] = vr or listed.get(key, "")
+    elements = {key: vr for key, vr in listed.items() if key not in gone}
     return SafeList(
         elements=MappingProxyType(elements),
         spellings=MappingProxyType({_folded(creator): creator for creator, _, _ in elements}),
         additions=frozenset(added),
+        excluded=gone,
+        honours=with_table,
     )
 
 
@@ -122,7 +143,8 @@ def spelling(creator: str, group: int, safe: SafeList, declared: Declarations) -
     if registered is not None:
         return registered
     is_plain = creator.isascii() and creator.isprintable() and len(creator) <= _MAX_CREATOR
-    return creator if is_plain and (_folded(creator), group) in declared else ""
+    is_declared = safe.honours and (_folded(creator), group) in declared
+    return creator if is_plain and is_declared else ""
 
 
 def judged(
@@ -135,7 +157,9 @@ def judged(
     key = (creator, group, low_byte)
     vr = safe.elements.get(key)
     place = f"({group:04X},xx{low_byte:02X})"
-    declaration = declared.get((_folded(creator), group))
+    declaration = declared.get((_folded(creator), group)) if safe.honours else None
+    if key in safe.excluded:
+        return None
     if declaration is not None and not declaration.is_safe and low_byte not in declaration.safe:
         return None
     if vr is not None:

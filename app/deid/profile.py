@@ -13,10 +13,12 @@ from functools import lru_cache
 
 import yaml
 
+from app.deid.linting import weaknesses
 from app.deid.options import Option, combined
+from app.deid.override_text import read_overrides, read_private
+from app.deid.overrides import Override
 from app.deid.private import SafeElement
 from app.deid.standard import CID7050, EDITION
-from app.dicom.elements import VRS
 from app.errors import InvalidProfile
 
 # Raised when the engine treats the same profile differently, so that versions tell it.
@@ -54,6 +56,7 @@ class Profile:
         identity: templates of the four replaced identity attributes.
         burned_in: policy for declared burned-in annotation.
         safe_private: private elements that a site knows to be safe beside the standard's list.
+        overrides: what a site decides differently.
         description: one line for people.
         version: hash of all that decides the outcome, twelve hexadecimal digits.
     """
@@ -63,17 +66,24 @@ class Profile:
     identity: IdentityTemplates = IdentityTemplates()
     burned_in: BurnedInPolicy = BurnedInPolicy.REFUSE
     safe_private: tuple[SafeElement, ...] = ()
+    overrides: tuple[Override, ...] = ()
     description: str = ""
     version: str = ""
 
     @property
     def method_codes(self) -> tuple[tuple[str, str], ...]:
-        """Code values and meanings of CID 7050 that stand for the options."""
+        """Code values and meanings of CID 7050 that stand for the options.
+
+        None where an override is weaker than the table: a code is a claim. Source: PS3.15 2026d,
+        E.1.1.
+        """
+        if self.overrides and weaknesses(self.options, self.overrides):
+            return ()
         return tuple(CID7050[option] for option in self.options)
 
 
 # Fields that came after the first versions were given.
-_LATER_FIELDS = ("safe_private",)
+_LATER_FIELDS = ("safe_private", "overrides")
 
 
 def with_version(profile: Profile) -> Profile:
@@ -106,7 +116,7 @@ BUILT_IN: dict[str, Profile] = {
 }
 
 
-_FIELDS = {"name", "options", "identity", "burned_in", "safe_private", "description"}
+_FIELDS = {"name", "options", "identity", "burned_in", "safe_private", "overrides", "description"}
 _IDENTITY_FIELDS = {"patient_id", "patient_name", "accession_number", "institution_name"}
 _PLACEHOLDERS = {"organization", "cloud_study_id", "cloud_patient_id"}
 # Longest text that each attribute takes, and the longest that its placeholders can fill in.
@@ -142,6 +152,7 @@ def profile_from_text(text: str) -> Profile:
             identity=_identity(content.get("identity", {})),
             burned_in=burned_in,
             safe_private=_safe_private(content.get("safe_private", [])),
+            overrides=read_overrides(content.get("overrides", [])),
             description=str(content.get("description", "")),
         )
     )
@@ -162,7 +173,6 @@ def _options(value: object) -> tuple[str, ...]:
 
 
 _SAFE_FIELDS = {"creator", "group", "elements"}
-_HEX = frozenset(string.hexdigits)
 
 
 def _safe_private(value: object) -> tuple[SafeElement, ...]:
@@ -174,26 +184,11 @@ def _safe_private(value: object) -> tuple[SafeElement, ...]:
 def _safe_block(block: object) -> Iterator[SafeElement]:
     if not isinstance(block, dict) or set(block) != _SAFE_FIELDS:
         raise InvalidProfile("A block of safe_private has creator, group and elements")
-    creator, elements = block["creator"], block["elements"]
-    if not isinstance(creator, str) or not creator.isascii() or not creator.isprintable():
-        raise InvalidProfile("safe_private: creator is printable ASCII text")
-    if not 0 < len(creator.strip()) <= 64 or "\\" in creator:
-        raise InvalidProfile("safe_private: creator has 1 to 64 characters")
-    group = _hexadecimal(block["group"], 4)
-    if not group & 1 or group < 9:
-        raise InvalidProfile("safe_private: group is odd and 0009 or more")
-    if not isinstance(elements, dict) or not elements:
+    if not isinstance(block["elements"], dict) or not block["elements"]:
         raise InvalidProfile("safe_private: elements maps low bytes to VRs")
-    for low_byte, vr in elements.items():
-        if vr not in VRS - {"PN", "DA", "DT", "TM", "UR"}:
-            raise InvalidProfile("safe_private: this VR can be said of no safe element")
-        yield SafeElement(creator.strip(), group, _hexadecimal(low_byte, 2), vr)
-
-
-def _hexadecimal(value: object, digits: int) -> int:
-    if not isinstance(value, str) or len(value) != digits or set(value) - _HEX:
-        raise InvalidProfile(f"safe_private: {digits} hexadecimal digits in quotes are expected")
-    return int(value, 16)
+    for low_byte, vr in block["elements"].items():
+        one = {"creator": block["creator"], "group": block["group"], "element": low_byte}
+        yield read_private(one | {"vr": vr or "none"})
 
 
 def _identity(value: object) -> IdentityTemplates:

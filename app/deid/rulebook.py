@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from app.deid.attributes import INSERTED_TAGS, INSTITUTION_NAME, MANUFACTURER
 from app.deid.options import Option
+from app.deid.overrides import Deed, Override, find, ordered
 from app.deid.private import SafeElement, SafeList, safe_list
 from app.deid.standard import ROWS, Action
 
@@ -41,6 +42,7 @@ class Rulebook:
         dates: what becomes of dates and times.
         inserted: tags that every result holds.
         safe_private: private elements that stay; None where all go.
+        overrides: what a site decides differently, the one that decides first foremost.
     """
 
     options: frozenset[Option]
@@ -48,6 +50,7 @@ class Rulebook:
     dates: Dates
     inserted: frozenset[int]
     safe_private: SafeList | None
+    overrides: tuple[Override, ...]
 
     @property
     def keeps_uids(self) -> bool:
@@ -57,7 +60,21 @@ class Rulebook:
     @property
     def cleans_text(self) -> bool:
         """Whether some text is cleaned instead of being removed."""
-        return not self.options.isdisjoint(_CLEANING)
+        cleaned = any(one.deed is Deed.CLEAN for one in self.overrides)
+        return cleaned or not self.options.isdisjoint(_CLEANING)
+
+    @property
+    def replacements(self) -> tuple[str, ...]:
+        """Texts that overrides write."""
+        return tuple(one.value for one in self.overrides if one.deed is Deed.REPLACE)
+
+    def override(self, tag: int, vr: str, path: tuple[int, ...]) -> Override | None:
+        """Return the override that decides an element, if one does."""
+        return find(self.overrides, tag, vr, path) if self.overrides else None
+
+    def deeds(self, tag: int, vr: str) -> frozenset[Deed]:
+        """Return what overrides do to an attribute, at whatever depth."""
+        return frozenset(one.deed for one in self.overrides if one.covers(tag, vr))
 
 
 _CLEANING = frozenset({Option.PATIENT_CHARACTERISTICS, Option.CLEAN_DESCRIPTORS})
@@ -66,12 +83,17 @@ _RETAINS = (Action.CLEAN, Action.KEEP)
 
 
 @lru_cache(maxsize=64)
-def rulebook_of(options: tuple[str, ...], safe_private: tuple[SafeElement, ...] = ()) -> Rulebook:
+def rulebook_of(
+    options: tuple[str, ...],
+    safe_private: tuple[SafeElement, ...] = (),
+    overrides: tuple[Override, ...] = (),
+) -> Rulebook:
     """Compile the rules of a set of options, one object for each.
 
     Args:
         options: the chosen ones.
         safe_private: what a site knows to be safe beside the standard's list.
+        overrides: those whose conditions hold.
     """
     chosen = frozenset(map(Option, options))
     cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
@@ -81,8 +103,23 @@ def rulebook_of(options: tuple[str, ...], safe_private: tuple[SafeElement, ...] 
         cells=MappingProxyType(cells),
         dates=_dates(chosen),
         inserted=INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS,
-        safe_private=safe_list(safe_private) if Option.SAFE_PRIVATE in chosen else None,
+        safe_private=_safe_private(chosen, safe_private, overrides),
+        overrides=ordered(one for one in overrides if one.private is None),
     )
+
+
+def _safe_private(
+    chosen: frozenset[Option], listed: tuple[SafeElement, ...], overrides: tuple[Override, ...]
+) -> SafeList | None:
+    with_table = Option.SAFE_PRIVATE in chosen
+    kept: list[SafeElement] = list(listed) if with_table else []
+    gone: list[SafeElement] = []
+    for one in overrides:
+        if one.private is not None:
+            (gone if one.deed is Deed.REMOVE else kept).append(one.private)
+    if not (with_table or kept):
+        return None
+    return safe_list(tuple(kept), tuple(gone), with_table=with_table)
 
 
 def _strictest(filled: Mapping[str, str], chosen: frozenset[Option]) -> Cell | None:

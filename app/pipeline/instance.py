@@ -9,12 +9,14 @@ from app.deid.attributes import (
     ACCESSION_NUMBER,
     CHARACTER_SET,
     INSTITUTION_NAME,
+    MANUFACTURER,
     PATIENT_ID,
     PATIENT_NAME,
 )
 from app.deid.collecting import gather
 from app.deid.element_writing import Cleaners
-from app.deid.planning import Place, Plan, Remark, kept_text, place_for
+from app.deid.overrides import Facts, Override
+from app.deid.planning import Plan, Remark, kept_text, place_for
 from app.deid.private import View, declarations
 from app.deid.profile import BurnedInPolicy
 from app.deid.rulebook import Dates
@@ -24,7 +26,7 @@ from app.deid.standard import ciod_of, is_uid, uid_kind
 from app.deid.substitutes import Findings, Originals, Substitutes
 from app.deid.verifying import Texts, verify
 from app.dicom.codestreams import Codestream, codestream_of
-from app.dicom.elements import make_key, tag_text
+from app.dicom.elements import key_tag, make_key, tag_text
 from app.dicom.frames import CleanFrames
 from app.dicom.tokens import Tokens
 from app.errors import (
@@ -49,6 +51,7 @@ _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 _ISSUER = 0x00100021
 _MODALITY = 0x00080060
+_MODEL = 0x00081090
 _BURNED_IN = 0x00280301
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
@@ -63,7 +66,9 @@ class Instance:
         self.context = context
         self.sop_class = self._sop_class()
         self.ciod = ciod_of(self.sop_class)
-        self.place = place_for(context.profile, self.ciod)
+        overrides = self._overrides()
+        self.place = place_for(context.profile, self.ciod, overrides=overrides)
+        self.tail_place = place_for(context.profile, self.ciod, tail=True, overrides=overrides)
         self.view = self._view(tokens.buffer)
         self.tail_view = self._view(tokens.tail_buffer)
         places = self.place.plan_of(tokens.root, self.view).places
@@ -86,6 +91,21 @@ class Instance:
         if self.place.rules.safe_private is None:
             return View(buffer)
         return View(buffer, declarations(self.tokens.buffer, self.tokens.root))
+
+    def _overrides(self) -> tuple[Override, ...]:
+        """Return the profile's overrides whose conditions hold for this instance."""
+        overrides = self.context.profile.overrides
+        if not overrides:
+            return ()
+        places = {key_tag(key): i for i, key in enumerate(self.tokens.root.keys)}
+        values = RootValues(self.tokens, places)
+        facts = Facts(
+            sop_class=self.sop_class,
+            modality=values.text(_MODALITY),
+            manufacturer=values.text(MANUFACTURER),
+            model=values.text(_MODEL),
+        )
+        return tuple(one for one in overrides if one.when.holds(facts))
 
     def admit(self) -> None:
         """Refuse what policy forbids or no rule covers."""
@@ -122,6 +142,7 @@ class Instance:
                 warnings=tuple(dict.fromkeys(self.warnings)),
                 view=self.view,
                 tail_view=self.tail_view,
+                tail_place=self.tail_place,
             ),
             originals=originals,
             replacements=replacements,
@@ -277,13 +298,10 @@ class Instance:
                 findings,
                 self.tail_view,
                 tokens.tail,
-                self._tail_place(),
+                self.tail_place,
                 self.root.charset,
             )
         return DescriptorCleaner(findings.identifiers(), frozenset())
-
-    def _tail_place(self) -> Place:
-        return place_for(self.context.profile, self.ciod, tail=True)
 
     def _is_clean(self, made: "_Applied", originals: Originals, substitutes: Substitutes) -> bool:
         try:
@@ -304,7 +322,7 @@ class Instance:
         if tokens.tail is None:
             return _Applied(header, b"", applier.findings)
         behind = Applier(self.tail_view, substitutes, cleaners, charset=self.root.charset)
-        tail = behind.write(tokens.tail, self._tail_place())
+        tail = behind.write(tokens.tail, self.tail_place)
         applier.findings.add(behind.findings)
         return _Applied(header, tail, applier.findings)
 
@@ -312,6 +330,7 @@ class Instance:
         """Return the texts that the gateway itself writes; they are no residue."""
         texts = [*substitutes.identity.values(), substitutes.method, "DCM"]
         texts += [text for code in substitutes.codes for text in code]
+        texts += self.place.rules.replacements
         return frozenset(text.encode() for text in texts)
 
     def _verify(self, made: "_Applied", originals: Originals, own: frozenset[bytes]) -> Texts:

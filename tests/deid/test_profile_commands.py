@@ -1,0 +1,65 @@
+"""``profiles check`` and ``profiles import``, from files to what is printed."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.profiles import profiles
+from app.deid.profile import profile_from_text
+from app.errors import InvalidProfile
+
+WEAK = """
+name: weak
+options: [basic]
+burned_in: accept-uncleaned-pixels
+overrides:
+  - {keyword: StationName, action: K}
+  - {keyword: StudyDescription, action: X}
+"""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(profiles, arguments)
+
+
+@pytest.fixture
+def weak(tmp_path: Path) -> str:
+    path = tmp_path / "weak.yaml"
+    path.write_text(WEAK)
+    return str(path)
+
+
+def test_a_check_names_what_is_weaker_and_says_what_is_claimed(weak: str) -> None:
+    done = run("check", weak)
+
+    assert done.exit_code == 0
+    assert "override 1, (0008,1010) StationName: K is weaker than Table E.1-1" in done.output
+    assert "override 2" not in done.output
+    assert "burned_in" in done.output
+    assert "2 weaker, claims no code" in done.output
+
+
+def test_a_strict_check_fails_on_what_is_weaker(weak: str) -> None:
+    assert run("check", "--strict", weak).exit_code == 1
+
+
+def test_a_profile_that_is_none_fails(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("{name: x, overrides: [{action: K}]}")
+
+    assert isinstance(run("check", str(path)).exception, InvalidProfile)
+
+
+def test_a_template_is_printed_as_a_profile_and_its_left_out_rows_are_named(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rules.csv"
+    path.write_text("TagPattern;Action\n0010,0010;Z\n0008,1030;K\n")
+
+    done = run("import", str(path), "--name", "taken-over", "--option", "RetainUIDs")
+
+    made = profile_from_text(done.stdout)
+    assert (made.name, made.options) == ("taken-over", ("basic", "retain_uids"))
+    assert [one.target for one in made.overrides] == ["(0008,1030) StudyDescription"]
+    assert done.stderr == "row 1: (0010,0010) is written by the identity templates\n"
