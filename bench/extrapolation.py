@@ -181,8 +181,9 @@ def _sites(costs: Costs) -> Table:
     table.notes.append(
         f"{SIMULATED_S:g} simulated seconds each, the second half counted, fixed seed. Assumed: "
         "10 Gbit/s for a node in each direction; an object store that takes 3,500 objects a second "
-        "in the first four rows, 50,000 and 100,000 behind; a disk that takes 500 MB/s of WAL, 2 GB/s in the last row; "
-        "cores as fast as the one that was measured; the mapping larger than memory."
+        "in the first four rows, 50,000 and 100,000 behind; a disk that takes 500 MB/s of WAL, "
+        "2 GB/s in the last row; cores as fast as the one that was measured; a mapping larger than "
+        "memory."
     )
     return table
 
