@@ -35,7 +35,7 @@ def list_profiles(settings: Settings) -> None:
 def show_profile(settings: Settings, name: str) -> None:
     """Print one profile as JSON."""
     profile = bootstrap.Profiles(settings.profiles_dir).get(name)
-    click.echo(json.dumps(asdict(profile), indent=2))
+    click.echo(json.dumps(asdict(profile), indent=2, default=sorted))
 
 
 @profiles.command("check")

@@ -323,7 +323,8 @@ class Compiler:
         )
         needs_value = action == Action.DUMMY or required_type(path=where.path, tag=tag) == "1"
         nothing = dummy_values(tag, vr)[0] if needs_value else b""
-        self.ops.append((Op.CLEAN, index, vr, nothing))
+        known = self.place.rules.vocabulary.get(tag)
+        self.ops.append((Op.CLEAN, index, vr, nothing, known))
 
     def _dummy(self, index: int) -> None:
         tag, vr = self.tags[index], self._written_vr(index)

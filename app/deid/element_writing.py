@@ -12,7 +12,7 @@ from app.deid.planning import Remark
 from app.deid.private import View
 from app.deid.rules.documents import notice
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
-from app.deid.rules.text import TextCleaner
+from app.deid.rules.text import TextCleaner, only_known
 from app.deid.standard import dictionary_vr, is_uid, uid_kind, well_known_uid
 from app.deid.substitutes import Findings, Substitutes
 from app.dicom.elements import (
@@ -142,13 +142,24 @@ class ElementWriter:
         return dummy
 
     def _clean(
-        self, dataset: Dataset, _plan: ShapePlan, index: int, vr: str, nothing: bytes
+        self,
+        dataset: Dataset,
+        _plan: ShapePlan,
+        index: int,
+        vr: str,
+        nothing: bytes,
+        known: frozenset[str] | None,
     ) -> bytes:
-        """Return a text without what identifies. Operands: index, VR, value for an empty text."""
+        """Return a text without what identifies.
+
+        Operands: index, VR, value for an empty text, the only words that may stay.
+        """
         cleaner = self.cleaners.described
         raw = self._value(dataset, index)
         text = decode(raw, self.charset).rstrip("\0 ")
         cleaned = text if cleaner is None else cleaner.clean(text, vr=vr)
+        if known is not None:
+            cleaned = only_known(cleaned, known)
         if cleaner is not None and cleaned == text:
             return self._element(dataset, index)
         tag = key_tag(dataset.keys[index])

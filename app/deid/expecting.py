@@ -222,6 +222,7 @@ class Privates:
         return _private_class(key, verdict.vr)
 
 
+@lru_cache(maxsize=4096)
 def _private_class(key: int, listed: str) -> ElementClass:
     explicit = bool(key >> 32)
     vr = (key >> 32).to_bytes(2, "little").decode("latin-1") if explicit else listed[:2] or "UN"

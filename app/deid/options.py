@@ -92,6 +92,7 @@ AVAILABLE_OPTIONS = frozenset(
         Option.FULL_DATES,
         Option.MODIFIED_DATES,
         Option.SAFE_PRIVATE,
+        Option.CLEAN_DESCRIPTORS,
     }
 )
 # Pairs that cannot both be true of one object, and why.

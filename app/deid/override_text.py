@@ -111,11 +111,12 @@ def _by_tag(value: object) -> dict[str, Any]:
 
 
 def _by_keyword(value: object) -> dict[str, Any]:
-    tag = _tag_of(value)
+    tag = tag_of(value)
     return {"target": f"{tag_text(tag)} {value}", "tag": tag, "mask": 0xFFFFFFFF}
 
 
-def _tag_of(name: object) -> int:
+def tag_of(name: object) -> int:
+    """Return the tag of a keyword; refuse what is none."""
     tag = (tag_for_keyword(name) or _KEYWORDS.get(name)) if isinstance(name, str) else None
     if tag is None:
         raise InvalidProfile("keyword is that of an attribute of the standard")
@@ -178,7 +179,7 @@ def read_path(value: object) -> tuple[int, ...] | None:
 
 
 def _sequence(step: str) -> int:
-    tag = read_tag(step)[0] if _PATTERN.fullmatch(step) else _tag_of(step)
+    tag = read_tag(step)[0] if _PATTERN.fullmatch(step) else tag_of(step)
     if dictionary_vr(tag) != "SQ":
         raise InvalidProfile("at names an attribute that is no sequence")
     return tag

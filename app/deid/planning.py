@@ -14,7 +14,7 @@ from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
 from app.deid.overrides import Override
-from app.deid.private import NO_VIEW, View, verdicts
+from app.deid.private import NO_VIEW, Creators, View, creators_of, verdicts
 from app.deid.profile import Profile
 from app.deid.rulebook import Rulebook, rulebook_of
 from app.deid.standard import Action, dictionary_vr, keyword
@@ -110,15 +110,19 @@ class Place:
             view: the instance, for rules that keep private elements: creators are values.
         """
         safe = self.rules.safe_private
-        staying = () if safe is None or self.where.removed else verdicts(dataset, view, safe)
-        shape: tuple[object, ...] = (dataset.explicit, *dataset.keys, *staying)
+        shape: tuple[object, ...] = (dataset.explicit, *dataset.keys)
+        creators: Creators = ()
+        if safe is not None and not self.where.removed:
+            creators = creators_of(dataset, view)
+            shape += (creators, *sorted(view.declared.items()))
         plan = self._shapes.get(shape)
         if plan is None:
             self._held_keys += len(shape)
             if len(self._shapes) >= self._MAX_SHAPES or self._held_keys > self._MAX_KEYS:
                 self._shapes.clear()
                 self._held_keys = len(shape)
-            plan = self._shapes[shape] = Compiler(self, dataset, dict(staying)).compiled()
+            staying = verdicts(dataset.keys, creators, safe, view.declared) if safe else {}
+            plan = self._shapes[shape] = Compiler(self, dataset, staying).compiled()
         return plan
 
     def decide(self, tag: int, vr: str) -> Decision:
@@ -148,7 +152,7 @@ def place_for(
         tail: whether it is the place of what stands behind Pixel Data, where nothing is inserted.
         overrides: those of the profile whose conditions hold.
     """
-    rules = rulebook_of(profile.options, profile.safe_private, overrides)
+    rules = rulebook_of(profile.options, profile.safe_private, overrides, profile.vocabulary)
     return Place(profile, Where(ciod, tail=tail), rules)
 
 

@@ -5,7 +5,7 @@ choice. Source: PS3.15 2026d, E.3.10 and Table E.3.10-1; PS3.5 2026d, 7.8.1; PS3
 (0008,0300).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -57,7 +57,7 @@ class SafeList:
     honours: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Declaration:
     """What (0008,0300) of an instance says of one block.
 
@@ -67,7 +67,7 @@ class Declaration:
     """
 
     is_safe: bool = False
-    safe: frozenset[int] = frozenset()
+    safe: tuple[int, ...] = ()
 
 
 Declarations = Mapping[tuple[str, int], Declaration]
@@ -168,30 +168,49 @@ def judged(
     return Verdict("", "", f"(0008,0300) declares {place} safe") if declaration else None
 
 
-def verdicts(dataset: Dataset, view: View, safe: SafeList) -> tuple[tuple[int, Verdict], ...]:
+#: Index, group and block, and text of each creator of a data set.
+Creators = tuple[tuple[int, int, str], ...]
+
+
+def creators_of(dataset: Dataset, view: View) -> Creators:
+    """Return the private creators of a data set; with its keys they decide what stays."""
+    found = []
+    for index, key in enumerate(dataset.keys):
+        if key & 1 and _FIRST_BLOCK <= (element := key >> 16 & 0xFFFF) <= _LAST_BLOCK:
+            start, stop = dataset.value_span(index)
+            text = view.buffer[start:stop].decode("latin-1").strip("\0 ")
+            found.append((index, (key & 0xFFFF) << 16 | element, text))
+    return tuple(found)
+
+
+def verdicts(
+    keys: Sequence[int], creators: Creators, safe: SafeList, declared: Declarations
+) -> dict[int, Verdict]:
     """Return index and verdict of every private element of a data set that stays.
 
     A creator stays where an element of its block does.
+
+    Args:
+        keys: of the data set.
+        creators: of the data set, as ``creators_of`` gives them.
+        safe: what may stay.
+        declared: what the instance says of its blocks.
     """
-    creators: dict[int, tuple[int, str]] = {}
+    blocks = {
+        block: (index, spelling(text, block >> 16, safe, declared))
+        for index, block, text in creators
+    }
     staying: dict[int, Verdict] = {}
-    for index, key in enumerate(dataset.keys):
-        if not key & 1:
-            continue
+    for index, key in enumerate(keys):
         group, element = key & 0xFFFF, key >> 16 & 0xFFFF
-        if _FIRST_BLOCK <= element <= _LAST_BLOCK:
-            start, stop = dataset.value_span(index)
-            text = view.buffer[start:stop].decode("latin-1").strip("\0 ")
-            creators[group << 16 | element] = (index, spelling(text, group, safe, view.declared))
-        elif element >= _FIRST_ELEMENT:
-            owner, creator = creators.get(group << 16 | element >> 8, (-1, ""))
-            if not creator:
-                continue
-            verdict = judged(creator, group, element & 0xFF, safe, view.declared)
-            if verdict is not None and _fits(key_vr(key >> 32), verdict.vr):
-                staying[index] = verdict
-                staying[owner] = Verdict(creator, "LO", "creator of a private block that stays")
-    return tuple(sorted(staying.items(), key=lambda item: item[0]))
+        owner, creator = blocks.get(group << 16 | element >> 8, (-1, ""))
+        if not creator or element < _FIRST_ELEMENT:
+            continue
+        verdict = judged(creator, group, element & 0xFF, safe, declared)
+        if verdict is not None and _fits(key_vr(key >> 32), verdict.vr):
+            staying[index] = verdict
+            staying[owner] = Verdict(creator, "LO", "creator of a private block that stays")
+    return staying
 
 
 def _fits(vr: str, listed: str) -> bool:
@@ -224,7 +243,7 @@ def _declaration(values: Mapping[int, bytes]) -> Declaration:
         return Declaration(is_safe=True)
     if status != b"MIXED":
         return Declaration()
-    return Declaration(safe=frozenset(_low_bytes(values.get(_NONIDENTIFYING, b""))))
+    return Declaration(safe=tuple(sorted(_low_bytes(values.get(_NONIDENTIFYING, b"")))))
 
 
 def _low_bytes(value: bytes) -> Iterator[int]:

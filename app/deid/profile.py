@@ -15,9 +15,10 @@ import yaml
 
 from app.deid.linting import weaknesses
 from app.deid.options import Option, combined
-from app.deid.override_text import read_overrides, read_private
+from app.deid.override_text import read_overrides, read_private, tag_of
 from app.deid.overrides import Override
 from app.deid.private import SafeElement
+from app.deid.rules.identifiers import composed, folded, words
 from app.deid.standard import CID7050, EDITION
 from app.errors import InvalidProfile
 
@@ -57,6 +58,7 @@ class Profile:
         burned_in: policy for declared burned-in annotation.
         safe_private: private elements that a site knows to be safe beside the standard's list.
         overrides: what a site decides differently.
+        vocabulary: tag and the only words that cleaned text of that attribute may hold, folded.
         description: one line for people.
         version: hash of all that decides the outcome, twelve hexadecimal digits.
     """
@@ -67,6 +69,7 @@ class Profile:
     burned_in: BurnedInPolicy = BurnedInPolicy.REFUSE
     safe_private: tuple[SafeElement, ...] = ()
     overrides: tuple[Override, ...] = ()
+    vocabulary: tuple[tuple[int, frozenset[str]], ...] = ()
     description: str = ""
     version: str = ""
 
@@ -83,7 +86,7 @@ class Profile:
 
 
 # Fields that came after the first versions were given.
-_LATER_FIELDS = ("safe_private", "overrides")
+_LATER_FIELDS = ("safe_private", "overrides", "vocabulary")
 
 
 def with_version(profile: Profile) -> Profile:
@@ -93,7 +96,7 @@ def with_version(profile: Profile) -> Profile:
     for later in _LATER_FIELDS:  # absent, they change no version that was given before
         if not content[later]:
             del content[later]
-    text = json.dumps([EDITION, RULES_VERSION, content], sort_keys=True)
+    text = json.dumps([EDITION, RULES_VERSION, content], sort_keys=True, default=sorted)
     return replace(profile, version=hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
@@ -112,11 +115,25 @@ BUILT_IN: dict[str, Profile] = {
             ),
             description="Basic Profile; every study stands alone",
         ),
+        Profile(
+            name="teleradiology",
+            options=(
+                Option.BASIC,
+                Option.CLEAN_DESCRIPTORS,
+                Option.MODIFIED_DATES,
+                Option.PATIENT_CHARACTERISTICS,
+                Option.DEVICE_IDENTITY,
+            ),
+            description="Remote readers: descriptions cleaned, dates moved, age and device kept",
+        ),
     )
 }
 
 
-_FIELDS = {"name", "options", "identity", "burned_in", "safe_private", "overrides", "description"}
+_FIELDS = {
+    *("name", "options", "identity", "burned_in", "safe_private", "overrides", "vocabulary"),
+    "description",
+}
 _IDENTITY_FIELDS = {"patient_id", "patient_name", "accession_number", "institution_name"}
 _PLACEHOLDERS = {"organization", "cloud_study_id", "cloud_patient_id"}
 # Longest text that each attribute takes, and the longest that its placeholders can fill in.
@@ -153,6 +170,7 @@ def profile_from_text(text: str) -> Profile:
             burned_in=burned_in,
             safe_private=_safe_private(content.get("safe_private", [])),
             overrides=read_overrides(content.get("overrides", [])),
+            vocabulary=_vocabulary(content.get("vocabulary", {})),
             description=str(content.get("description", "")),
         )
     )
@@ -189,6 +207,22 @@ def _safe_block(block: object) -> Iterator[SafeElement]:
     for low_byte, vr in block["elements"].items():
         one = {"creator": block["creator"], "group": block["group"], "element": low_byte}
         yield read_private(one | {"vr": vr or "none"})
+
+
+def _vocabulary(value: object) -> tuple[tuple[int, frozenset[str]], ...]:
+    if not isinstance(value, dict):
+        raise InvalidProfile("vocabulary maps keywords of attributes to lists of words")
+    return tuple(sorted(_known_words(name, texts) for name, texts in value.items()))
+
+
+def _known_words(name: object, texts: object) -> tuple[int, frozenset[str]]:
+    try:
+        tag = tag_of(name)
+    except InvalidProfile:
+        raise InvalidProfile("vocabulary names an attribute that the standard has not") from None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InvalidProfile("vocabulary: words are a list of texts")
+    return tag, frozenset(word for text in texts for word in words(folded(composed(text))))
 
 
 def _identity(value: object) -> IdentityTemplates:

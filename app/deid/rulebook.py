@@ -43,6 +43,7 @@ class Rulebook:
         inserted: tags that every result holds.
         safe_private: private elements that stay; None where all go.
         overrides: what a site decides differently, the one that decides first foremost.
+        vocabulary: tag → the only words that its cleaned text may hold.
     """
 
     options: frozenset[Option]
@@ -51,6 +52,7 @@ class Rulebook:
     inserted: frozenset[int]
     safe_private: SafeList | None
     overrides: tuple[Override, ...]
+    vocabulary: Mapping[int, frozenset[str]]
 
     @property
     def keeps_uids(self) -> bool:
@@ -87,6 +89,7 @@ def rulebook_of(
     options: tuple[str, ...],
     safe_private: tuple[SafeElement, ...] = (),
     overrides: tuple[Override, ...] = (),
+    vocabulary: tuple[tuple[int, frozenset[str]], ...] = (),
 ) -> Rulebook:
     """Compile the rules of a set of options, one object for each.
 
@@ -94,6 +97,7 @@ def rulebook_of(
         options: the chosen ones.
         safe_private: what a site knows to be safe beside the standard's list.
         overrides: those whose conditions hold.
+        vocabulary: tags and the only words of their cleaned text.
     """
     chosen = frozenset(map(Option, options))
     cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
@@ -105,6 +109,7 @@ def rulebook_of(
         inserted=INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS,
         safe_private=_safe_private(chosen, safe_private, overrides),
         overrides=ordered(one for one in overrides if one.private is None),
+        vocabulary=MappingProxyType(dict(vocabulary)),
     )
 
 

@@ -301,7 +301,7 @@ class Instance:
                 self.tail_place,
                 self.root.charset,
             )
-        return DescriptorCleaner(findings.identifiers(), frozenset())
+        return DescriptorCleaner(findings.identifiers(), self.context.recognize)
 
     def _is_clean(self, made: "_Applied", originals: Originals, substitutes: Substitutes) -> bool:
         try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from app.deid.planning import Plan, Remark
 from app.deid.profile import Profile
+from app.deid.rules.text import Recognizer
 from app.dicom.frames import Segment
 from app.dicom.source import Source, write_all
 from app.dicom.tokens import Limits
@@ -21,12 +22,14 @@ class Context:
         profile: the confidentiality profile.
         pseudonyms: the organisation's.
         limits: bounds on the instance.
+        recognize: finds persons and places in text that is cleaned, beside the built-in rules.
     """
 
     organization: str
     profile: Profile
     pseudonyms: Pseudonyms
     limits: Limits = field(default_factory=Limits)
+    recognize: Recognizer | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -43,6 +43,9 @@ def test_the_same_content_has_the_same_version_and_other_content_another() -> No
         "{name: x, options: [basic, clean_pixel_magic]}",
         "{name: x, options: [retain_uids]}",
         "{name: x, safe_private: x}",
+        "{name: x, vocabulary: [x]}",
+        "{name: x, vocabulary: {NoSuchKeyword: [x]}}",
+        "{name: x, vocabulary: {SeriesDescription: x}}",
         "{name: x, safe_private: [{creator: A}]}",
         "{name: x, safe_private: [{creator: A, group: '0010', elements: {'01': LO}}]}",
         "{name: x, safe_private: [{creator: A, group: 0x11, elements: {'01': LO}}]}",
@@ -71,6 +74,10 @@ def test_a_profile_that_is_not_valid_is_refused(text: str) -> None:
 
 
 def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
-    codes = {profile.method_codes for profile in BUILT_IN.values()}
+    codes = {name: [code for code, _ in one.method_codes] for name, one in BUILT_IN.items()}
 
-    assert codes == {(("113100", "Basic Application Confidentiality Profile"),)}
+    assert codes == {
+        "basic": ["113100"],
+        "basic-per-study": ["113100"],
+        "teleradiology": ["113100", "113105", "113107", "113108", "113109"],
+    }

@@ -74,7 +74,8 @@ _FORMS = (
     r"\b[\w-]{2,30}(?:strasse|stra\u00dfe|str\.|weg|platz|gasse|allee)\s?\d{1,4}\s?[a-z]?\b",
     r"\b(?:rue|via|calle|avenida|avenue|rua|plaza|piazza)\s(?:[\w'.-]{1,30},?\s){1,4}\d{1,4}\b",
 )
-_BY_FORM = re.compile("|".join(f"(?:{form})" for form in _FORMS))
+# One by one: what two forms share goes with both.
+_BY_FORM = tuple(map(re.compile, _FORMS))
 # On the text as it is written: a capital tells a title from a modality or a unit.
 _NAME = r"[^\W\d_][\w'\u2019-]{0,40}"
 _CAPITAL = r"(?=[A-Z\u00c0-\u00de\u0370-\u03ff\u0410-\u042f])"
@@ -113,10 +114,8 @@ def _kept(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _found(text: str) -> tuple[tuple[int, int], ...]:
-    searched = (_UID, text), (_BY_FORM, folded(text)), (_BY_TITLE, text), (_BY_LABEL, text)
-    return tuple(
-        match.span()
-        for pattern, where in searched
-        for match in pattern.finditer(where)
-        if not well_known_uid(match.group())
-    )
+    plain = folded(text)
+    matches = [match for form in _BY_FORM for match in form.finditer(plain)]
+    for pattern in (_UID, _BY_TITLE, _BY_LABEL):
+        matches += pattern.finditer(text)
+    return tuple(match.span() for match in matches if not well_known_uid(match.group()))

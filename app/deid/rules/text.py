@@ -15,6 +15,7 @@ from app.deid.rules.identifiers import (
     MIN_ID,
     NUMERIC,
     TERMS,
+    WORD,
     Identifier,
     Kind,
     composed,
@@ -211,8 +212,23 @@ class TextCleaner:
         return _DUMMY_TERMS.get(vr, "REMOVED")
 
 
+#: Finds what identifies in a text by other means; yields begin and end.
+Recognizer = Callable[[str], Iterable[tuple[int, int]]]
+
+
 class DescriptorCleaner(TextCleaner):
-    """Takes out of text what an option cleans: identifying values, and what identifies by form."""
+    """Takes out of text what an option cleans: identifying values, and what identifies by form.
+
+    Args:
+        identifiers: the values.
+        recognize: finds more, such as an entity recogniser; the same for the same text.
+    """
+
+    def __init__(
+        self, identifiers: Iterable[Identifier], recognize: Recognizer | None = None
+    ) -> None:
+        super().__init__(identifiers, frozenset())
+        self._recognize = recognize
 
     def clean(self, text: str, *, vr: str) -> str:
         """Return ``text`` without what identifies; the same text where there is nothing."""
@@ -224,8 +240,37 @@ class DescriptorCleaner(TextCleaner):
     def _cleaned(self, text: str, vr: str) -> str:
         plain = composed(text)
         spans = list(found_by_form(plain))
+        if self._recognize is not None:
+            spans += self._recognize(plain)
         by_value = super().clean(_without(plain, spans) if spans else text, vr=vr)
-        return by_value.strip(_LOOSE_ENDS) if by_value != text else text
+        if by_value == text:
+            return text
+        return re.sub(r"[ \t]{2,}", " ", by_value).strip(_LOOSE_ENDS)
+
+
+def only_known(text: str, known: frozenset[str]) -> str:
+    """Return a text without the words that are not known; figures of up to five digits stay.
+
+    Args:
+        text: all components of a multi-valued one.
+        known: words without regard to case and accents, as ``folded`` gives them.
+    """
+    return "\\".join(_only_known(part, known) for part in text.split("\\"))
+
+
+def _only_known(text: str, known: frozenset[str]) -> str:
+    plain = folded(composed(text))
+    spans = [m.span() for m in WORD.finditer(plain) if not _is_known(m.group(), known)]
+    if not spans:
+        return text
+    return re.sub(r"[ \t]{2,}", " ", _without(composed(text), spans)).strip(_LOOSE_ENDS)
+
+
+_MAX_FIGURES = 5
+
+
+def _is_known(word: str, known: frozenset[str]) -> bool:
+    return word in known or (word.isdigit() and len(word) <= _MAX_FIGURES)
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:
