@@ -156,6 +156,20 @@ def upgrade() -> None:
         postgresql_where=sa.text("callback_due_at IS NOT NULL"),
     )
     op.create_index(
+        "batches_turn_idx",
+        "batches",
+        [sa.text("priority DESC"), "organization", "submitted_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'processing'"),
+    )
+    op.create_index(
+        "batches_deleted_idx",
+        "batches",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'deleted'"),
+    )
+    op.create_index(
         "batches_finished_idx",
         "batches",
         ["finished_at"],
@@ -233,10 +247,10 @@ def upgrade() -> None:
         sa.Column("element_path", sa.Text(), nullable=True),
         sa.Column("warnings", postgresql.ARRAY(sa.Text()), nullable=True),
         sa.Column("patient_id", sa.Text(), nullable=True),
-        sa.Column("cloud_study_id", sa.Text(), nullable=True),
+        sa.Column("cloud_study_id", sa.Text(collation="C"), nullable=True),
         sa.Column("study_uid", sa.Text(), nullable=True),
-        sa.Column("series_uid", sa.Text(), nullable=True),
-        sa.Column("sop_instance_uid", sa.Text(), nullable=True),
+        sa.Column("series_uid", sa.Text(collation="C"), nullable=True),
+        sa.Column("sop_instance_uid", sa.Text(collation="C"), nullable=True),
         sa.Column("sop_class_uid", sa.Text(), nullable=True),
         sa.Column("modality", sa.Text(), nullable=True),
         sa.Column("size", sa.BigInteger(), server_default="0", nullable=False),
@@ -249,6 +263,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("batch", "seq", name=op.f("batch_items_pkey")),
     )
     op.create_index("batch_items_chunk_idx", "batch_items", ["batch", "chunk"], unique=False)
+    op.create_index(
+        "batch_items_study_idx",
+        "batch_items",
+        ["batch", "cloud_study_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'succeeded'"),
+    )
     op.create_index(
         "batch_items_instance_idx",
         "batch_items",

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.batches import results as item_results
 from app.batches.claims import Claims
+from app.batches.cutting import insert_chunks
 from app.batches.records import ChunkClaim, ItemResult, ScanClaim, SourceFile
 from app.batches.results import Names
 from app.batches.settling import defer_for, lock_batch, settle
@@ -26,12 +27,6 @@ WHERE id = (SELECT id FROM batches
     ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, task_epoch, total_files, chunks, sealed_cursor
 """
-_ADD_CHUNKS: Final = """
-INSERT INTO batch_chunks (batch, number, organization, files, bytes, sealed_files)
-SELECT %(batch)s, number, %(organization)s, files, bytes, sealed
-FROM unnest(%(numbers)s::int[], %(files)s::int[], %(bytes)s::bigint[], %(sealed)s::bytea[])
-    AS new (number, files, bytes, sealed)
-"""
 _COUNT_SCANNED: Final = """
 UPDATE batches SET version = version + 1, chunks = chunks + %(chunks)s,
     open_chunks = open_chunks + %(chunks)s, unpublished_chunks = unpublished_chunks + %(chunks)s,
@@ -43,18 +38,37 @@ _FINISH_SCAN: Final = """
 UPDATE batches SET is_scanned = true, task_worker = NULL, version = version + 1
 WHERE id = %(batch)s AND task_epoch = %(epoch)s AND state = 'processing' AND NOT is_scanned
 """
+# By priority and organisation the oldest batch that has something to do, found from index entry
+# to index entry: what it costs grows with the organisations, not with the batches.
 _DUE_BATCHES: Final = """
-SELECT b.id FROM batches AS b
+WITH RECURSIVE place AS (
+    (SELECT priority, organization FROM batches WHERE state = 'processing'
+        ORDER BY priority DESC, organization LIMIT 1)
+    UNION ALL
+    SELECT next.priority, next.organization FROM place CROSS JOIN LATERAL (
+        (SELECT b.priority, b.organization FROM batches AS b WHERE b.state = 'processing'
+            AND b.priority = place.priority AND b.organization > place.organization
+            ORDER BY b.priority DESC, b.organization LIMIT 1)
+        UNION ALL
+        (SELECT b.priority, b.organization FROM batches AS b WHERE b.state = 'processing'
+            AND b.priority < place.priority ORDER BY b.priority DESC, b.organization LIMIT 1)
+        LIMIT 1) AS next
+)
+SELECT due.id FROM place
+CROSS JOIN LATERAL (SELECT b.id, b.submitted_at FROM batches AS b
+    WHERE b.state = 'processing' AND b.priority = place.priority
+        AND b.organization = place.organization
+        AND (b.home IS NULL OR b.home = %(staging)s) AND b.open_chunks > 0
+        AND EXISTS (SELECT FROM batch_chunks AS c
+            WHERE c.batch = b.id AND c.state = 'pending' AND c.not_before <= now())
+    ORDER BY b.submitted_at, b.id LIMIT 2) AS due
 LEFT JOIN (SELECT organization, count(*) AS chunks FROM batch_chunks
-    WHERE state = 'processing' GROUP BY organization) AS running USING (organization)
+    WHERE state IN ('processing', 'publishing') AND state = 'processing'
+    GROUP BY organization) AS running USING (organization)
 LEFT JOIN batch_turns AS turn USING (organization)
-WHERE b.state IN ('queued', 'processing', 'publishing') AND b.state = 'processing'
-    AND (b.home IS NULL OR b.home = %(staging)s) AND b.open_chunks > 0
-    AND EXISTS (SELECT FROM batch_chunks AS c
-        WHERE c.batch = b.id AND c.state = 'pending' AND c.not_before <= now())
-ORDER BY b.priority DESC, coalesce(running.chunks, 0), turn.taken_at NULLS FIRST,
-    b.submitted_at, b.id
-LIMIT 8
+ORDER BY place.priority DESC, coalesce(running.chunks, 0), turn.taken_at NULLS FIRST,
+    due.submitted_at, due.id
+LIMIT 16
 """
 _TAKE_CHUNK: Final = """
 UPDATE batch_chunks SET state = 'processing', epoch = epoch + 1, attempts = attempts + 1,
@@ -117,19 +131,8 @@ class Scans(Claims):
                 cursor=self._box.seal_cursor(organization, batch_id, last),
             ):
                 return None
-            await run(
-                connection,
-                _ADD_CHUNKS,
-                batch=batch_id,
-                organization=batch["organization"],
-                numbers=list(numbers),
-                files=[len(chunk) for chunk in chunks],
-                bytes=[sum(file.size for file in chunk) for chunk in chunks],
-                sealed=[
-                    self._box.seal_files(organization, batch_id, number, chunk)
-                    for number, chunk in zip(numbers, chunks, strict=True)
-                ],
-            )
+            added = dict(zip(numbers, chunks, strict=True))
+            await insert_chunks(connection, self._box, organization, batch, added)
             await defer_for(connection, batch, Task.PROCESS, count=len(chunks))
         return replace(
             claim,
@@ -184,6 +187,8 @@ class Chunks(Claims):
         self, claim: ChunkClaim, results: Sequence[ItemResult], staging: UUID
     ) -> bool:
         """Record what became of every file of a chunk; its results are staged, durably."""
+        names = Names(self._vault.data_key, claim.organization)
+        sealed = item_results.sealed(claim.batch_id, results, names)  # before anybody waits for it
         async with transaction(self._database) as connection:
             batch = await lock_batch(connection, claim.batch_id)
             if batch is None or batch["state"] != BatchState.PROCESSING:
@@ -204,7 +209,7 @@ class Chunks(Claims):
                 batch_id=claim.batch_id,
                 chunk=claim.number,
                 results=results,
-                names=Names(self._vault.data_key, claim.organization),
+                sealed=sealed,
             )
             has_objects = await item_results.count(
                 connection, batch_id=claim.batch_id, results=settled, bytes_in=chunk["bytes"]

@@ -58,8 +58,7 @@ SELECT cloud_study_id, study_uid, coalesce(series_uid, '') AS series_uid,
     coalesce(modality, '') AS modality, sop_instance_uid, coalesce(sop_class_uid, ''), size, sha256,
     coalesce(patient_id, '')
 FROM batch_items WHERE batch = %s AND state = 'succeeded'
-ORDER BY cloud_study_id COLLATE "C", coalesce(series_uid, '') COLLATE "C",
-    sop_instance_uid COLLATE "C"
+ORDER BY cloud_study_id, coalesce(series_uid, ''), sop_instance_uid
 """
 
 

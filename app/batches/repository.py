@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.batches.cutting import insert_chunks
 from app.batches.records import Item, NewBatch, SourceFile, object_name
 from app.batches.sealing import BatchBox
 from app.batches.settling import (
@@ -15,6 +16,7 @@ from app.batches.settling import (
     defer_for,
     defer_publishing,
     end,
+    forget,
     leave_over,
     lock_batch,
     settle,
@@ -49,11 +51,12 @@ ON CONFLICT (organization, idempotency_key) DO NOTHING
 """
 _ONE: Final = f"""
 SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES}
-WHERE b.id = %(batch)s AND o.id = %(organization)s
+WHERE b.id = %(batch)s AND o.id = %(organization)s AND b.state <> 'deleted'
 """  # noqa: S608 - constants
 _MANY: Final = f"""
 SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES}
-WHERE o.id = %(organization)s AND (%(state)s::text IS NULL OR b.state = %(state)s)
+WHERE o.id = %(organization)s AND b.state <> 'deleted'
+    AND (%(state)s::text IS NULL OR b.state = %(state)s)
     AND (%(before)s::uuid IS NULL OR (b.submitted_at, b.id) <
         (SELECT submitted_at, id FROM batches WHERE id = %(before)s))
 ORDER BY b.submitted_at DESC, b.id DESC LIMIT %(limit)s
@@ -90,10 +93,8 @@ counted AS (SELECT code, count(*) AS count FROM gone GROUP BY code)
 UPDATE batch_problems AS p SET count = p.count - counted.count FROM counted
 WHERE p.batch = %(batch)s AND p.code = counted.code
 """
-_ADD_AGAIN: Final = """
-INSERT INTO batch_chunks (batch, number, organization, files, bytes, sealed_files)
-VALUES (%(batch)s, %(number)s, %(organization)s, %(files)s, %(bytes)s, %(sealed)s)
-"""
+# As many chunks as a transaction takes in one statement.
+_AGAIN_AT_ONCE: Final = 500
 
 
 class BatchRepository:
@@ -269,7 +270,7 @@ class BatchRepository:
                 raise IllegalTransition(f"A batch that is {batch['state']} cannot be deleted")
             remains = batch["revision"] and not objects
             await leave_over(connection, batch, ["upload"] if remains else ["upload", "published"])
-            await run(connection, "DELETE FROM batches WHERE id = %(batch)s", batch=batch_id)
+            await forget(connection, batch_id)
 
     async def _locked(
         self, connection: AsyncConnection, organization: str, batch_id: UUID
@@ -338,6 +339,7 @@ class BatchRepository:
         """Make a chunk of what did not succeed in each chunk, and take it out of the counters."""
         batch_id = batch["id"]
         values = {"batch": batch_id, "states": sorted(map(str, UNSUCCESSFUL))}
+        await run(connection, "SET LOCAL statement_timeout = 0")  # it grows with what failed
         chunks = await rows(connection, _UNSUCCESSFUL_CHUNKS, **values)
         await run(connection, _FORGET_UNSUCCESSFUL, **values)
         counted = await row(
@@ -349,37 +351,22 @@ class BatchRepository:
             batch=batch_id,
         )
         first = counted["chunks"] - len(chunks) if counted else 0
-        for number, chunk in enumerate(chunks, start=first):
-            wanted = set(chunk["seqs"])
-            files = [
-                _tried_again(file)
-                for file in self._box.open_files(
-                    organization, batch_id, chunk["number"], chunk["sealed_files"]
-                )
-                if file.seq in wanted
-            ]
-            await self._add_again(connection, organization, batch, number, files)
+        for begin in range(0, len(chunks), _AGAIN_AT_ONCE):
+            page = chunks[begin : begin + _AGAIN_AT_ONCE]
+            again = {
+                number: self._files_again(organization, batch_id, chunk)
+                for number, chunk in enumerate(page, start=first + begin)
+            }
+            await insert_chunks(connection, self._box, organization, batch, again)
         if chunks:
             await defer_for(connection, batch, Task.PROCESS, count=len(chunks))
 
-    async def _add_again(
-        self,
-        connection: AsyncConnection,
-        organization: str,
-        batch: RowMapping,
-        number: int,
-        files: Sequence[SourceFile],
-    ) -> None:
-        await run(
-            connection,
-            _ADD_AGAIN,
-            batch=batch["id"],
-            number=number,
-            organization=batch["organization"],
-            files=len(files),
-            bytes=sum(file.size for file in files),
-            sealed=self._box.seal_files(organization, batch["id"], number, files),
-        )
+    def _files_again(
+        self, organization: str, batch_id: UUID, chunk: RowMapping
+    ) -> Sequence[SourceFile]:
+        wanted = set(chunk["seqs"])
+        files = self._box.open_files(organization, batch_id, chunk["number"], chunk["sealed_files"])
+        return [_tried_again(file) for file in files if file.seq in wanted]
 
 
 def _tried_again(file: SourceFile) -> SourceFile:

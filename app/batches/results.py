@@ -6,7 +6,7 @@ other bytes under the same SOP Instance UID are refused, because nobody can say 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -106,6 +106,20 @@ class Names:
         return key.stored.data_key_id, sealed
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Sealed:
+    """The names of a chunk's files, sealed, and the data keys that they were sealed with."""
+
+    names: Mapping[int, tuple[int, bytes]]
+    keys: Sequence[tuple[SealedDataKey, str]]
+
+
+def sealed(batch_id: UUID, results: Sequence[ItemResult], names: Names) -> Sealed:
+    """Seal the names of a chunk's files, by number."""
+    made = {result.file.seq: names.seal(batch_id, result) for result in results}
+    return Sealed(made, [names.used[key_id] for key_id in sorted(names.used)])
+
+
 async def record(
     connection: AsyncConnection,
     *,
@@ -113,18 +127,16 @@ async def record(
     batch_id: UUID,
     chunk: int,
     results: Sequence[ItemResult],
-    names: Names,
+    sealed: Sealed,
 ) -> tuple[ItemResult, ...]:
     """Add the items of a chunk; return them as they were settled, duplicates recognised."""
-    values = [_values(batch_id, result, names) for result in results]
-    await _insert_keys(connection, organization, names)
-    inserted = await _insert(connection, batch_id, chunk, values)
+    await _insert_keys(connection, organization, sealed)
+    inserted = await _insert(connection, batch_id, chunk, [_values(r, sealed) for r in results])
     doubles = [result for result in results if result.file.seq not in inserted]
     if not doubles:
         return tuple(results)
     settled = await _settled(connection, batch_id, doubles)
-    again = [_values(batch_id, result, names) for result in settled.values()]
-    await _insert_keys(connection, organization, names)
+    again = [_values(result, sealed) for result in settled.values()]
     await _insert(connection, batch_id, chunk, again)
     return tuple(settled.get(result.file.seq, result) for result in results)
 
@@ -161,16 +173,15 @@ async def count(
     return has_objects
 
 
-async def _insert_keys(connection: AsyncConnection, organization: int, names: Names) -> None:
-    used = sorted(names.used.items())
+async def _insert_keys(connection: AsyncConnection, organization: int, sealed: Sealed) -> None:
     await run(
         connection,
         _INSERT_KEYS,
         organization=organization,
-        ids=[key_id for key_id, _ in used],
-        versions=[stored.key_version for _, (stored, _) in used],
-        subjects=[subject for _, (_, subject) in used],
-        keys=[stored.sealed for _, (stored, _) in used],
+        ids=[stored.data_key_id for stored, _ in sealed.keys],
+        versions=[stored.key_version for stored, _ in sealed.keys],
+        subjects=[subject for _, subject in sealed.keys],
+        keys=[stored.sealed for stored, _ in sealed.keys],
     )
 
 
@@ -206,8 +217,8 @@ def _double(result: ItemResult, is_same: bool) -> ItemResult:
     )
 
 
-def _values(batch_id: UUID, result: ItemResult, names: Names) -> tuple[object, ...]:
-    data_key, sealed_name = names.seal(batch_id, result)
+def _values(result: ItemResult, sealed: Sealed) -> tuple[object, ...]:
+    data_key, sealed_name = sealed.names[result.file.seq]
     return (
         result.file.seq,
         str(result.state),

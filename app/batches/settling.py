@@ -18,12 +18,14 @@ from app.errors import GatewayError, NothingToPublish
 
 # A worker that lost its claim may put one more object before it learns so: tidy up after that.
 CLEAN_AFTER_S: Final = 30.0
+MAX_ROWS_AT_ONCE: Final = 20_000
+"""Rows that are deleted in one transaction: well below what a statement may take."""
 
 _LOCK: Final = """
 SELECT id, organization, state, on_error, priority, home, is_scanned, succeeded_files,
     refused_files + failed_files AS unsuccessful_files, open_chunks, unpublished_chunks, revision,
     has_callback, sealed_request
-FROM batches WHERE id = %(batch)s FOR UPDATE
+FROM batches WHERE id = %(batch)s AND state <> 'deleted' FOR UPDATE
 """
 _PUBLISHABLE: Final = """
 SELECT staging, count(*) AS chunks FROM batch_chunks
@@ -217,3 +219,19 @@ async def unsettle(connection: AsyncConnection, batch: RowMapping, chunk: int) -
     if batch["state"] == BatchState.PUBLISHING:
         await change(connection, batch, BatchState.PROCESSING)
     await defer_for(connection, batch, Task.PROCESS)
+
+
+async def forget(connection: AsyncConnection, batch_id: UUID) -> None:
+    """Delete a batch; one with many rows is hidden, and deleted by upkeep piece by piece."""
+    await run(
+        connection,
+        "UPDATE batches SET state = 'deleted', idempotency_key = NULL, callback_due_at = NULL,"
+        " version = version + 1 WHERE id = %(batch)s AND total_files > %(most)s",
+        batch=batch_id,
+        most=MAX_ROWS_AT_ONCE,
+    )
+    await run(
+        connection,
+        "DELETE FROM batches WHERE id = %(batch)s AND state <> 'deleted'",
+        batch=batch_id,
+    )

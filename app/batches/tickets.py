@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.batches.states import Priority
 
 WORK_QUEUE: Final = "work"
+MAX_TICKETS: Final = 2000
+"""Most tickets that are made at once: upkeep makes more of them when these are used up."""
 
 # Many at once in one statement; the type is that of the queue's own interface.
 _DEFER: Final = """
@@ -58,7 +60,7 @@ async def defer(
         task: what there is to do.
         staging: whose workers alone can do it; None for any.
         priority: of the batch; more urgent tickets are taken first.
-        count: how many.
+        count: how many there is to do; a hint, see `MAX_TICKETS`.
         delay_s: seconds until they are due.
     """
     await connection.exec_driver_sql(
@@ -67,7 +69,7 @@ async def defer(
             "queue": queue_of(staging),
             "task": str(task),
             "priority": int(priority),
-            "count": count,
+            "count": min(count, MAX_TICKETS),
             "delay": delay_s,
         },
     )

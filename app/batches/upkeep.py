@@ -10,13 +10,23 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.batches import results as item_results
+from app.batches.cutting import insert_chunks
 from app.batches.records import ItemResult, SourceFile
 from app.batches.results import KeyOf, Names
 from app.batches.sealing import BatchBox
-from app.batches.settling import defer_for, end, leave_over, lock_batch, settle, unsettle
+from app.batches.settling import (
+    MAX_ROWS_AT_ONCE,
+    defer_for,
+    end,
+    forget,
+    leave_over,
+    lock_batch,
+    settle,
+    unsettle,
+)
 from app.batches.sql import row, rows, run, transaction
 from app.batches.states import BatchState, ChunkState, ItemState
-from app.batches.tickets import Task, defer, queue_of
+from app.batches.tickets import MAX_TICKETS, Task, defer, queue_of
 from app.db.session import Database
 from app.errors import StorageUnavailable, WorkerCrashed
 
@@ -29,6 +39,7 @@ PARTS: Final = 16
 # A staging area that no worker serves for so long is given up, and its chunks are done again.
 AREA_LOST_AFTER_S: Final = 900.0
 LEFTOVER_KEPT_S: Final = 30 * 86_400.0
+PIECES_OF_ROUND: Final = 10
 _LOCK: Final = 4_107_002
 
 _LOST_CHUNKS: Final = """
@@ -53,35 +64,43 @@ WHERE c.batch = %(batch)s AND c.number = %(number)s AND c.state IN ('processing'
         AND w.seen_at > now() - make_interval(secs => %(lost_after)s))
 FOR UPDATE OF c
 """
-_SPLIT: Final = """
-INSERT INTO batch_chunks (batch, number, organization, files, bytes, sealed_files, is_suspect)
-SELECT %(batch)s, number, %(organization)s, files, bytes, sealed, true
-FROM unnest(%(numbers)s::int[], %(files)s::int[], %(bytes)s::bigint[], %(sealed)s::bytea[])
-    AS new (number, files, bytes, sealed)
-"""
+# Area by area, from index entry to index entry, however many chunks are staged in each.
 _LOST_AREAS: Final = """
-SELECT DISTINCT c.batch, c.number FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch
+WITH RECURSIVE area AS (
+    (SELECT staging FROM batch_chunks WHERE state IN ('processed', 'publishing')
+        AND staging IS NOT NULL ORDER BY staging LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.staging FROM batch_chunks AS c WHERE c.state IN ('processed', 'publishing')
+        AND c.staging > area.staging ORDER BY c.staging LIMIT 1)
+    FROM area WHERE area.staging IS NOT NULL
+),
+lost AS (SELECT staging FROM area WHERE staging IS NOT NULL
+    AND NOT EXISTS (SELECT FROM batch_workers AS w WHERE w.staging = area.staging
+        AND w.seen_at > now() - make_interval(secs => %(lost_after)s)))
+SELECT c.batch, c.number FROM lost JOIN batch_chunks AS c USING (staging)
+    JOIN batches AS b ON b.id = c.batch
 WHERE c.state IN ('processed', 'publishing') AND c.state = 'processed' AND b.home IS NULL
     AND b.state IN ('queued', 'processing', 'publishing')
-    AND NOT EXISTS (SELECT FROM batch_workers AS w WHERE w.staging = c.staging
-        AND w.seen_at > now() - make_interval(secs => %(lost_after)s))
 LIMIT 1000
 """
 # What is due by kind and queue, against the tickets that there are.
 _DUE: Final = """
 SELECT 'batches.process' AS task, home AS staging, max(priority) AS priority, sum(waiting) AS due
 FROM (SELECT b.home, b.priority,
-        (SELECT count(*) FROM batch_chunks AS c WHERE c.batch = b.id AND c.state = 'pending'
-            AND c.not_before <= now()) AS waiting
+        (SELECT count(*) FROM (SELECT FROM batch_chunks AS c WHERE c.batch = b.id
+            AND c.state = 'pending' AND c.not_before <= now() LIMIT %(most)s) AS counted) AS waiting
     FROM batches AS b WHERE b.state IN ('queued', 'processing', 'publishing')
         AND b.state = 'processing' AND b.open_chunks > 0) AS processing
 GROUP BY home
 UNION ALL
-SELECT 'batches.publish', c.staging, max(b.priority), count(*)
-FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch
-WHERE c.state IN ('processed', 'publishing') AND c.state = 'processed' AND c.not_before <= now()
-    AND (b.state = 'publishing' OR (b.state = 'processing' AND b.on_error = 'skip'))
-GROUP BY c.staging
+SELECT 'batches.publish', staging, max(priority), count(*)
+FROM (SELECT c.staging, b.priority FROM batches AS b JOIN batch_chunks AS c ON c.batch = b.id
+    WHERE b.state IN ('queued', 'processing', 'publishing') AND b.unpublished_chunks > 0
+        AND (b.state = 'publishing' OR (b.state = 'processing' AND b.on_error = 'skip'))
+        AND c.state IN ('processed', 'publishing') AND c.state = 'processed'
+        AND c.not_before <= now()
+    LIMIT %(most)s) AS staged
+GROUP BY staging
 UNION ALL
 SELECT 'batches.scan', home, max(priority), count(*) FROM batches
 WHERE state IN ('queued', 'processing', 'publishing') AND state <> 'publishing'
@@ -111,7 +130,13 @@ DELETE FROM procrastinate_jobs WHERE status IN ('failed', 'aborted', 'cancelled'
         WHERE last_heartbeat > now() - make_interval(secs => %(lost_after)s))))
 """
 _EXPIRED: Final = """
-SELECT id FROM batches WHERE finished_at < now() - make_interval(days => %(days)s) LIMIT 20
+SELECT id FROM batches WHERE finished_at < now() - make_interval(days => %(days)s)
+    AND state <> 'deleted' LIMIT 20
+"""
+_DELETED: Final = "SELECT id FROM batches WHERE state = 'deleted' LIMIT 1"
+_DELETE_ITEMS: Final = """
+DELETE FROM batch_items WHERE batch = %(batch)s AND seq IN (
+    SELECT seq FROM batch_items WHERE batch = %(batch)s ORDER BY seq LIMIT %(rows)s)
 """
 
 
@@ -159,22 +184,25 @@ class Upkeep:
             await run(connection, _LOST_TASKS, lost_after=self._lost_after_s)
             await run(connection, _DROP_ORPHANS, lost_after=self._lost_after_s)
             await self._forget_old(connection)
+            deleted = await row(connection, _DELETED)
         for chunk in lost:
             await self._take_back(chunk)
         for chunk in homeless:
             await self._do_again(chunk)
+        await self.top_up()
         for batch in expired:
             await self._forget_batch(batch)
-        await self.top_up()
+        if deleted is not None:
+            await self._delete_piece(deleted)
 
     async def top_up(self) -> None:
         """Make the tickets that are missing."""
         async with transaction(self._database) as connection:
             found = await rows(connection, _TICKETS)
             tickets = {(entry["task"], entry["queue"]): entry["tickets"] for entry in found}
-            for due in await rows(connection, _DUE):
+            for due in await rows(connection, _DUE, most=MAX_TICKETS):
                 there = tickets.get((due["task"], queue_of(due["staging"])), 0)
-                if due["due"] > there:
+                if min(due["due"], MAX_TICKETS) > there:
                     await defer(
                         connection,
                         Task(due["task"]),
@@ -251,19 +279,9 @@ class Upkeep:
             batch=batch["id"],
             number=chunk["number"],
         )
-        await run(
-            connection,
-            _SPLIT,
-            batch=batch["id"],
-            organization=batch["organization"],
-            numbers=numbers,
-            files=[len(part) for part in parts],
-            bytes=[sum(file.size for file in part) for part in parts],
-            sealed=[
-                self._box.seal_files(chunk["organization_id"], batch["id"], number, part)
-                for number, part in zip(numbers, parts, strict=True)
-            ],
-        )
+        added = dict(zip(numbers, parts, strict=True))
+        organization = chunk["organization_id"]
+        await insert_chunks(connection, self._box, organization, batch, added, is_suspect=True)
         await defer_for(connection, batch, Task.PROCESS, count=len(parts))
 
     async def _give_up(
@@ -274,13 +292,14 @@ class Upkeep:
             ItemResult(file, ItemState.FAILED, WorkerCrashed.code, WorkerCrashed.title)
             for file in self._files(batch, chunk)
         ]
+        names = Names(self._key_of, chunk["organization_id"])
         settled = await item_results.record(
             connection,
             organization=batch["organization"],
             batch_id=batch["id"],
             chunk=chunk["number"],
             results=results,
-            names=Names(self._key_of, chunk["organization_id"]),
+            sealed=item_results.sealed(batch["id"], results, names),
         )
         await item_results.count(
             connection, batch_id=batch["id"], results=settled, bytes_in=chunk["bytes"]
@@ -333,7 +352,20 @@ class Upkeep:
             await leave_over(
                 connection, batch, ["upload"] if is_published else ["upload", "published"]
             )
-            await run(connection, "DELETE FROM batches WHERE id = %(batch)s", batch=batch["id"])
+            await forget(connection, batch["id"])
+
+    async def _delete_piece(self, deleted: RowMapping) -> None:
+        """Delete some rows of a forgotten batch; the last ones with the batch itself."""
+        for _ in range(PIECES_OF_ROUND):
+            async with transaction(self._database) as connection:
+                removed = await run(
+                    connection, _DELETE_ITEMS, batch=deleted["id"], rows=MAX_ROWS_AT_ONCE
+                )
+                if removed < MAX_ROWS_AT_ONCE:
+                    await run(
+                        connection, "DELETE FROM batches WHERE id = %(batch)s", batch=deleted["id"]
+                    )
+                    return
 
 
 def _bearable_deaths(chunk: RowMapping) -> int:

@@ -21,6 +21,17 @@ from app.errors import StorageUnavailable
 # Faults of the destination, each followed by a longer wait, after which the batch is given up.
 MAX_PUBLISH_ATTEMPTS: Final = 60
 
+_BACKLOG: Final = """
+SELECT coalesce(sum(open_chunks), 0)::bigint AS open_chunks,
+    coalesce(sum(unpublished_chunks), 0)::bigint AS unpublished,
+    count(*) FILTER (WHERE state = 'queued') AS queued,
+    (SELECT count(*) FROM batch_chunks
+        WHERE state IN ('processing', 'publishing') AND state = 'processing') AS processing,
+    (SELECT count(*) FROM batch_chunks
+        WHERE state IN ('processing', 'publishing') AND state = 'publishing') AS publishing
+FROM batches WHERE state IN ('queued', 'processing', 'publishing')
+"""
+
 Claim: TypeAlias = ScanClaim | ChunkClaim | PublishClaim | FinishClaim
 
 
@@ -137,20 +148,13 @@ class BatchWork(Scans, Chunks, Publications, Endings, Aftermath):
         return int(found["bytes"]) if found else 0
 
     async def backlog(self) -> Backlog:
-        """Count what waits."""
+        """Count what waits, from the counters of the batches that are worked on."""
         async with transaction(self._database) as connection:
-            found = await rows(
-                connection,
-                "SELECT c.state, count(*) AS chunks FROM batch_chunks AS c JOIN batches AS b"
-                " ON b.id = c.batch WHERE b.state IN ('queued', 'processing', 'publishing')"
-                " AND c.state <> 'published' GROUP BY c.state"
-                " UNION ALL SELECT 'batches', count(*) FROM batches WHERE state = 'queued'",
-            )
-        counts = {entry["state"]: entry["chunks"] for entry in found}
+            found = (await rows(connection, _BACKLOG))[0]
         return Backlog(
-            waiting_chunks=counts.get("pending", 0),
-            processing_chunks=counts.get("processing", 0),
-            staged_chunks=counts.get("processed", 0),
-            publishing_chunks=counts.get("publishing", 0),
-            waiting_batches=counts.get("batches", 0),
+            waiting_chunks=found["open_chunks"] - found["processing"],
+            processing_chunks=found["processing"],
+            staged_chunks=found["unpublished"] - found["open_chunks"] - found["publishing"],
+            publishing_chunks=found["publishing"],
+            waiting_batches=found["queued"],
         )

@@ -269,6 +269,16 @@ batches: Final = Table(
         "priority",
         postgresql_where=text("state IN ('queued', 'processing', 'publishing')"),
     ),
+    # The oldest batch of each priority and organisation is found without looking at the others.
+    Index(
+        "batches_turn_idx",
+        text("priority DESC"),
+        "organization",
+        "submitted_at",
+        "id",
+        postgresql_where=text("state = 'processing'"),
+    ),
+    Index("batches_deleted_idx", "id", postgresql_where=text("state = 'deleted'")),
     Index("batches_finished_idx", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     Index(
         "batches_callback_idx",
@@ -330,10 +340,11 @@ batch_items: Final = Table(
     Column("element_path", Text),
     Column("warnings", ARRAY(Text)),
     Column("patient_id", Text),
-    Column("cloud_study_id", Text),
+    # Sorted by code point, as manifests are.
+    Column("cloud_study_id", Text(collation="C")),
     Column("study_uid", Text),
-    Column("series_uid", Text),
-    Column("sop_instance_uid", Text),
+    Column("series_uid", Text(collation="C")),
+    Column("sop_instance_uid", Text(collation="C")),
     Column("sop_class_uid", Text),
     Column("modality", Text),
     Column("size", BigInteger, nullable=False, server_default="0"),
@@ -341,6 +352,12 @@ batch_items: Final = Table(
     Column("data_key", BigInteger, nullable=False),
     Column("sealed_name", LargeBinary, nullable=False),
     Index("batch_items_chunk_idx", "batch", "chunk"),
+    Index(
+        "batch_items_study_idx",
+        "batch",
+        "cloud_study_id",
+        postgresql_where=text("state = 'succeeded'"),
+    ),
     Index(
         "batch_items_instance_idx",
         "batch",

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from app import errors
+from app.batches import settling, upkeep
 from app.batches.heartbeat import Heartbeat
 from app.batches.states import BatchState, ItemState, OnError, Priority
 from app.batches.upkeep import DEATHS_OF_CHUNK, DEATHS_OF_FILE, DEATHS_OF_SUSPECT, PARTS
@@ -312,6 +313,39 @@ async def test_old_batches_are_forgotten_with_what_they_left(house):
         await house.get(batch)
     kinds = {row["kind"] for row in house.mapping.query("SELECT kind FROM batch_leftovers")}
     assert kinds == {"staged", "upload"}
+
+
+async def test_a_large_batch_is_hidden_at_once_and_deleted_piece_by_piece(house, monkeypatch):
+    monkeypatch.setattr(settling, "MAX_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(upkeep, "MAX_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(upkeep, "PIECES_OF_ROUND", 1)
+    batch = await house.scanned([5])
+    await house.process(ItemState.REFUSED)
+    await house.service.delete(NORTH, batch.batch_id, event())
+
+    left = []
+    while house.mapping.count("batches"):
+        with pytest.raises(errors.BatchNotFound):
+            await house.get(batch)
+        assert await house.service.list(NORTH) == []
+        left.append(house.mapping.count("batch_items"))
+        await house.upkeep.run()
+
+    assert left == [5, 3, 1]
+
+
+async def test_one_organisation_with_many_batches_of_each_priority_is_passed_in_order(house):
+    for priority in (Priority.ROUTINE, Priority.STAT, Priority.URGENT, Priority.STAT):
+        for organization in (NORTH, SOUTH):
+            await house.scanned([1], priority=priority, organization=organization)
+
+    claimed = [await house.claim() for _ in range(8)]
+
+    assert [claim.priority for claim in claimed] == sorted(
+        (claim.priority for claim in claimed), reverse=True
+    )
+    assert {claim.organization for claim in claimed[:2]} == {NORTH, SOUTH}
+    assert await house.work.claim_chunk(house.worker, house.staging) is None
 
 
 async def test_the_manifest_lists_published_objects_by_study_series_and_instance(house):
