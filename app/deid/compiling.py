@@ -20,7 +20,7 @@ from app.deid.attributes import (
     TEMPORAL_INFORMATION,
     TIMEZONE,
 )
-from app.deid.deciding import DATE_VRS, Decision, Effect, decide_private, names_class
+from app.deid.deciding import DATE_VRS, Decision, Effect, decide_private, decide_region, names_class
 from app.deid.private import Verdict
 from app.deid.rulebook import Dates
 from app.deid.rules.dummies import dummy_items, dummy_values
@@ -133,7 +133,11 @@ class Compiler:
     """Turns the decisions about one shape into instructions."""
 
     def __init__(
-        self, place: "Place", dataset: Dataset, staying: Mapping[int, Verdict] = _NONE_STAYS
+        self,
+        place: "Place",
+        dataset: Dataset,
+        staying: Mapping[int, Verdict] = _NONE_STAYS,
+        overlays: frozenset[int] = frozenset(),
     ) -> None:
         self.place = place
         self.explicit = dataset.explicit
@@ -146,6 +150,9 @@ class Compiler:
             self.decisions[index] = decide_private(
                 verdict, self.vrs[index], self.decisions[index], place.rules
             )
+        for index, tag in enumerate(self.tags if overlays else ()):
+            if tag >> 16 in overlays:
+                self.decisions[index] = decide_region(tag, self.decisions[index], place.where)
         if REFERENCED_SERIES in self.tags and not place.where.removed:
             self.decisions = list(map(_kept_reference, self.decisions))
         self.ops: list[tuple[Any, ...]] = []

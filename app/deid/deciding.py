@@ -14,6 +14,7 @@ from app.deid.attributes import (
     TIMEZONE,
 )
 from app.deid.options import Option, title
+from app.deid.overlays import is_text
 from app.deid.overrides import Deed
 from app.deid.private import Verdict
 from app.deid.rulebook import BASIC, Cell, Dates, Rulebook
@@ -234,6 +235,15 @@ def decide_private(verdict: Verdict, vr: str, basic: Decision, rules: Rulebook) 
     if known == "UI" and not rules.keeps_uids:
         return Decision(Effect.MAP_UID, Action.MAP_UID, verdict.because)
     return Decision(Effect.KEEP, Action.KEEP, verdict.because)
+
+
+def decide_region(tag: int, basic: Decision, where: Where) -> Decision:
+    """Decide about an element of an overlay that is a region; ``basic`` is without the option."""
+    known = dictionary_vr(tag)
+    if where.tail or known is None or "(60XX" not in basic.because:
+        return basic
+    because = f"Table E.1-1 (60XX,3000): C, {title(Option.CLEAN_GRAPHICS)}; a region"
+    return Decision(Effect.CLEAN if is_text(known) else Effect.KEEP, Action.CLEAN, because)
 
 
 def _cleaning(tag: int, vr: str, rules: Rulebook) -> Effect | None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
 from app.deid.deciding import DATE_VRS, names_class
+from app.deid.overlays import is_overlay
 from app.deid.overrides import Deed
 from app.deid.private import Declarations, SafeList, judged, spelling
 from app.deid.rulebook import Dates, Rulebook
@@ -20,6 +21,7 @@ from app.errors import MalformedDicom, ResidualIdentifier
 
 _LONG = frozenset(LONG_VRS)
 _MAX_CLASSES = 16_384
+_OVERLAY_TYPE = 0x0040
 _DUMMIES = {
     vr: frozenset(v.rstrip(b"\0 ") for v in dummy_values(0, vr)) | {b""}
     for vr in ("DA", "DT", "PN", "TM")
@@ -113,7 +115,9 @@ class Expectation:
             return True
         if deeds := self._deeds(tag):
             return deeds == {Deed.REMOVE} and tag in self._gone
-        return tag in self._gone or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E
+        if is_overlay(tag):
+            return not self._rules.keeps_regions
+        return tag in self._gone or 0x5000 <= group <= 0x501E
 
     def _deeds(self, tag: int) -> frozenset[Deed]:
         known = dictionary_vr(tag)
@@ -165,6 +169,8 @@ class Expectation:
 
     def _allowed(self, tag: int, vr: str) -> frozenset[bytes] | None:
         """Return the only values that a result may hold, or None where any may stand."""
+        if is_overlay(tag) and tag & 0xFFFF == _OVERLAY_TYPE:
+            return frozenset({b"R"})
         if tag not in ROWS or vr in {"SQ", "UI"}:
             return _DUMMIES.get(vr)
         if tag == ENCAPSULATED_DOCUMENT:

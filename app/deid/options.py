@@ -93,6 +93,7 @@ AVAILABLE_OPTIONS = frozenset(
         Option.MODIFIED_DATES,
         Option.SAFE_PRIVATE,
         Option.CLEAN_DESCRIPTORS,
+        Option.CLEAN_GRAPHICS,
     }
 )
 # Pairs that cannot both be true of one object, and why.

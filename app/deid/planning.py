@@ -13,6 +13,7 @@ from typing import Any
 from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
+from app.deid.overlays import regions
 from app.deid.overrides import Override
 from app.deid.private import NO_VIEW, Creators, View, creators_of, verdicts
 from app.deid.profile import Profile
@@ -115,6 +116,10 @@ class Place:
         if safe is not None and not self.where.removed:
             creators = creators_of(dataset, view)
             shape += (creators, *sorted(view.declared.items()))
+        kept_overlays: tuple[int, ...] = ()
+        if self.rules.keeps_regions and not self.where.removed:
+            kept_overlays = regions(dataset, view)
+            shape += (kept_overlays,)
         plan = self._shapes.get(shape)
         if plan is None:
             self._held_keys += len(shape)
@@ -122,7 +127,8 @@ class Place:
                 self._shapes.clear()
                 self._held_keys = len(shape)
             staying = verdicts(dataset.keys, creators, safe, view.declared) if safe else {}
-            plan = self._shapes[shape] = Compiler(self, dataset, staying).compiled()
+            compiler = Compiler(self, dataset, staying, frozenset(kept_overlays))
+            plan = self._shapes[shape] = compiler.compiled()
         return plan
 
     def decide(self, tag: int, vr: str) -> Decision:

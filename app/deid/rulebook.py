@@ -9,7 +9,12 @@ from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 
-from app.deid.attributes import INSERTED_TAGS, INSTITUTION_NAME, MANUFACTURER
+from app.deid.attributes import (
+    INSERTED_TAGS,
+    INSTITUTION_NAME,
+    MANUFACTURER,
+    UNFORMATTED_TEXT,
+)
 from app.deid.options import Option
 from app.deid.overrides import Deed, Override, find, ordered
 from app.deid.private import SafeElement, SafeList, safe_list
@@ -60,6 +65,11 @@ class Rulebook:
         return Option.UIDS in self.options
 
     @property
+    def keeps_regions(self) -> bool:
+        """Whether overlays that are regions stay."""
+        return Option.CLEAN_GRAPHICS in self.options
+
+    @property
     def cleans_text(self) -> bool:
         """Whether some text is cleaned instead of being removed."""
         cleaned = any(one.deed is Deed.CLEAN for one in self.overrides)
@@ -79,7 +89,9 @@ class Rulebook:
         return frozenset(one.deed for one in self.overrides if one.covers(tag, vr))
 
 
-_CLEANING = frozenset({Option.PATIENT_CHARACTERISTICS, Option.CLEAN_DESCRIPTORS})
+_CLEANING = frozenset(
+    {Option.PATIENT_CHARACTERISTICS, Option.CLEAN_DESCRIPTORS, Option.CLEAN_GRAPHICS}
+)
 # The less an action retains, the further it stands to the left.
 _RETAINS = (Action.CLEAN, Action.KEEP)
 
@@ -101,6 +113,9 @@ def rulebook_of(
     """
     chosen = frozenset(map(Option, options))
     cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
+    if Option.CLEAN_GRAPHICS in chosen:
+        # The table leaves text objects to the descriptors; they are what this option is about.
+        cells[UNFORMATTED_TEXT] = Cell(Action.CLEAN, Option.CLEAN_GRAPHICS)
     kept = cells.get(INSTITUTION_NAME)
     return Rulebook(
         options=chosen,

@@ -82,7 +82,7 @@ CLINICAL = [
     "MR Head w/o contrast T2 TSE 3x3x3",
     "t1_mprage_sag_p2_iso 1.0mm",
     "DR CHEST PA",
-    "ABD 5.0 B30f 120 kV",
+    "ABDOMEN 5.0 B30f 120 kV",
     "L5/S1 herniation, follow-up 2",
     "IRM genou gauche",
     "TC cráneo sin contraste",

@@ -70,6 +70,8 @@ def test_only_what_an_option_names_survives(kind: str, syntax: str, option: str)
     lawful = {f"{depth} {name}" for name in named_by(option) for depth in depths}
     if option == Option.CLEAN_DESCRIPTORS:
         lawful |= {place for place in survivors if place.endswith("> PatientComments")}
+    if option == Option.CLEAN_GRAPHICS:
+        lawful = {f"{depth} UnformattedTextValue" for depth in depths}
     if option == Option.SAFE_PRIVATE:
         lawful = {"known safe private"}
     assert survivors - lawful == set()

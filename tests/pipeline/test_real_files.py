@@ -27,8 +27,8 @@ from tests.dicom.files import all_files
 NOT_VALIDATED_BEFORE = ("Tags out of order", "dataset read failed", "Information Object Not found")
 
 
-def attempt(path: Path) -> Deidentified | str:
-    context = Context("DEMO", BUILT_IN["basic"], Pseudonyms(bytes(range(32)), "DEMO"))
+def attempt(path: Path, profile: str) -> Deidentified | str:
+    context = Context("DEMO", BUILT_IN[profile], Pseudonyms(bytes(range(32)), "DEMO"))
     try:
         return deidentify(MemorySource(path.read_bytes()), context)
     except GatewayError as error:
@@ -55,9 +55,12 @@ def kinds(errors: list[str]) -> Counter[str]:
     return Counter(re.sub(r"<[^>]*>|= <.*", "", line) for line in errors)
 
 
+@pytest.mark.parametrize("profile", ["basic", "teleradiology"])
 @pytest.mark.parametrize("path", all_files().values(), ids=all_files())
-def test_a_real_file_leaves_whole_or_not_at_all(path: Path, dciodvfy, tmp_path: Path) -> None:
-    made = attempt(path)
+def test_a_real_file_leaves_whole_or_not_at_all(
+    path: Path, profile: str, dciodvfy, tmp_path: Path
+) -> None:
+    made = attempt(path, profile)
     if isinstance(made, str):
         return
     data = b"".join(made.chunks())
