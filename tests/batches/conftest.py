@@ -1,7 +1,11 @@
 """Fixtures of the batch tests."""
 
-import pytest
+import sys
 
+import pytest
+import structlog
+
+from app import telemetry
 from tests.batches import house as houses
 from tests.mapping_house import make_keys
 
@@ -15,3 +19,22 @@ def pair(tmp_path_factory):
 async def house(database_url, pair):
     async with houses.opened(database_url, pair) as made:
         yield made
+
+
+class StandardError:
+    """Whatever standard error is at the moment of writing."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@pytest.fixture
+def spoken(capsys):
+    """What is logged from here on, whatever level and stream a test before this one chose."""
+    before = structlog.get_config()
+    telemetry.configure("info", StandardError())
+    yield capsys
+    structlog.configure(**before)
