@@ -81,10 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"[{what}: {time.monotonic() - started:.0f} s]", file=sys.stderr, flush=True)
             if what == "growth" and options.plot is not None:
                 options.plot.write_text(growth.plot(made), encoding="utf-8")
-    for path in options.report:
+            _write(report, options.report)  # an hour's work is not lost with its last minute
+    return 0
+
+
+def _write(report: Report, paths: Sequence[Path]) -> None:
+    for path in paths:
         text = report.json() if path.suffix == ".json" else f"{HEADING}{report.markdown()}"
         path.write_text(text, encoding="utf-8")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -107,7 +107,7 @@ def measure(space: Workspace, *, rounds: int, base: Path | None, scale: float) -
                         files = space.files(kind)[: max(1, round(whole * scale))]
                         staged = [_staged(path) for path in files]
                         _compare(table, server, kind, staged, min(rounds, MAX_ROUNDS))
-            except (FileNotFoundError, ImportError) as error:
+            except (OSError, ImportError, ChildProcessError) as error:
                 table.notes.append(f"Not measured - {start.__name__}: {error}")
     table.notes += [
         f"{IN_FLIGHT} objects at once, one process, {min(rounds, MAX_ROUNDS)} rounds in turn. "
@@ -126,8 +126,9 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
     Raises:
         FileNotFoundError: its program is not here.
     """
-    beside = Path(sys.executable).parent / "weed"
-    program = str(beside) if beside.exists() else shutil.which("weed") or os.environ.get("WEED")
+    given = os.environ.get("WEED")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = given or shutil.which("weed", path=path)
     if program is None:
         raise FileNotFoundError("weed is neither beside Python nor on the path (nor in WEED)")
     data = folder / "seaweedfs"

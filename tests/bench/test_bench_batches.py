@@ -112,7 +112,8 @@ def test_one_organisation_goes_no_faster_than_the_head_of_its_audit_chain() -> N
     outcome = Simulation(COSTS, site).run(seconds=10.0, begin_s=5.0)
 
     assert outcome.bottleneck == "audit head of an organisation"
-    assert outcome.rate == pytest.approx(24 / (COSTS.held_ms / 1e3), rel=0.02)
+    held_s = (COSTS.held_ms + 2 * COSTS.worker_ms) / 1e3  # the process computes others meanwhile
+    assert outcome.rate == pytest.approx(24 / held_s, rel=0.02)
 
 
 def test_an_object_store_that_is_slow_is_what_bounds() -> None:
