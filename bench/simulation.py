@@ -18,7 +18,7 @@ GROUP: Final = 24
 """Objects that one worker process has in flight, which share a commit."""
 _STORE_SLACK_S: Final = 2.0
 _COMPUTED_MEANWHILE: Final = 2
-"""Objects that a worker's event loop finishes before it goes on with a commit: a sample of waits."""
+"""Objects that a worker finishes before it goes on with a commit, by a sample of waits."""
 
 
 @dataclass(frozen=True, slots=True)
