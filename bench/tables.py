@@ -310,6 +310,15 @@ async def _end(subject: _Subject) -> None:
         "client: delete the batch, whole",
         lambda: service.delete(ORGANIZATION, subject.batch, EVENT),
     )
+    await subject.time("upkeep: what is left of it, whole", lambda: _forget(subject))
+
+
+async def _forget(subject: _Subject) -> None:
+    """Let upkeep delete what a deletion only hid."""
+    batch = str(subject.batch)
+    there = "SELECT EXISTS (SELECT FROM batches WHERE id = %(batch)s::uuid) AS is_there"
+    while subject.house.query(there, batch=batch)[0]["is_there"]:
+        await subject.gateway.upkeep.run()
 
 
 def _advance(subject: _Subject, first: int, last: int) -> None:
