@@ -79,6 +79,18 @@ def safe_private_rows(source: Path) -> Iterator[str]:
         yield "\t".join((row["private_creator"], row["group"], row["element_offset"], vr))
 
 
+def content_rows(source: Path) -> Iterator[str]:
+    """Write Table E.3.4-1, one concept and value type a line."""
+    for row in read(source, "ps3_15_table_e3_4_1_structured_content.csv"):
+        options = " ".join(f"{name}={row[name]}" for name in OPTIONS if row.get(name))
+        yield "\t".join(
+            (
+                *(row["coding_scheme_designator"], row["code_value"], row["value_type"]),
+                *(row["code_meaning"], row["basic"], options or "-"),
+            )
+        )
+
+
 def method_rows(source: Path) -> Iterator[str]:
     """Write CID 7050, keyed by option."""
     for row in read(source, "cid7050_deidentification_methods.csv"):
@@ -181,6 +193,16 @@ def modules(source: Path) -> dict[str, str]:
             [
                 ("REGISTRY", "UID, kind", uid_rows(source)),
                 ("ROLES", "tag, role, treatment, may hold a well-known UID", role_rows(source)),
+            ],
+        ),
+        "structured_content.py": module_text(
+            "PS3.15 2026c, Table E.3.4-1: what happens to content items, by concept.",
+            [
+                (
+                    "CONTENT",
+                    "coding scheme, code value, value type, meaning, basic profile, options",
+                    content_rows(source),
+                )
             ],
         ),
         "options.py": module_text(

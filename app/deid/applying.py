@@ -198,7 +198,7 @@ class Applier(ElementWriter):
             self.findings.warnings.append(Remark(code, path))
 
     def _cleaned(self, dataset: Dataset, plan: ShapePlan, first: int, behind: int) -> bytes:
-        retained = {index for index, _ in plan.retained}
+        retained = plan.named
         return b"".join(
             self._cleaned_element(
                 dataset, plan, i, self.cleaners.retained if i in retained else self.cleaner

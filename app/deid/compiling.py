@@ -21,6 +21,7 @@ from app.deid.attributes import (
     TIMEZONE,
 )
 from app.deid.deciding import DATE_VRS, Decision, Effect, decide_private, decide_region, names_class
+from app.deid.deciding_content import TEXT_VALUE, decide_content
 from app.deid.private import Verdict
 from app.deid.rulebook import Dates
 from app.deid.rules.dummies import dummy_items, dummy_values
@@ -34,6 +35,7 @@ from app.deid.standard import (
     table_row,
     uid_role,
 )
+from app.deid.structured import ContentRule
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr
 from app.dicom.tokens import Dataset
 
@@ -92,6 +94,7 @@ class ShapePlan:
         places: tag → index, at the root only.
         warnings: codes and tags.
         private: index → VR of private elements that stay.
+        named: indices of what an option retains by name.
     """
 
     decisions: tuple[Decision, ...]
@@ -105,6 +108,7 @@ class ShapePlan:
     places: dict[int, int]
     warnings: tuple[tuple[str, int], ...]
     private: Mapping[int, str]
+    named: frozenset[int]
 
 
 def _uid_mode(tag: int) -> UidMode:
@@ -138,6 +142,7 @@ class Compiler:
         dataset: Dataset,
         staying: Mapping[int, Verdict] = _NONE_STAYS,
         overlays: frozenset[int] = frozenset(),
+        content: ContentRule | None = None,
     ) -> None:
         self.place = place
         self.explicit = dataset.explicit
@@ -153,6 +158,12 @@ class Compiler:
         for index, tag in enumerate(self.tags if overlays else ()):
             if tag >> 16 in overlays:
                 self.decisions[index] = decide_region(tag, self.decisions[index], place.where)
+        if content is not None:
+            self.decisions = [
+                decide_content(tag, decision, content, place.rules)
+                for tag, decision in zip(self.tags, self.decisions, strict=True)
+            ]
+        self.is_content = content is not None
         if REFERENCED_SERIES in self.tags and not place.where.removed:
             self.decisions = list(map(_kept_reference, self.decisions))
         self.ops: list[tuple[Any, ...]] = []
@@ -172,6 +183,9 @@ class Compiler:
                     self._element(index)
         changes = not self._keeps_everything()
         identifying = tuple(self._identifying())
+        retained = tuple(
+            (i, kind) for i, kind in identifying if self.decisions[i].effect is Effect.KEEP
+        )
         enters = any(op[0] == Op.ENTER for op in self.ops)
         return ShapePlan(
             decisions=tuple(self.decisions),
@@ -179,9 +193,8 @@ class Compiler:
             changes=changes,
             is_inert=not (changes or enters or identifying or self.warnings),
             identifying=identifying,
-            retained=tuple(
-                (i, kind) for i, kind in identifying if self.decisions[i].effect is Effect.KEEP
-            ),
+            retained=retained,
+            named=frozenset(self._named(retained)),
             removed_items=tuple(
                 (i, self.place.child(self.tags[i], removed=True))
                 for i, decision in enumerate(self.decisions)
@@ -192,6 +205,13 @@ class Compiler:
             warnings=tuple(self.warnings),
             private={i: verdict.vr or self.vrs[i] for i, verdict in self.staying.items()},
         )
+
+    def _named(self, retained: tuple[tuple[int, Kind], ...]) -> Iterator[int]:
+        """Yield what an option retains by name: an attribute, or the text of a content item."""
+        yield from (index for index, _ in retained)
+        for index, tag in enumerate(self.tags if self.is_content else ()):
+            if tag == TEXT_VALUE and self.decisions[index].effect is Effect.KEEP:
+                yield index
 
     def _keeps_everything(self) -> bool:
         """Say whether the instructions keep or enter every element in its order."""
@@ -329,7 +349,7 @@ class Compiler:
             resolve_compound(row.basic, ciod=where.ciod, path=where.path, tag=tag) if row else ""
         )
         needs_value = action == Action.DUMMY or required_type(path=where.path, tag=tag) == "1"
-        nothing = dummy_values(tag, vr)[0] if needs_value else b""
+        nothing = dummy_values(tag, vr)[0] if needs_value or tag == TEXT_VALUE else b""
         known = self.place.rules.vocabulary.get(tag)
         self.ops.append((Op.CLEAN, index, vr, nothing, known))
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
 from app.deid.deciding import DATE_VRS, names_class
+from app.deid.deciding_content import TEXT_VALUE, UID_VALUE
+from app.deid.options import Option
 from app.deid.overlays import is_overlay
 from app.deid.overrides import Deed
 from app.deid.private import Declarations, SafeList, judged, spelling
@@ -105,7 +107,8 @@ class Expectation:
             vr=vr.encode(),
             allowed=None if temporal or is_kept else self._allowed(tag, vr),
             temporal=temporal,
-            retained=is_kept and self._is_retained(tag) and bool(identifying_kind(tag, vr)),
+            retained=self._is_named(tag, vr)
+            or (is_kept and self._is_retained(tag) and bool(identifying_kind(tag, vr))),
             keeps_uid=keeps_uid,
         )
 
@@ -146,6 +149,8 @@ class Expectation:
     def _keeps_uid(self, tag: int) -> bool:
         if tag in self._rules.cells or Deed.KEEP in self._deeds(tag):
             return True
+        if tag == UID_VALUE and self._rules.cleans_content:
+            return not self._rules.options.isdisjoint({Option.DEVICE_IDENTITY, Option.UIDS})
         return (
             self._rules.keeps_uids
             and tag not in ROWS
@@ -162,6 +167,10 @@ class Expectation:
         cell = self._rules.cells.get(tag)
         is_cleaned = cell is not None or Deed.CLEAN in self._deeds(tag)
         return is_cleaned and (vr in CHARSET_VRS or known == "CS")
+
+    def _is_named(self, tag: int, vr: str) -> bool:
+        """Say whether it is the text of a content item: cleaned, a dummy, or retained by name."""
+        return tag == TEXT_VALUE and vr in CHARSET_VRS and self._rules.cleans_content
 
     def _is_retained(self, tag: int) -> bool:
         cell = self._rules.cells.get(tag)

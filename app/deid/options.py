@@ -94,6 +94,7 @@ AVAILABLE_OPTIONS = frozenset(
         Option.SAFE_PRIVATE,
         Option.CLEAN_DESCRIPTORS,
         Option.CLEAN_GRAPHICS,
+        Option.CLEAN_STRUCTURED_CONTENT,
     }
 )
 # Pairs that cannot both be true of one object, and why.

@@ -19,6 +19,7 @@ from app.deid.private import NO_VIEW, Creators, View, creators_of, verdicts
 from app.deid.profile import Profile
 from app.deid.rulebook import Rulebook, rulebook_of
 from app.deid.standard import Action, dictionary_vr, keyword
+from app.deid.structured import CONTENT_SEQUENCES, ContentRule, rule_of
 from app.dicom.elements import CHARSET_VRS, key_tag, key_vr, path_text, tag_text
 from app.dicom.tokens import Dataset
 
@@ -73,7 +74,16 @@ class Place:
     Holds what was decided there, so that nothing is decided twice.
     """
 
-    __slots__ = ("_children", "_decisions", "_held_keys", "_shapes", "profile", "rules", "where")
+    __slots__ = (
+        "_children",
+        "_decisions",
+        "_held_keys",
+        "_shapes",
+        "is_content",
+        "profile",
+        "rules",
+        "where",
+    )
 
     _MAX_SHAPES = 2048
     _MAX_KEYS = 100_000
@@ -82,6 +92,7 @@ class Place:
         self.profile = profile
         self.rules = rules
         self.where = where
+        self.is_content = bool(where.path) and where.path[-1] in CONTENT_SEQUENCES
         self._children: dict[tuple[int, bool], Place] = {}
         self._decisions: dict[tuple[int, str], Decision] = {}
         self._shapes: dict[tuple[object, ...], ShapePlan] = {}
@@ -120,6 +131,10 @@ class Place:
         if self.rules.keeps_regions and not self.where.removed:
             kept_overlays = regions(dataset, view)
             shape += (kept_overlays,)
+        content: ContentRule | None = None
+        if self.rules.cleans_content and self.is_content and not self.where.removed:
+            content = rule_of(dataset, view, self.rules.options)
+            shape += (content,)
         plan = self._shapes.get(shape)
         if plan is None:
             self._held_keys += len(shape)
@@ -127,7 +142,7 @@ class Place:
                 self._shapes.clear()
                 self._held_keys = len(shape)
             staying = verdicts(dataset.keys, creators, safe, view.declared) if safe else {}
-            compiler = Compiler(self, dataset, staying, frozenset(kept_overlays))
+            compiler = Compiler(self, dataset, staying, frozenset(kept_overlays), content)
             plan = self._shapes[shape] = compiler.compiled()
         return plan
 

@@ -70,6 +70,11 @@ class Rulebook:
         return Option.CLEAN_GRAPHICS in self.options
 
     @property
+    def cleans_content(self) -> bool:
+        """Whether content items of structured reports are judged one by one."""
+        return Option.CLEAN_STRUCTURED_CONTENT in self.options
+
+    @property
     def cleans_text(self) -> bool:
         """Whether some text is cleaned instead of being removed."""
         cleaned = any(one.deed is Deed.CLEAN for one in self.overrides)
@@ -90,7 +95,12 @@ class Rulebook:
 
 
 _CLEANING = frozenset(
-    {Option.PATIENT_CHARACTERISTICS, Option.CLEAN_DESCRIPTORS, Option.CLEAN_GRAPHICS}
+    {
+        Option.PATIENT_CHARACTERISTICS,
+        Option.CLEAN_DESCRIPTORS,
+        Option.CLEAN_GRAPHICS,
+        Option.CLEAN_STRUCTURED_CONTENT,
+    }
 )
 # The less an action retains, the further it stands to the left.
 _RETAINS = (Action.CLEAN, Action.KEEP)

@@ -1,0 +1,107 @@
+"""What becomes of one content item of a structured report: by concept, value type and options.
+
+Items are never taken out, so that trees stay whole and references by position hold; what an item
+says is kept, cleaned or replaced. Source: PS3.15 2026d, E.3.4; PS3.15 2026c, Table E.3.4-1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydicom.sr._snomed_dict import mapping as _snomed
+
+from app.deid.data import structured_content
+from app.deid.options import Option
+from app.deid.private import View
+from app.dicom.elements import key_tag
+from app.dicom.tokens import Dataset
+
+#: Sequences whose items are content items.
+CONTENT_SEQUENCES = frozenset({0x0040A730, 0x00400555, 0x00400612, 0x0040B020})
+_VALUE_TYPE, _CONCEPT_NAME = 0x0040A040, 0x0040A043
+_CODE_VALUES = (0x00080100, 0x00080119, 0x00080120)
+_SCHEME = 0x00080102
+# Retired designators of SNOMED, whose codes pydicom's table maps to those in use.
+_RETIRED = frozenset({"SRT", "SNM3", "99SDM"})
+_MAX_CODE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRule:
+    """What is to be done with the value of one content item.
+
+    Attributes:
+        value_type: of the item; empty where it names none.
+        letter: ``K``, ``C``, or ``D`` where the value is replaced; empty where no row lists it.
+        because: the row, or that there is none.
+    """
+
+    value_type: str
+    letter: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    meaning: str
+    basic: str
+    options: Mapping[str, str]
+
+
+def _read() -> dict[tuple[str, str, str], _Row]:
+    rows = {}
+    for line in structured_content.CONTENT.splitlines():
+        scheme, value, value_type, meaning, basic, cells = line.split("\t")
+        options = {} if cells == "-" else dict(cell.split("=") for cell in cells.split(" "))
+        rows[_scheme(scheme), value, value_type] = _Row(meaning, basic, options)
+    return rows
+
+
+def _scheme(designator: str) -> str:
+    """Return a designator without the version that the table gives beside some."""
+    return designator.partition(" [")[0]
+
+
+_ROWS = _read()
+
+
+@lru_cache(maxsize=4096)
+def content_rule(
+    scheme: str, value: str, value_type: str, options: frozenset[Option]
+) -> ContentRule:
+    """Return the rule for a concept and value type; of several options the strictest decides."""
+    if scheme in _RETIRED:
+        scheme, value = "SCT", _snomed["SRT"].get(value, value)
+    row = _ROWS.get((scheme, value, value_type))
+    if row is None:
+        return ContentRule(value_type, "", "not in Table E.3.4-1")
+    filled = {letter for name, letter in row.options.items() if name in options}
+    letter = "C" if "C" in filled else "K" if "K" in filled else "D"
+    because = f"Table E.3.4-1 {row.meaning}, {value_type}: {row.basic}"
+    return ContentRule(value_type, letter, because + (f", here {letter}" if filled else ""))
+
+
+def rule_of(dataset: Dataset, view: View, options: frozenset[Option]) -> ContentRule:
+    """Return the rule for a content item as it stands in an instance."""
+    value_type, scheme, value = "", "", ""
+    for index, key in enumerate(dataset.keys):
+        tag = key_tag(key)
+        if tag == _VALUE_TYPE:
+            value_type = _text(dataset, view, index)
+        elif tag == _CONCEPT_NAME:
+            items = dataset.sequences.get(index)
+            if items is not None and items.datasets:
+                scheme, value = _code(items.datasets[0], view)
+    return content_rule(scheme, value, value_type, options)
+
+
+def _code(item: Dataset, view: View) -> tuple[str, str]:
+    texts = {key_tag(key): index for index, key in enumerate(item.keys)}
+    values = [_text(item, view, texts[tag]) for tag in _CODE_VALUES if tag in texts]
+    scheme = _text(item, view, texts[_SCHEME]) if _SCHEME in texts else ""
+    return scheme, values[0] if values else ""
+
+
+def _text(dataset: Dataset, view: View, index: int) -> str:
+    start, stop = dataset.value_span(index)
+    return view.buffer[start : min(stop, start + _MAX_CODE)].decode("latin-1").strip("\0 ")
