@@ -8,7 +8,7 @@ steps, the tables decide who may go on.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ from app.batches.finishing import Finisher
 from app.batches.holdings import Holdings, batch_of
 from app.batches.processing import Processor, result_of
 from app.batches.publishing import OpenDestinations, Publisher
-from app.batches.quiet import Quiet
+from app.batches.quiet import Baton, Quiet
 from app.batches.records import (
     ChunkClaim,
     CleanClaim,
@@ -35,7 +35,7 @@ from app.batches.room import Room, RoomState
 from app.batches.scanning import Scanner
 from app.batches.staging import StagingArea
 from app.batches.standing import Standing
-from app.batches.states import ItemState
+from app.batches.states import ItemState, OnError
 from app.batches.tickets import Task
 from app.batches.work import BatchWork, Claim
 from app.errors import DatabaseUnavailable, GatewayError, StorageUnavailable, Unavailable
@@ -98,6 +98,7 @@ class Pieces:
         self._wake = wake
         self._setbacks = Setbacks()
         self._cut_off: list[Claim] = []
+        self._claiming = asyncio.Lock()
         self._computing = asyncio.Lock()
         self._quiet = Quiet()
         self._publisher = Publisher(tools.staging, tools.destinations)
@@ -144,43 +145,49 @@ class Pieces:
     # De-identifying
 
     async def _process(self) -> bool:
-        async with AsyncExitStack() as computing:
-            # One chunk is worked on at a time; the next one begins while its results go to disk.
-            await computing.enter_async_context(self._computing)
+        # One chunk is claimed at a time: the next one when little is left of it to be begun.
+        async with Baton(self._claiming) as claiming:
             if not await self._has_room():
                 return False
             claim = await self._work.claim_chunk(self._holdings.worker, self._staging.staging_id)
             if claim is None:
                 return False
-            if claim.attempts > 1:  # it may have killed a worker
-                async with self._quiet.alone():
-                    await self._guarded(Task.PROCESS, claim, self._process_chunk)
-                return True
 
             async def process(claim: ChunkClaim) -> None:
-                await self._process_chunk(claim, computing.aclose)
+                if claim.attempts == 1:
+                    async with self._quiet.shared():
+                        await self._process_chunk(claim, claiming.release)
+                else:  # it may have killed a worker
+                    async with self._quiet.alone():
+                        await self._process_chunk(claim, lambda: None)
 
-            async with self._quiet.shared():
-                await self._guarded(Task.PROCESS, claim, process)
+            await self._guarded(Task.PROCESS, claim, process)
         return True
 
-    async def _process_chunk(
-        self, claim: ChunkClaim, computed: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
-        try:
-            results = await self._tools.processor.run(claim, is_held=lambda: self._holds(claim))
-            if computed is not None:
-                await computed()
-            if results is not None:
-                await asyncio.to_thread(self._staging.sync)
-        except BaseException:
-            await self._remove(claim.batch_id, claim.number, claim.epoch)
-            raise
+    async def _process_chunk(self, claim: ChunkClaim, on_nearly_done: Callable[[], None]) -> None:
+        results = await self._staged(claim, on_nearly_done)
         if results is not None:
             await self._record(claim, results)
             return
         await self._remove(claim.batch_id, claim.number, claim.epoch)
         await self._surely(lambda: self._work.give_back(claim))
+
+    async def _staged(
+        self, claim: ChunkClaim, on_nearly_done: Callable[[], None]
+    ) -> Sequence[ItemResult] | None:
+        """De-identify a chunk and bring it to disk, which the next one does not wait for."""
+        try:
+            async with self._computing:
+                results = await self._tools.processor.run(
+                    claim, is_held=lambda: self._holds(claim), on_nearly_done=on_nearly_done
+                )
+            on_nearly_done()
+            if results is not None:
+                await asyncio.to_thread(self._staging.sync)
+        except BaseException:
+            await self._remove(claim.batch_id, claim.number, claim.epoch)
+            raise
+        return results
 
     async def _record(self, claim: ChunkClaim, results: Sequence[ItemResult]) -> None:
         """Put the results of a chunk into the tables; they stay staged where it is accepted."""
@@ -196,7 +203,8 @@ class Pieces:
             if not states[str(ItemState.SUCCEEDED)]:
                 await self._remove(claim.batch_id, claim.number, claim.epoch)
                 self._wake(Task.FINISH)
-            self._wake(Task.PUBLISH)
+            elif claim.on_error is OnError.SKIP:
+                self._wake(Task.PUBLISH)
 
     async def _has_room(self) -> bool:
         """Wait until the staging area has room; False when the worker is to stop before."""

@@ -37,11 +37,14 @@ from app.pipeline import Context, Deidentified
 from app.storage.found import StudySource
 from app.vault.service import Vault
 
-IN_FLIGHT: Final = 24
+IN_FLIGHT: Final = 40
 # Larger ones hold more memory, and a thread each.
 LARGE_IN_FLIGHT: Final = 2
 THREADS: Final = 16
 PIECE_BYTES: Final = 1 << 20
+# When so little of a chunk is not begun, it is time to look for the next one.
+NEARLY_FILES: Final = 48
+NEARLY_BYTES: Final = 24 << 20
 # A small object that makes a result of more than this was inflated: one at a time.
 SWOLLEN_BYTES: Final = 16 << 20
 # What is done of a chunk is not thrown away for a moment's trouble with a part that is needed.
@@ -85,13 +88,18 @@ class Processor:
     swelling: "Swelling" = field(default_factory=lambda: Swelling())  # noqa: PLW0108 - stands below
 
     async def run(
-        self, claim: ChunkClaim, *, is_held: Callable[[], bool]
+        self,
+        claim: ChunkClaim,
+        *,
+        is_held: Callable[[], bool],
+        on_nearly_done: Callable[[], None] = lambda: None,
     ) -> Sequence[ItemResult] | None:
         """Take a chunk through the pipeline; what it stages is not brought to disk here.
 
         Args:
             claim: the chunk.
             is_held: asked before each file whether to go on.
+            on_nearly_done: called when little is left; perhaps several times, or never.
 
         Returns:
             The results in the order of the files; None when it was told to stop.
@@ -106,7 +114,8 @@ class Processor:
                 directory = await asyncio.to_thread(
                     self.staging.make_chunk, claim.batch_id, claim.number, claim.epoch
                 )
-                return await _Run(self, claim, opened, context, directory, is_held).results()
+                watch = _Watch(is_held, on_nearly_done)
+                return await _Run(self, claim, opened, context, directory, watch).results()
         except Unavailable:
             raise
         except GatewayError as error:  # the source or the profile: no file can be worked on
@@ -148,6 +157,14 @@ class Swelling:
             self._ended.set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What is asked and told while a chunk is under way."""
+
+    is_held: Callable[[], bool]
+    on_nearly_done: Callable[[], None]
+
+
 class _Run:
     """One chunk under way."""
 
@@ -158,17 +175,19 @@ class _Run:
         source: StudySource,
         context: Context,
         directory: Path,
-        is_held: Callable[[], bool],
+        watch: _Watch,
     ) -> None:
         self._parts = parts
         self._files = claim.files
         self._source = source
         self._context = context
         self._directory = f"{directory}/"
-        self._is_held = is_held
+        self._is_held = watch.is_held
+        self._on_nearly_done = watch.on_nearly_done
         self._actor = pipeline.Actor(claim.actor, request_id=claim.request_id)
         self._is_near = claim.request.source["kind"] in _NEAR
         self._waiting = deque(claim.files)
+        self._left_bytes = sum(file.size for file in claim.files)
         self._done: dict[int, ItemResult] = {}
         self._trouble: Unavailable | None = None
 
@@ -194,6 +213,9 @@ class _Run:
     async def _lane(self) -> None:
         while self._waiting and self._trouble is None and self._is_held():
             file = self._waiting.popleft()
+            self._left_bytes -= file.size
+            if len(self._waiting) < NEARLY_FILES and self._left_bytes < NEARLY_BYTES:
+                self._on_nearly_done()
             try:
                 self._done[file.seq] = await self._result(file)
             except Unavailable as error:

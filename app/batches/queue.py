@@ -17,8 +17,8 @@ from app.batches.tickets import WORK_QUEUE, Task, queue_of
 from app.db.session import connect_arguments, parse_url
 
 HEARTBEAT_S: Final = 2.0
-# A notification comes at once; asking is for those that were lost.
-POLL_S: Final = 5.0
+# A notification comes at once, but the library loses one that comes while it asks.
+POLL_S: Final = 1.0
 POOL_TIMEOUT_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 10.0
 # Less than this is no sign that the database is back.

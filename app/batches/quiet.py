@@ -1,8 +1,31 @@
-"""Being alone in the process, for work that may kill it."""
+"""Taking turns in one process, and being alone in it for work that may kill it."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
+
+
+class Baton:
+    """A lock for the time of an ``async with`` block that may be passed on before its end."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._is_held = False
+
+    async def __aenter__(self) -> Self:
+        await self._lock.acquire()
+        self._is_held = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Pass it on, if that is not done yet."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
 
 
 class Quiet:

@@ -20,6 +20,7 @@ from app import telemetry
 from app.batches.callbacks import Callbacks
 from app.batches.ending import Ending, pause_s
 from app.batches.finishing import Finisher
+from app.batches.gauges import show_room
 from app.batches.heartbeat import Heartbeat
 from app.batches.holdings import Holdings
 from app.batches.opening import OpenSource, OpenSources
@@ -27,7 +28,7 @@ from app.batches.pieces import Pieces, Tools, log_unforeseen, word
 from app.batches.processing import THREADS, Contexts, Processor
 from app.batches.publishing import OpenDestination, OpenDestinations
 from app.batches.queue import Tickets
-from app.batches.room import Bounds, Room, RoomState
+from app.batches.room import Bounds, Room
 from app.batches.scanning import ScanBounds, Scanner
 from app.batches.staging import StagingArea
 from app.batches.standing import Standing
@@ -40,8 +41,8 @@ from app.storage.uploads import Uploads
 from app.vault.service import Vault
 from app.vault.signing import Signer
 
-# The second one begins while the results of the first are brought to disk.
-PROCESS_SLOTS: Final = 2
+# One chunk is worked on; another one is claimed, or on its way to disk and tables.
+PROCESS_SLOTS: Final = 3
 ATTENDANTS: Final = {
     Task.SCAN: 1,
     Task.PUBLISH: 2,
@@ -261,7 +262,7 @@ class _Worker:
                     telemetry.log().warning("strays-given-back")
                 await self._sources.close_idle()
                 await self._remove_unused_uploads()
-                await self._count()
+                show_room(self._metrics, self._room.state, self._parts.staging.free_bytes())
                 is_well = True
             except Unavailable as error:
                 if is_well:
@@ -283,12 +284,6 @@ class _Worker:
         staging = self._parts.staging
         used = await self._parts.work.archives(staging.staging_id)
         await asyncio.to_thread(Uploads(staging.uploads).remove_unused, before, used=used)
-
-    async def _count(self) -> None:
-        metrics = self._metrics
-        metrics.staging_free.set(self._parts.staging.free_bytes())
-        for state in RoomState:
-            metrics.staging_state.labels(str(state)).set(state is self._room.state)
 
     def _wake(self, task: Task, but: asyncio.Event | None = None) -> None:
         """Wake one attendant; who finds something wakes the next one."""

@@ -39,6 +39,7 @@ from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
 from app.batches.worker import Parts, run_worker
 from app.bootstrap import Contexts, Profiles
+from app.cli import memory
 from app.db.session import Database
 from app.deid.profile import BUILT_IN
 from app.dicom.tokens import Limits
@@ -371,6 +372,7 @@ async def work(order: Order) -> None:
     if order.ambush:
         lie_in_wait(*order.ambush)
     async with parts_of(order) as parts:
+        memory.settle()
         await run_worker(parts, stop, on_joined=say)
 
 

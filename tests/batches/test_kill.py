@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import psycopg
@@ -44,8 +45,8 @@ async def server(reachable_path: Path) -> AsyncIterator[EmbeddedPostgres]:
 @pytest.fixture
 async def own_station(server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Station]:
     # A process that is stopped in the middle of a transaction keeps its locks for so long.
-    patience = "options=-c%20idle_in_transaction_session_timeout%3D500"
-    url = f"{server.url('deid_gateway')}&{patience}"
+    patience = "-c idle_in_transaction_session_timeout=500 -c transaction_timeout=2000"
+    url = f"{server.url('deid_gateway')}&{urlencode({'options': patience}, quote_via=quote)}"
     async with stations.opened(url, tmp_path) as made:
         yield made
 

@@ -243,7 +243,7 @@ async def test_a_file_that_is_not_given_ends_so(bench: Bench, error, state: Item
     assert (result.state, result.code) == (state, error.code)
 
 
-async def test_what_nobody_foresaw_is_that_files_own_failure(bench: Bench, capsys) -> None:
+async def test_what_nobody_foresaw_is_that_files_own_failure(bench: Bench, spoken) -> None:
     for number, data in enumerate(objects(3)):
         bench.add(str(number), data)
     bench.folder.faults["1"] = [ZeroDivisionError("PLANTED")]
@@ -252,7 +252,7 @@ async def test_what_nobody_foresaw_is_that_files_own_failure(bench: Bench, capsy
 
     assert [result.code for result in results] == ["", "internal-error", ""]
     assert results[1].state is ItemState.FAILED
-    said = capsys.readouterr()
+    said = spoken.readouterr()
     assert "object-not-processed" in said.out + said.err
     assert "PLANTED" not in said.out + said.err + results[1].detail
 
@@ -345,6 +345,23 @@ async def test_who_lost_the_claim_begins_no_further_file(bench: Bench) -> None:
 
     assert results is None
     assert len(bench.staged()) == 10
+
+
+async def test_it_is_told_when_little_of_a_chunk_is_left(bench: Bench) -> None:
+    for number, data in enumerate(objects(80)):
+        bench.add(f"{number:03d}", data)
+    begun: list[int] = []
+    told: list[int] = []
+
+    def is_held() -> bool:
+        begun.append(1)
+        return True
+
+    await bench.processor.run(
+        bench.claim(), is_held=is_held, on_nearly_done=lambda: told.append(len(begun))
+    )
+
+    assert 80 - processing.NEARLY_FILES <= told[0] < 80
 
 
 async def test_few_files_are_open_at_once(bench: Bench) -> None:

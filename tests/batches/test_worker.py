@@ -9,18 +9,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from prometheus_client import generate_latest
 
 from app.batches import pieces, worker
 from app.batches.ending import Ending, Setbacks, pause_s
+from app.batches.gauges import BatchGauges
 from app.batches.publishing import Publisher
-from app.batches.quiet import Quiet
+from app.batches.quiet import Baton, Quiet
 from app.batches.records import Request
-from app.batches.room import Bounds, RoomState, state_of
+from app.batches.room import Bounds, Room, RoomState, state_of
 from app.batches.standing import AreaState, Standing
 from app.batches.states import BatchState, OnError, Priority
 from app.batches.work import BatchWork
 from app.errors import DatabaseUnavailable, DestinationRefused, StorageUnavailable
 from app.storage.staged import StagedFileDamaged
+from app.telemetry import BatchMetrics
 from tests.batches import station as stations
 from tests.batches.house import event, new_batch
 from tests.batches.station import Station, fill
@@ -188,7 +191,7 @@ async def test_an_urgent_batch_overtakes_one_that_began_before(station: Station)
 
 
 async def test_work_waits_while_the_staging_area_is_full(
-    station: Station, monkeypatch: pytest.MonkeyPatch, capsys
+    station: Station, monkeypatch: pytest.MonkeyPatch, spoken
 ) -> None:
     fill(root(station), 200)
     monkeypatch.setattr(pieces, "ROOM_LOOK_S", 0.05)
@@ -208,7 +211,7 @@ async def test_work_waits_while_the_staging_area_is_full(
         async with asyncio.timeout(30):
             while "staging-full" not in said:
                 await asyncio.sleep(0.05)
-                said += "".join(capsys.readouterr())
+                said += "".join(spoken.readouterr())
         waiting = await station.service.get(NORTH, batch.batch_id)
         gate.set()
         ended = await station.ended(batch)
@@ -302,7 +305,7 @@ async def test_staged_results_that_are_gone_are_made_again(
 
 
 async def test_what_nobody_foresaw_is_tried_again_and_then_given_up(
-    station: Station, monkeypatch: pytest.MonkeyPatch, capsys
+    station: Station, monkeypatch: pytest.MonkeyPatch, spoken
 ) -> None:
     fill(root(station), 10)
     monkeypatch.setattr("app.batches.ending.FIRST_PAUSE_S", 0.01)
@@ -320,7 +323,7 @@ async def test_what_nobody_foresaw_is_tried_again_and_then_given_up(
 
     assert (ended.state, ended.code) == (BatchState.FAILED, "internal-error")
     assert len(tries) == pieces.MAX_STUMBLES
-    said = capsys.readouterr()
+    said = spoken.readouterr()
     assert "unforeseen" in said.out + said.err
     assert "PLANTED" not in said.out + said.err
 
@@ -558,6 +561,57 @@ async def test_who_wants_to_be_alone_waits_for_the_others_and_keeps_them_out() -
     await asyncio.gather(first, alone, late)
 
     assert said == ["first in", "first out", "alone", "late in", "late out"]
+
+
+async def test_a_turn_may_be_passed_on_before_its_end() -> None:
+    lock = asyncio.Lock()
+
+    async with Baton(lock) as baton:
+        assert lock.locked()
+        baton.release()
+        assert not lock.locked()
+        async with Baton(lock):
+            baton.release()
+            assert lock.locked()
+    assert not lock.locked()
+
+
+async def test_the_gauges_tell_what_waits_and_whether_there_is_room(station: Station) -> None:
+    fill(root(station), 10)
+    await station.submit()
+    metrics = BatchMetrics()
+    now = 0.0
+    room = Room(station.database, station.area, Bounds(min_free_bytes=1 << 60))
+    gauges = BatchGauges(metrics, station.work, station.area, room, lambda: now)
+
+    await gauges.refresh()
+    first = generate_latest(metrics.registry).decode()
+    await station.submit()
+    await gauges.refresh()
+    second = generate_latest(metrics.registry).decode()
+    now = 6.0
+    await gauges.refresh()
+    third = generate_latest(metrics.registry).decode()
+
+    assert 'deid_batch_staging_state{state="disk"} 1.0' in first
+    assert 'deid_batch_backlog{what="waiting_batches"} 1.0' in first
+    assert 'deid_batch_backlog{what="waiting_batches"} 1.0' in second
+    assert 'deid_batch_backlog{what="waiting_batches"} 2.0' in third
+
+
+async def test_the_gauges_stay_while_the_database_is_away(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_self):
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(BatchWork, "backlog", away)
+    room = Room(station.database, station.area, Bounds())
+    metrics = BatchMetrics()
+
+    await BatchGauges(metrics, station.work, station.area, room).refresh()
+
+    assert 'state="open"} 1.0' in generate_latest(metrics.registry).decode()
 
 
 async def test_who_gives_up_waiting_to_be_alone_lets_the_others_in() -> None:
