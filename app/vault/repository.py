@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 GROUP_TIMEOUT_S: Final = 15.0
+# A process that is stopped in the middle of a group (suspended, frozen with its machine) would keep
+# the audit locked for everybody: in a pipeline no other timeout of the server runs. PostgreSQL 17.
+_BOUND_TRANSACTIONS: Final = """
+SELECT set_config('transaction_timeout', '20000', false)
+WHERE current_setting('transaction_timeout', true) = '0'
+"""
 MAX_KNOWN: Final = 100_000
 
 # Tables in the order in which everybody writes them, parents first. Columns in the order of
@@ -401,7 +407,10 @@ class MappingRepository:
 
     async def _connected(self) -> "_Connection":
         if self._connection is None:
-            self._connection = await self._database.connect()
+            connection = await self._database.connect()
+            await connection.execute(_BOUND_TRANSACTIONS)
+            await connection.commit()
+            self._connection = connection
         return self._connection
 
     async def _start_over(self) -> None:

@@ -270,3 +270,24 @@ def close_every_connection(house: MappingHouse) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+async def test_a_group_whose_process_froze_does_not_keep_the_audit_locked_for_long(
+    house: MappingHouse,
+) -> None:
+    await house.record(originals())
+
+    connection = await house.vault._repository._connected()
+    cursor = await connection.execute("SHOW transaction_timeout")
+    assert await cursor.fetchone() == ("20s",)
+    await connection.rollback()
+
+
+async def test_a_bound_on_transactions_that_the_operator_chose_stands(
+    database_url: str, pair: KeyPair
+) -> None:
+    async with opened(f"{database_url}&options=-c%20transaction_timeout%3D7s", pair) as house:
+        connection = await house.vault._repository._connected()
+        cursor = await connection.execute("SHOW transaction_timeout")
+        assert await cursor.fetchone() == ("7s",)
+        await connection.rollback()
