@@ -6,7 +6,8 @@ Before it go the FHIR resources, where they were asked for. What a manifest says
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -19,10 +20,10 @@ from app.batches.imaging_study import CONTENT_TYPE as FHIR_TYPE
 from app.batches.imaging_study import IMAGING_STUDY_NAME, imaging_study
 from app.batches.manifest import MANIFEST_NAME, ManifestHeader, ManifestWriter, header_of
 from app.batches.publishing import OpenDestinations, attributes_of
-from app.batches.records import FinishClaim, ManifestEntry
+from app.batches.records import FinishClaim, ManifestEntry, object_name
 from app.batches.staging import StagingArea, storage_error
 from app.batches.work import BatchWork
-from app.errors import StorageUnavailable
+from app.errors import DestinationRefused, StorageUnavailable
 from app.storage.destinations import Destination
 from app.vault.signing import Signer
 
@@ -81,17 +82,30 @@ class Finisher:
                     file, shipment.header, self.signer, spool=shipment.directory
                 ) as writer,
             ):
-                if claim.request.fhir:
-                    async for study in _studies(self.work.entries(claim)):
-                        await asyncio.to_thread(writer.add, study)
-                        await shipment.put_study(study)
-                else:
-                    async for page in self.work.entries(claim):
-                        await asyncio.to_thread(writer.add, page)
+                async with aclosing(self.work.entries(claim)) as entries:
+                    await self._list(claim, shipment.still_there(entries), shipment, writer)
                 await asyncio.to_thread(writer.finish)
         except OSError as error:
             raise storage_error(error) from None
         return path
+
+    async def _list(
+        self,
+        claim: FinishClaim,
+        pages: AsyncGenerator[Sequence[ManifestEntry], None],
+        shipment: "_Shipment",
+        writer: ManifestWriter,
+    ) -> None:
+        """List the objects; whatever happens, no page stays open."""
+        async with aclosing(pages):
+            if not claim.request.fhir:
+                async for page in pages:
+                    await asyncio.to_thread(writer.add, page)
+                return
+            async with aclosing(_studies(pages)) as studies:
+                async for study in studies:
+                    await asyncio.to_thread(writer.add, study)
+                    await shipment.put_study(study)
 
     def _remove(self, batch_id: UUID, name: str, epoch: int) -> None:
         try:
@@ -108,6 +122,23 @@ class _Shipment:
     claim: FinishClaim
     header: ManifestHeader
     directory: Path
+
+    async def still_there(
+        self, pages: AsyncIterator[Sequence[ManifestEntry]]
+    ) -> AsyncGenerator[Sequence[ManifestEntry], None]:
+        """Pass on what is to be listed; what went away before it was listed ends the batch.
+
+        What an earlier manifest listed may have been fetched and removed since.
+
+        Raises:
+            DestinationRefused: published objects are gone.
+        """
+        batch = self.claim.batch
+        async for page in pages:
+            objects = [(f"{batch.batch_id}/{_name_of(entry)}", entry.size) for entry in page]
+            if not batch.revision and await self.destination.count_gone(objects):
+                raise DestinationRefused("Published objects are gone; hand the studies in anew")
+            yield page
 
     async def put(self, name: str, path: Path, content_type: str) -> str:
         """Put one file below the batch, durably, and return its URL."""
@@ -137,7 +168,7 @@ class _Shipment:
 
 async def _studies(
     pages: AsyncIterator[Sequence[ManifestEntry]],
-) -> AsyncIterator[Sequence[ManifestEntry]]:
+) -> AsyncGenerator[Sequence[ManifestEntry], None]:
     """Put the objects of each study together; they come in order."""
     study: list[ManifestEntry] = []
     async for page in pages:
@@ -148,6 +179,10 @@ async def _studies(
             study.extend(entries)
     if study:
         yield study
+
+
+def _name_of(entry: ManifestEntry) -> str:
+    return object_name(entry.cloud_study_id, entry.series_uid, entry.sop_instance_uid)
 
 
 def _measured(path: Path) -> tuple[int, bytes]:

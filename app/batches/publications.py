@@ -1,6 +1,6 @@
 """Claims on staged chunks that are to be published, and on the end of a batch."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -142,7 +142,7 @@ class Endings(Claims):
         )
         return FinishClaim(batch_of(found, None), taken["task_epoch"], request)
 
-    async def entries(self, claim: FinishClaim) -> AsyncIterator[Sequence[ManifestEntry]]:
+    async def entries(self, claim: FinishClaim) -> AsyncGenerator[Sequence[ManifestEntry], None]:
         """Yield the published objects in pages, by study, series and instance."""
         with database_errors():
             connection = await self._database.connect()

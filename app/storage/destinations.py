@@ -74,6 +74,12 @@ class Destination(Protocol):
     def names(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
         """Yield name and size of every object below a prefix, which is a whole part of names."""
 
+    async def count_gone(self, objects: Sequence[tuple[str, int]]) -> int:
+        """Count published objects (name, size) that are not there any more.
+
+        Directories are moved, emptied and unmounted; a store keeps what it has taken, and says 0.
+        """
+
     async def remove(self, prefix: str) -> int:
         """Remove every object below a prefix; return how many there were."""
 

@@ -144,6 +144,12 @@ class DiskDestination:
         finally:
             self._later(tree.forget)
 
+    async def count_gone(self, objects: Sequence[tuple[str, int]]) -> int:
+        """Count published objects (name, size) that are not there any more."""
+        return await self._run(
+            self._count_gone, [(check_name(name), size) for name, size in objects]
+        )
+
     async def remove(self, prefix: str) -> int:
         """Remove every object below a prefix; return how many there were."""
         return await self._run(self._remove, check_name(prefix))
@@ -244,6 +250,21 @@ class DiskDestination:
             fd = self._tree.enter(parts)
             if devices.setdefault(os.fstat(fd).st_dev, parts) == parts:
                 _syncfs(fd)
+
+    def _count_gone(self, objects: Sequence[tuple[str, int]]) -> int:
+        self._tree.forget()  # what is open may be another directory than what has the name
+        return sum(not self._has(name, size) for name, size in objects)
+
+    def _has(self, name: str, size: int) -> bool:
+        *parents, leaf = name.split("/")
+        try:
+            directory = self._tree.enter(tuple(parents))
+            found = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                return False
+            raise
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def _remove(self, prefix: str) -> int:
         for name in [name for name in self._pending if f"{name}/".startswith(f"{prefix}/")]:

@@ -145,6 +145,11 @@ class ObjectDestination:
         except STORE_FAULTS as error:
             raise fault_of(error) from None
 
+    async def count_gone(self, objects: Sequence[tuple[str, int]]) -> int:
+        """Trust the store to keep what it took: a question costs as much as an object."""
+        del objects
+        return 0
+
     async def remove(self, prefix: str) -> int:
         """Remove every object below a prefix; return how many there were."""
         check_name(prefix)

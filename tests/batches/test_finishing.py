@@ -8,11 +8,12 @@ import pytest
 
 from app.batches.finishing import Finisher
 from app.batches.publishing import OpenDestinations, opener
-from app.batches.records import FinishClaim
+from app.batches.records import FinishClaim, SourceFile, object_name
 from app.batches.staging import StagingArea
+from app.errors import DestinationRefused
 from app.storage.stores import Stores
 from app.vault.signing import Signer
-from tests.batches.house import BatchHouse, new_batch
+from tests.batches.house import BatchHouse, new_batch, result
 from tests.batches.test_publishing import Shelf
 
 pytestmark = pytest.mark.db
@@ -129,14 +130,61 @@ async def test_a_study_that_runs_over_pages_is_one_resource(
     assert [json.loads(data)["numberOfInstances"] for data in resources] == [5]
 
 
-async def test_a_directory_gets_the_manifest_as_a_file(house, area) -> None:
-    claim = await claimed(house)
+def published_in(area: StagingArea, claim: FinishClaim) -> list[Path]:
+    """Files of the size that the tables know, under the names that they give."""
+    made = []
+    for seq in range(claim.batch.total_files):
+        given = result(SourceFile(seq, "", 1000))
+        name = object_name(given.cloud_study_id, given.series_uid, given.sop_instance_uid)
+        path = area.batch_directory(claim.batch.batch_id) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(given.size))
+        made.append(path)
+    return made
+
+
+def in_staging(
+    house: BatchHouse, area: StagingArea, claim: FinishClaim
+) -> tuple[Finisher, FinishClaim]:
     destinations = OpenDestinations(opener(Stores({}), area.path))
-    claim = replace(claim, request=replace(claim.request, destination={"kind": "staging"}))
     made = Finisher(house.work, area, destinations, Signer(house.mapping.pair.keys))
+    request = replace(claim.request, destination={"kind": "staging"})
+    return made, replace(claim, request=request)
+
+
+async def test_a_directory_gets_the_manifest_as_a_file(house, area) -> None:
+    made, claim = in_staging(house, area, await claimed(house))
+    published_in(area, claim)
 
     url = await made.run(claim, is_held=always)
 
     path = area.batch_directory(claim.batch.batch_id) / "manifest.json"
     assert url == str(path)
     assert json.loads(path.read_bytes())["batch_id"] == str(claim.batch.batch_id)
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("fhir", [False, True], ids=["plain", "with FHIR"])
+@pytest.mark.parametrize("harm", [Path.unlink, shortened], ids=["gone", "cut"])
+async def test_there_is_no_manifest_when_what_was_published_went_away(
+    house, area, harm, fhir
+) -> None:
+    made, claim = in_staging(house, area, await claimed(house, fhir=fhir))
+    harm(published_in(area, claim)[3])
+
+    with pytest.raises(DestinationRefused):
+        await made.run(claim, is_held=always)
+
+    assert not (area.batch_directory(claim.batch.batch_id) / "manifest.json").exists()
+
+
+async def test_what_an_earlier_manifest_listed_may_have_been_fetched(house, area) -> None:
+    made, claim = in_staging(house, area, await claimed(house))
+    claim = replace(claim, batch=replace(claim.batch, revision=1))
+
+    url = await made.run(claim, is_held=always)
+
+    assert url is not None

@@ -46,6 +46,10 @@ class Shelf:
     async def flush(self, names):
         self.flushed.append(sorted(names))
 
+    async def count_gone(self, objects):
+        del objects
+        return 0
+
     async def close(self):
         self.is_closed = True
 
