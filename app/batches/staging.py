@@ -76,6 +76,7 @@ class StagingArea:
         """
         made = self.chunk_directory(batch_id, number, epoch)
         try:
+            self._make_again()
             made.parent.mkdir(mode=0o700, exist_ok=True)
             for left in made.parent.glob(f"{number}-*"):
                 if int(left.name.rpartition("-")[2]) <= epoch:
@@ -84,6 +85,14 @@ class StagingArea:
         except OSError as error:
             raise storage_error(error) from None
         return made
+
+    def _make_again(self) -> None:
+        """Make the private directory anew when somebody tidied it away, in this very area alone.
+
+        Where the area itself is gone, what stands at its path now may be an empty mount point.
+        """
+        if not self._work.exists() and (self.path / AREA_FILE).exists():
+            self._work.mkdir(mode=0o700, exist_ok=True)
 
     def remove_chunk(self, batch_id: UUID, number: int | str, epoch: int) -> None:
         """Remove what one claim of a chunk staged, and the batch's directory with the last one.

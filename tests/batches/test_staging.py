@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,6 +58,25 @@ def test_what_waits_is_for_nobody_else(area: StagingArea) -> None:
 
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (made.parent.parent, area.uploads)]
     assert modes == [0o700, 0o700]
+
+
+def test_what_was_tidied_away_is_made_again(area: StagingArea) -> None:
+    (area.path / ".work").rmdir()
+
+    made = area.make_chunk(BATCH, 1, 1)
+
+    assert made.is_dir()
+    assert stat.S_IMODE((area.path / ".work").stat().st_mode) == 0o700
+
+
+def test_an_area_that_is_not_there_is_not_made_up(area: StagingArea) -> None:
+    shutil.rmtree(area.path)
+    area.path.mkdir()
+
+    with pytest.raises(StorageUnavailable):
+        area.make_chunk(BATCH, 1, 1)
+
+    assert list(area.path.iterdir()) == []
 
 
 def test_a_later_claim_of_a_chunk_takes_the_place_of_earlier_ones(area: StagingArea) -> None:
