@@ -142,15 +142,15 @@ class Station:
     def published(self, batch: Batch) -> dict[str, bytes]:
         """Everything that lies at the destination of a batch, by name."""
         directory = self.area.batch_directory(batch.batch_id)
-        return {
-            str(path.relative_to(directory)): path.read_bytes()
-            for path in directory.rglob("*")
-            if path.is_file()
-        }
+        found = {}
+        for path in below(directory):
+            with contextlib.suppress(FileNotFoundError):  # it may be tidied away just now
+                found[str(path.relative_to(directory))] = path.read_bytes()
+        return found
 
     def left_in_work(self) -> list[str]:
         """Names of what is staged."""
-        return sorted(path.name for path in (self.area.path / ".work").rglob("*.dcm"))
+        return sorted(path.name for path in below(self.area.path / ".work"))
 
     @contextlib.asynccontextmanager
     async def working(self, **given: object) -> AsyncIterator[asyncio.Event]:
@@ -336,6 +336,11 @@ async def parts_of(order: Order) -> AsyncIterator[Parts]:
     finally:
         await vault.close()
         await database.close()
+
+
+def below(directory: Path) -> list[Path]:
+    """All files below a directory, though it is being removed."""
+    return [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]
 
 
 def uid_of(number: int) -> str:
