@@ -326,9 +326,11 @@ class Pieces:
         telemetry.log().warning(
             "work-set-back", kind=word(task), code=error.code, batch_id=str(batch_of(claim))
         )
-        # The database answers again when this gets through.
-        is_waiting = not (isinstance(error, DatabaseUnavailable) or self._ending.is_near())
-        seconds = pause_s(count) if is_waiting else 0.0
+        # The database answers again when this gets through. Publishing would count the wait as a
+        # try of the destination.
+        is_database = isinstance(error, DatabaseUnavailable)
+        is_waiting = isinstance(claim, ChunkClaim) or not is_database
+        seconds = pause_s(count) if is_waiting and not self._ending.is_near() else 0.0
         await self._surely(lambda: self._work.give_back(claim, seconds))
 
     async def _give_up(self, claim: Claim, error: GatewayError) -> None:

@@ -57,6 +57,8 @@ UPLOAD_KEPT: Final = dt.timedelta(days=1)
 AGAIN_S: Final = 0.3
 FAILED_S: Final = 1.0
 LEAST_FOR_FILES_S: Final = 5.0
+# Of failures of the same kind in a row, one of so many is logged.
+FAILURES_TOLD: Final = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +256,7 @@ class _Worker:
 
     async def _keep_order(self) -> None:
         """See to what others left behind, what was lost on the way, and what is to be counted."""
-        is_well = True
+        failures = 0
         while not self._ending.is_near():
             try:
                 await self._parts.upkeep.run()
@@ -263,11 +265,11 @@ class _Worker:
                 await self._sources.close_idle()
                 await self._remove_unused_uploads()
                 show_room(self._metrics, self._room.state, self._parts.staging.free_bytes())
-                is_well = True
+                failures = 0
             except Unavailable as error:
-                if is_well:
-                    telemetry.log().warning("upkeep-waits", code=error.code)
-                is_well = False
+                if not failures % FAILURES_TOLD:
+                    telemetry.log().warning("upkeep-waits", code=error.code, count=failures)
+                failures += 1
             except Exception as error:  # noqa: BLE001 - the next round may do better
                 telemetry.log().error(
                     "upkeep-failed", kind=type(error).__name__, where=telemetry.place_of(error)

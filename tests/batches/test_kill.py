@@ -170,11 +170,11 @@ async def test_a_worker_may_die_between_any_two_steps(own_station: Station) -> N
     for place, moment in STEPS:
         batches.append(await station.submit(on_error=OnError.SKIP))
         worker = station.start_worker(chunk_files=3, ambush=(place, moment, signal.SIGKILL))
-        died_of = await asyncio.to_thread(worker.process.wait, 30)
+        died_of = await asyncio.to_thread(worker.process.wait, 90)
         assert died_of == -signal.SIGKILL
         await station.work.leave(worker.id)
     async with station.working():
-        ended = [await station.ended(batch) for batch in batches]
+        ended = [await station.ended(batch, within_s=120) for batch in batches]
         with psycopg.connect(station.order.url, autocommit=True) as hand:
             hand.execute("UPDATE batch_leftovers SET due_at = now()")
         await station.until_so(lambda: not station.left_in_work())
