@@ -35,6 +35,15 @@ class Bounds:
     max_bytes: int = 0
     min_free_bytes: int = 0
 
+    def most_held(self, capacity: int) -> int:
+        """Return the bytes above which a batch that is held back can never fit. Pure.
+
+        Args:
+            capacity: bytes that the file system holds when it is empty.
+        """
+        fitting = max(capacity - self.min_free_bytes, 1)
+        return min(self.max_bytes, fitting) if self.max_bytes else fitting
+
 
 class Room:
     """Watches one staging area."""

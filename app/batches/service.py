@@ -207,7 +207,7 @@ class BatchService:
         directory = self._staging / ".work" / str(found["id"])
         if found["destination"] == "staging" and found["revision"]:
             directory = self._staging / str(found["id"])
-        elif found["state"] in {BatchState.SUCCEEDED, BatchState.CANCELLED}:
+        elif found["state"] in {BatchState.SUCCEEDED, BatchState.PARTIAL, BatchState.CANCELLED}:
             return batch_of(found, None)
         return batch_of(found, str(directory))
 

@@ -136,6 +136,18 @@ class StagingArea:
             raise storage_error(error) from None
         return state.f_bavail * state.f_frsize
 
+    def capacity_bytes(self) -> int:
+        """Return how many bytes the file system holds when it is empty.
+
+        Raises:
+            StorageUnavailable: the file system does not answer.
+        """
+        try:
+            state = os.statvfs(self.path)
+        except OSError as error:
+            raise storage_error(error) from None
+        return state.f_blocks * state.f_frsize
+
     def sync(self) -> None:
         """Return once everything that was written here would survive a loss of power.
 

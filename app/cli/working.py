@@ -69,11 +69,13 @@ def parts_of(gateway: bootstrap.Gateway) -> Parts:
 
     Raises:
         errors.Misconfigured: the staging area cannot be used, or no database is named.
+        errors.StorageUnavailable: its file system does not answer.
     """
     settings, intake = gateway.settings, gateway.intake
     if intake is None or settings.database_url is None:
         raise errors.Misconfigured("a worker needs the role batch and a database")
     staging = StagingArea(settings.staging_path)
+    room_bounds = Bounds(settings.staging_max_bytes, settings.staging_min_free_bytes)
     return Parts(
         url=settings.database_url.get_secret_value(),
         database=gateway.database,
@@ -90,9 +92,9 @@ def parts_of(gateway: bootstrap.Gateway) -> Parts:
             settings.chunk_files,
             settings.chunk_bytes,
             settings.max_batch_files,
-            settings.staging_max_bytes,
+            room_bounds.most_held(staging.capacity_bytes()),
         ),
-        room_bounds=Bounds(settings.staging_max_bytes, settings.staging_min_free_bytes),
+        room_bounds=room_bounds,
         inline_bytes=settings.inline_body_bytes,
         lost_after_s=settings.worker_lost_after_s,
         # Twice this is what a worker takes at most; whoever stops it waits for the whole of it.

@@ -145,6 +145,7 @@ async def test_skipping_publishes_what_succeeded_chunk_by_chunk(house):
 
     done = await house.get(batch)
     assert done.state is BatchState.PARTIAL
+    assert done.staging_directory is None  # nothing waits there any more
     assert (done.succeeded_files, done.refused_files, done.published_files) == (2, 1, 2)
 
 
