@@ -39,6 +39,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # the framework's pages load scripts from other hosts
         redoc_url=None,
+        redirect_slashes=False,  # the address would be made from the Host that the caller gave
         exception_handlers={
             HTTPException: _pass_on,
             RequestValidationError: _as_invalid_request,

@@ -75,6 +75,19 @@ async def test_metrics_need_the_scope_admin_through_a_proxy(
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    "path", ["/anonymize-stream/", "/batch-prepare/", "/batches/", "/batches/.."]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_nobody_is_sent_with_a_study_to_the_host_that_a_header_names(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path, headers={"Host": "elsewhere.example"}, content=b"x")
+
+    assert answer.status_code in {404, 405}
+    assert "location" not in answer.headers
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
 async def test_no_page_loads_scripts_from_elsewhere(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
