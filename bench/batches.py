@@ -1,9 +1,10 @@
 """Batches from disk to disk, with database and manifest, beside the engine and ``cp``, in turns."""
 
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os import sync
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.contestants import Worker, run_command
 from bench.engine import engine_worker
 from bench.house import Usage, house, scratch
 from bench.report import Spread, Table
+from bench.spent import put_by
 from bench.startup import command_line
 from bench.workspace import Workspace
 
@@ -35,6 +37,7 @@ MAX_ROUNDS: Final = 3
 _BYTES: Final = {"ct": 540_000, "mr": 20_000}
 COPY, COPY_SYNC = "cp -r", "cp -r, then sync"
 ENGINE, HASH = "engine, one process", "SHA-256 of the results, one process"
+ENGINES = f"engine, {PROCESSES} processes at once"
 COMMAND = "deid-gateway batch, the whole command"
 WORKERS = f"deid-gateway worker --concurrency {PROCESSES}, running already"
 
@@ -59,7 +62,7 @@ class Course:
     archive: Archive
     folder: Path
     out: Path
-    engine: Worker
+    engines: Sequence[Worker]
 
 
 def measure(
@@ -86,12 +89,14 @@ def _measure(kind: str, archive: Archive, folder: Path, rounds: int) -> Table:
         COPY: copy,
         COPY_SYNC: copy_and_sync,
         ENGINE: through_engine,
+        ENGINES: through_engines,
         HASH: hash_all,
         COMMAND: by_command,
         WORKERS: by_workers,
     }
-    with engine_worker() as engine:
-        course = Course(archive, folder, folder / "out", engine)
+    with ExitStack() as stack:
+        engines = [stack.enter_context(engine_worker()) for _ in range(PROCESSES)]
+        course = Course(archive, folder, folder / "out", engines)
         taken = _alternate(contestants, course, rounds)
     count = len(archive.files)
     mean = archive.size / count / 1e6
@@ -119,7 +124,7 @@ def _alternate(
             try:
                 taken[name].append(contestants[name](course))
             finally:
-                shutil.rmtree(course.out, ignore_errors=True)
+                put_by(course.out)
     return taken
 
 
@@ -140,8 +145,21 @@ def copy_and_sync(course: Course) -> Turn:
 def through_engine(course: Course) -> Turn:
     """De-identify file by file in one process, without database or manifest."""
     course.out.mkdir()
-    outcome = course.engine.run(course.archive.files, course.out)
+    outcome = course.engines[0].run(course.archive.files, course.out)
     return Turn(outcome.seconds, Usage(outcome.cpu_s, 0.0), outcome.peak_kib / 1024)
+
+
+def through_engines(course: Course) -> Turn:
+    """The same in several processes at once: what this machine lets them reach together."""
+    course.out.mkdir()
+    files, started = course.archive.files, time.perf_counter()
+    with ThreadPoolExecutor(PROCESSES) as threads:
+        shares = [files[number::PROCESSES] for number in range(PROCESSES)]
+        outcomes = list(
+            threads.map(lambda one, share: one.run(share, course.out), course.engines, shares)
+        )
+    seconds = time.perf_counter() - started
+    return Turn(seconds, Usage(sum(outcome.cpu_s for outcome in outcomes), 0.0))
 
 
 def hash_all(course: Course) -> Turn:
@@ -165,7 +183,7 @@ def by_command(course: Course) -> Turn:
         check(course)
         return Turn(seconds)
     finally:
-        shutil.rmtree(data, ignore_errors=True)
+        put_by(data)
 
 
 def by_workers(course: Course) -> Turn:
@@ -214,7 +232,7 @@ def _add_row(
             f"{count / seconds.median:,.0f}",
             f"{archive.size / seconds.median / 1e6:,.0f}",
             against_copy.text(),
-            against_engine.text() if is_batch else "-",
+            against_engine.text() if is_batch or name == ENGINES else "-",
             f"{seconds.median / count * 1e3:.3f}",
             "-" if workers is None else f"{workers:.3f}",
             f"{database:.3f}" if database else "-",

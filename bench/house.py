@@ -27,6 +27,7 @@ from app.db.migrate import upgrade
 from app.settings import LogLevel, Settings, load
 from bench.contestants import ROOT
 from bench.servers import cpu_of, family_of
+from bench.spent import put_by
 from bench.startup import command_line
 from bench.worker import peak_kib
 
@@ -43,7 +44,7 @@ class NoSpace(Exception):
 
 @contextmanager
 def scratch(base: Path | None, *, needed_bytes: int) -> Iterator[Path]:
-    """Make a private directory for one measurement, and remove it with all that is in it.
+    """Make a private directory for one measurement, and put it by with all that is in it.
 
     Args:
         base: where; the system's temporary directory if None.
@@ -63,7 +64,7 @@ def scratch(base: Path | None, *, needed_bytes: int) -> Iterator[Path]:
     try:
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        put_by(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ def house(folder: Path) -> Iterator[House]:
         yield made
     finally:
         made.close()
-        shutil.rmtree(made.data.parent, ignore_errors=True)
+        put_by(made.data.parent)
 
 
 def _environment(settings: dict[str, object]) -> dict[str, str]:

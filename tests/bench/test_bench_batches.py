@@ -55,7 +55,7 @@ def test_a_turn_that_published_too_little_is_no_result(
     made: archive.Archive, tmp_path: Path
 ) -> None:
     run_command(["cp", "-r", str(made.root), str(tmp_path / "out")])
-    course = batches.Course(made, tmp_path, tmp_path / "out", None)
+    course = batches.Course(made, tmp_path, tmp_path / "out", [])
 
     with pytest.raises(ChildProcessError, match="of 7 are published"):
         batches.check(course)
@@ -67,16 +67,20 @@ def test_a_measurement_begins_only_where_there_is_room_for_it(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scratch_directory_is_gone_after_a_failure(tmp_path: Path) -> None:
+def test_a_scratch_directory_holds_no_bytes_after_a_failure(tmp_path: Path) -> None:
+    made_at: list[Path] = []
+
     def measure() -> None:
         with scratch(tmp_path, needed_bytes=1) as made:
+            made_at.append(made)
             (made / "file").write_bytes(b"left")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         measure()
 
-    assert list(tmp_path.iterdir()) == []
+    assert not made_at[0].exists()
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) == 0
 
 
 def test_a_plot_is_well_formed_and_shows_every_point() -> None:
