@@ -305,7 +305,7 @@ def test_the_rights_of_every_serving_user_are_granted(everything):
 
     roles = {pair.partition("=")[0] for pair in grant[2:]}
 
-    assert roles == set(DatabaseRole) - {DatabaseRole.AUDIT}
+    assert roles == set(DatabaseRole) - {DatabaseRole.AUDIT, DatabaseRole.AUDITOR}
 
 
 def test_every_policy_and_budget_selects_the_pods_of_its_component(everything):

@@ -202,6 +202,13 @@ audit_events: Final = Table(
     Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("chain", "seq"),
     CheckConstraint("octet_length(hash) = 32", name="hash"),
+    Index("audit_events_time_idx", "chain", "recorded_at", "seq"),
+    Index(
+        "audit_events_study_idx",
+        "chain",
+        "cloud_study_id",
+        postgresql_where=text("cloud_study_id IS NOT NULL"),
+    ),
 )
 
 audit_heads: Final = Table(
@@ -211,6 +218,32 @@ audit_heads: Final = Table(
     Column("chain", Text, primary_key=True),
     Column("hash", LargeBinary, nullable=False),
     CheckConstraint("octet_length(hash) = 32", name="hash"),
+)
+
+audit_checkpoints: Final = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("seq", BigInteger, nullable=False),
+    Column("sealed_at", DateTime(timezone=True), nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("chain", "seq"),
+    CheckConstraint("octet_length(hash) = 32", name="hash"),
+    CheckConstraint("octet_length(signature) = 64", name="signature"),
+)
+
+# How far each receiver has each chain; up to `in_doubt` it may have more than `seq`.
+audit_forwards: Final = Table(
+    "audit_forwards",
+    metadata,
+    Column("seq", BigInteger, nullable=False),
+    Column("in_doubt", BigInteger),
+    Column("forwarded_at", DateTime(timezone=True)),
+    Column("receiver", Text, nullable=False),
+    Column("chain", Text, nullable=False),
+    PrimaryKeyConstraint("receiver", "chain"),
 )
 
 # The queue's own tables (procrastinate_*) are made by the migrations and known to their library.
@@ -262,6 +295,18 @@ batches: Final = Table(
     Column("has_callback", Boolean, nullable=False, server_default="false"),
     Column("callback_due_at", DateTime(timezone=True)),
     Column("callback_attempts", SmallInteger, nullable=False, server_default="0"),
+    # What the batch waits for since its last progress, and when that is tried again.
+    Column("waiting_for", Text),
+    Column("waiting_since", DateTime(timezone=True)),
+    Column("waiting_until", DateTime(timezone=True)),
+    # The batch that it gave its place in the staging area to.
+    Column("parked_behind", UUID(as_uuid=True)),
+    Column("parked_at", DateTime(timezone=True)),
+    # When it was last tried again, and how far it was then: speed is counted from there.
+    Column("run_at", DateTime(timezone=True)),
+    Column("run_files", BigInteger),
+    Column("run_bytes", BigInteger),
+    Column("run_published", BigInteger),
     UniqueConstraint("organization", "idempotency_key"),
     Index(None, "organization", "submitted_at", "id"),
     Index(
@@ -311,6 +356,8 @@ batch_chunks: Final = Table(
     Column("files", Integer, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sealed_files", LargeBinary),
+    # How many of the attempts waited for a destination, and killed nobody.
+    Column("waits", SmallInteger, nullable=False, server_default="0"),
     Index(
         "batch_chunks_waiting_idx", "batch", "number", postgresql_where=text("state = 'pending'")
     ),
@@ -385,6 +432,9 @@ batch_workers: Final = Table(
     Column("staging", UUID(as_uuid=True), nullable=False),
     _moment("started_at"),
     _moment("seen_at"),
+    # Why it takes no work just now.
+    Column("waiting_for", Text),
+    Column("waiting_since", DateTime(timezone=True)),
 )
 
 # When each organisation had its last turn: among equals, whoever waited longest goes first.

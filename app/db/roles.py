@@ -27,7 +27,8 @@ class DatabaseRole(StrEnum):
     BATCH = "batch"  # takes batches in and shows them; writes no mapping
     WORKER = "worker"  # works on batches; also one process that serves both of the above
     REIDENTIFY = "reidentify"
-    AUDIT = "audit"  # verifies and reads the audit, nothing else
+    AUDIT = "audit"  # verifies the audit; writes nothing at all
+    AUDITOR = "auditor"  # shows the audit to people, which is recorded, and forwards it
     SCALE = "scale"  # counts what waits, for an autoscaler
 
 
@@ -36,7 +37,11 @@ _EVERYBODY: Final = (
     "SELECT ON organizations",
     "SELECT ON api_keys",
 )
-_APPEND_AUDIT: Final = ("INSERT ON audit_events", "SELECT, INSERT, UPDATE ON audit_heads")
+_APPEND_AUDIT: Final = (
+    "INSERT ON audit_events",
+    "SELECT, INSERT, UPDATE ON audit_heads",
+    "SELECT, INSERT ON audit_checkpoints",
+)
 _APPEND_MAPPING: Final = (
     "INSERT ON data_keys",
     "INSERT ON study_identities",
@@ -87,7 +92,16 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT ON instances",
         "SELECT ON batches, batch_items, batch_problems",
     ),
-    DatabaseRole.AUDIT: ("SELECT ON alembic_version", "SELECT ON audit_events, audit_heads"),
+    DatabaseRole.AUDIT: (
+        "SELECT ON alembic_version",
+        "SELECT ON audit_events, audit_heads, audit_checkpoints",
+    ),
+    DatabaseRole.AUDITOR: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        "SELECT ON audit_events",
+        "SELECT, INSERT, UPDATE ON audit_forwards",
+    ),
     DatabaseRole.SCALE: ("SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches",),
 }
 """What each user may do; whatever is not here is refused by Postgres."""
