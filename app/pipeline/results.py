@@ -9,6 +9,7 @@ from app.deid.rules.text import Recognizer
 from app.dicom.frames import Segment
 from app.dicom.source import Source, write_all
 from app.dicom.tokens import Limits
+from app.pipeline.output import ResultSource
 from app.vault.mapping import Originals, Replacements
 from app.vault.pseudonyms import Pseudonyms
 
@@ -68,6 +69,10 @@ class Deidentified:
                 yield self._source.view(offset, size)
                 offset += size
                 remaining -= size
+
+    def as_source(self) -> ResultSource:
+        """Return the object as one that can be read at any place, while its source is open."""
+        return ResultSource(self._source, self._segments)
 
     def write_to(self, fd: int) -> None:
         """Append the object to a file descriptor; ranges of a file are copied by the kernel."""

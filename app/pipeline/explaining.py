@@ -1,0 +1,250 @@
+"""One instance explained: its plan, carried out, beside what came out of it. Stores nothing.
+
+The instance goes through the very steps of ``deidentify``; the result is read again like any other
+object, and what stands in it is what is told.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from app import __version__
+from app.deid.deciding import Effect
+from app.deid.explaining import Explainer, Line, Result
+from app.deid.explaining_kinds import (
+    NOTHING,
+    UNCHANGED,
+    is_same,
+    is_shown,
+    judged_vr,
+    kind_made,
+    kind_of,
+    shown,
+)
+from app.deid.explaining_rules import Rule, RuleKind
+from app.deid.explaining_walk import Part
+from app.deid.profile import Profile
+from app.deid.standard import Action, dictionary_vr, keyword
+from app.dicom import part10
+from app.dicom.elements import key_tag, key_vr, tag_text
+from app.dicom.source import Source
+from app.dicom.tokens import Limits, Tokens
+from app.pipeline.output import ResultSource
+from app.pipeline.results import Context, Deidentified
+
+# Parts of a file in their order.
+_PREAMBLE, _META, _ROOT, _PIXELS, _TAIL, _TRAILING = range(6)
+_PREAMBLE_BYTES: Final = 128
+_MEDIA_STORAGE_INSTANCE: Final = 0x00020003
+_ANEW: Final = Rule(RuleKind.WRITTEN, "PS3.10, 7.1: preamble and File Meta are written anew")
+_TRAILING_RULE: Final = Rule(RuleKind.STRUCTURE, "group: what is no element is left out")
+_PIXEL_RULE: Final = Rule(RuleKind.VR, "not in Table E.1-1: pixel values are passed on")
+_FRAME_RULE: Final = Rule(
+    RuleKind.WRITTEN, "PS3.15, E.1.1: what frames hold beside the image is left out"
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation:
+    """What became of one instance.
+
+    Attributes:
+        done: the result that is explained; its originals are told to nobody.
+    """
+
+    done: Deidentified
+    _before: Tokens
+    _after: Tokens
+    _source: Source
+    _result: ResultSource
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that it was de-identified by."""
+        return self.done.plan.profile
+
+    def head(self) -> dict[str, Any]:
+        """Return what is said of the instance as a whole."""
+        profile = self.profile
+        return {
+            "gateway": __version__,
+            "profile": profile.name,
+            "profile_version": profile.version,
+            "options": list(profile.options),
+            "method_codes": [
+                {"value": value, "scheme": "DCM", "meaning": meaning}
+                for value, meaning in profile.method_codes
+            ],
+            "sop_class_uid": self.done.sop_class_uid,
+            "warnings": [str(warning) for warning in self.done.warnings],
+        }
+
+    def lines(self, *, values: bool = False) -> Iterator[Line]:
+        """Yield a line for each part of the object, in its order.
+
+        Args:
+            values: whether lines hold values; no pseudonym is among them.
+        """
+        after = self._after
+        tail = Part(after.tail_buffer, after.tail) if after.tail is not None else None
+        root = Part(after.buffer, after.root)
+        explainer = Explainer(self.done.plan, root, tail, values=values)
+        yield self._preamble()
+        yield from self._meta(values=values)
+        yield from explainer.root(_ROOT)
+        yield from self._pixels()
+        yield from explainer.tail(_TAIL)
+        if "trailing-bytes-removed" in self._before.anomalies:
+            yield _part((_TRAILING,), "trailing bytes", Result.REMOVED, _TRAILING_RULE, "bytes")
+
+    def _preamble(self) -> Line:
+        if "preamble-missing" in self._before.anomalies:
+            return _part((_PREAMBLE,), "preamble", Result.INSERTED, _ANEW, NOTHING, "zeros")
+        if any(self._source.read(0, _PREAMBLE_BYTES)):
+            return _part((_PREAMBLE,), "preamble", Result.CHANGED, _ANEW, "128 bytes", "zeros")
+        return _part((_PREAMBLE,), "preamble", Result.KEPT, _ANEW, "zeros", UNCHANGED)
+
+    def _meta(self, *, values: bool) -> Iterator[Line]:
+        """Yield a line per element of the File Meta Information."""
+        before, after = self._before.meta, self._after.meta
+        for tag in sorted(before.keys() | after.keys()):
+            yield _meta_line(tag, before.get(tag), after.get(tag), values=values)
+
+    def _pixels(self) -> Iterator[Line]:
+        """Yield a line for the pixel value, and one for what was taken out of its frames."""
+        before, after = self._before.pixels, self._after.pixels
+        if before is None or after is None:
+            return
+        tag, vr = key_tag(before.key), key_vr(before.key >> 32)
+        is_passed = self._result.passes(before.value, before.stop)
+        is_kept = is_passed and before.length == after.length
+        sizes = before.stop - before.value, after.stop - after.value
+        old, new = (f"{vr}({size} bytes)" for size in sizes)
+        yield Line(
+            order=(_PIXELS, 0),
+            path=tag_text(tag),
+            keyword=keyword(tag),
+            creator="",
+            vr=vr,
+            effect=Effect.KEEP if is_kept else Effect.CLEAN,
+            action=Action.KEEP if is_kept else Action.CLEAN,
+            result=Result.KEPT if is_kept else Result.CHANGED,
+            rule=_PIXEL_RULE if is_kept else _FRAME_RULE,
+            old=old,
+            new=UNCHANGED if is_kept else new,
+        )
+        for warning in self.done.warnings:
+            if warning.code == "frame-metadata-removed":
+                name = f"{tag_text(tag)} metadata inside frames"
+                yield _part((_PIXELS, 1), name, Result.REMOVED, _FRAME_RULE, "segments")
+
+
+def explained(source: Source, context: Context, done: Deidentified) -> Explanation:
+    """Explain a result that ``deidentify`` gave.
+
+    Args:
+        source: the original, still open.
+        context: what it was de-identified with.
+        done: the result.
+    """
+    limits = context.limits
+    result = done.as_source()
+    return Explanation(
+        done=done,
+        _before=part10.read(source, limits),
+        _after=part10.read(result, _wider(limits)),
+        _source=source,
+        _result=result,
+    )
+
+
+def differences(
+    left: Iterator[Line], right: Iterator[Line]
+) -> Iterator[tuple[Line | None, Line | None]]:
+    """Yield what two profiles do differently to one instance; None where one has no such line.
+
+    Both iterators are in the order of the instance, so that neither is held.
+    """
+    one, two = next(left, None), next(right, None)
+    while one is not None or two is not None:
+        if two is None or (one is not None and one.order < two.order):
+            yield one, None
+            one = next(left, None)
+        elif one is None or two.order < one.order:
+            yield None, two
+            two = next(right, None)
+        else:
+            if one.differs(two):
+                yield one, two
+            one, two = next(left, None), next(right, None)
+
+
+def _wider(limits: Limits) -> Limits:
+    """Return bounds for a result: what took all that its bounds allow may have grown."""
+    return replace(
+        limits,
+        max_header_bytes=2 * limits.max_header_bytes + (1 << 20),
+        max_elements=2 * limits.max_elements + 1000,
+    )
+
+
+def _meta_line(tag: int, before: bytes | None, after: bytes | None, *, values: bool) -> Line:
+    vr = dictionary_vr(tag) or "UN"
+    result = _result(vr, before, after)
+    effect, action = _META_EFFECTS[result]
+    if result is Result.CHANGED and tag == _MEDIA_STORAGE_INSTANCE:
+        effect, action = Effect.MAP_UID, Action.MAP_UID
+    new = NOTHING if after is None else kind_made(effect, kind_of(vr, after, b""))
+    is_told = values and (result is Result.KEPT or is_shown(effect, "")) and after is not None
+    return Line(
+        order=(_META, tag),
+        path=tag_text(tag),
+        keyword=keyword(tag),
+        creator="",
+        vr=judged_vr(tag, vr),
+        effect=effect,
+        action=action,
+        result=result,
+        rule=_ANEW,
+        old=NOTHING if before is None else kind_of(vr, before, b""),
+        new=UNCHANGED if result is Result.KEPT else new,
+        old_value=shown(vr, before, b"") if values and before is not None else None,
+        new_value=shown(vr, after, b"") if is_told and after is not None else None,
+        fingerprint=hash(after),
+    )
+
+
+_META_EFFECTS: Final = {
+    Result.KEPT: (Effect.KEEP, Action.KEEP),
+    Result.CHANGED: (Effect.MARKER, Action.DUMMY),
+    Result.INSERTED: (Effect.MARKER, Action.DUMMY),
+    Result.REMOVED: (Effect.REMOVE, Action.REMOVE),
+}
+
+
+def _result(vr: str, before: bytes | None, after: bytes | None) -> Result:
+    if after is None:
+        return Result.REMOVED
+    if before is None:
+        return Result.INSERTED
+    return Result.KEPT if is_same(vr, before, after) else Result.CHANGED
+
+
+def _part(
+    order: tuple[int, ...], name: str, result: Result, rule: Rule, old: str, new: str = NOTHING
+) -> Line:
+    """Return the line of a part that is no element."""
+    effect, action = _META_EFFECTS[result]
+    return Line(
+        order=order,
+        path=name,
+        keyword="",
+        creator="",
+        vr="",
+        effect=effect,
+        action=action,
+        result=result,
+        rule=rule,
+        old=old,
+        new=new,
+    )
