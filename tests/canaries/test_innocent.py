@@ -2,6 +2,7 @@
 
 import io
 import struct
+import unicodedata
 
 import pytest
 from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
@@ -85,6 +86,14 @@ def test_an_ordinary_word_stays_though_it_holds_a_name(name: str, text: str) -> 
 
     assert read.Manufacturer == text
     assert read.InterventionDescription == text
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_korean_word_stays_though_its_syllables_begin_like_a_name(form: str) -> None:
+    cleaner = TextCleaner([Value(Kind.NAME, "Hong^Gildong=洪^吉洞=홍^길동")], frozenset())
+    text = unicodedata.normalize(form, "흉부 검사, 홍길동 골다공증, 황 기도")
+
+    assert cleaner.clean(text, vr="LO") == "흉부 검사, 골다공증, 황 기도"
 
 
 def test_a_name_beside_an_ordinary_word_still_goes() -> None:
