@@ -3,15 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from app import errors, telemetry
 from app.access.api_keys import ApiKeys
+from app.access.callers import Callers
+from app.access.limits import Lockout, Rate
+from app.access.oidc import BearerTokens, TokenRules
 from app.access.organizations import Organizations
+from app.access.policies import OrganizationPolicies
+from app.access.provider import Provider, ProviderKeys
+from app.access.tokens import Expected
 from app.api.batch_parts import BatchIntake
+from app.api.clients import Proxies
 from app.api.dependencies import Services
 from app.api.spool import BodyLimits, prepare_directory
 from app.audit.repository import AuditTrail
@@ -33,12 +40,11 @@ from app.settings import Role, Settings
 from app.storage.roots import Roots
 from app.storage.stores import Stores
 from app.storage.uploads import Uploads
-from app.vault.keys import (
-    GatewayKeys,
-    ensure_key_files,
-    load_keys,
-    load_reidentify_keys,
-)
+from app.vault.keyrings.providers import Provider as WrappingProvider
+from app.vault.keyrings.providers import ProviderOptions
+from app.vault.keys import Wrappers, ensure_key_files
+from app.vault.keys_ring import KeyRing
+from app.vault.keys_store import KeyFiles, KeyMaterial, KeySource
 from app.vault.sealing import Opener
 from app.vault.service import Vault
 from app.vault.signing import Signer
@@ -114,6 +120,7 @@ class Gateway:
     database: Database
     vault: Vault
     api_keys: ApiKeys
+    callers: Callers
     organizations: Organizations
     contexts: Contexts
     executor: Executor
@@ -129,7 +136,7 @@ class Gateway:
         settings = self.settings
         return Services(
             vault=self.vault,
-            api_keys=self.api_keys,
+            callers=self.callers,
             contexts=self.contexts,
             batches=self.batches,
             intake=self.intake,
@@ -145,6 +152,7 @@ class Gateway:
             executor=self.executor,
             metrics=telemetry.Metrics(),
             readiness=self._readiness,
+            proxies=Proxies(settings.trusted_proxies),
         )
 
     async def require_organization(self, organization: str) -> None:
@@ -200,19 +208,27 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
         errors.DatabaseUnavailable: PostgreSQL does not answer.
     """
     _make_data_directory(settings)
-    keys, opener = _keys(settings)
+    ring = await asyncio.to_thread(_key_ring, settings)
+    keys, opener = ring.gateway, None if ring.private is None else Opener(ring.private)
     profiles = Profiles(settings.profiles_dir)
     prepare_directory(settings.spool_path)
     async with AsyncExitStack() as stack:
         held = await stack.enter_async_context(administration(settings))
         vault = Vault(held.database, keys, trail=AuditTrail(), opener=opener)
         stack.push_async_callback(vault.close)
-        box = BatchBox(WorkBox(keys))
+        work_box, signer = WorkBox(keys), Signer(keys)
+        box = BatchBox(work_box)
+        ring.tell(lambda renewed: _renew(renewed, vault, opener, work_box, signer))
+        watching = asyncio.create_task(ring.watch(), name="keys")
+        stack.push_async_callback(_stopped, watching)
+        callers = _callers(settings, held)
+        stack.push_async_callback(callers.close)
         gateway = Gateway(
             settings=settings,
             database=held.database,
             vault=vault,
             api_keys=held.api_keys,
+            callers=callers,
             organizations=held.organizations,
             contexts=Contexts(vault, profiles, _limits(settings)),
             executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
@@ -227,7 +243,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
                 lost_after_s=settings.worker_lost_after_s,
                 kept_days=settings.batch_kept_days,
             ),
-            signer=Signer(keys),
+            signer=signer,
         )
         if not settings.is_production:
             await gateway.require_organization(settings.organization)
@@ -260,21 +276,78 @@ def _make_data_directory(settings: Settings) -> None:
         ) from None
 
 
-def _keys(settings: Settings) -> tuple[GatewayKeys, Opener | None]:
+def key_files(settings: Settings) -> KeyFiles:
+    """Return the two key files with whoever wraps them; nothing is read.
+
+    Raises:
+        errors.Misconfigured: the provider lacks a setting.
+    """
+    return KeyFiles(settings.key_path, settings.reidentify_key_path, _wrappers(settings))
+
+
+def key_source(settings: Settings) -> KeySource:
+    """Return where the keys come from: the environment where they are given there, else files.
+
+    Raises:
+        errors.Misconfigured: the provider lacks a setting.
+    """
+    if settings.key_material is None:
+        return key_files(settings)
+    private = settings.reidentify_key_material
+    return KeyMaterial(
+        settings.key_material.get_secret_value().encode(),
+        None if private is None else private.get_secret_value().encode(),
+        _wrappers(settings),
+    )
+
+
+def _wrappers(settings: Settings) -> Wrappers:
+    options = ProviderOptions(
+        provider=WrappingProvider(settings.key_provider),
+        url=settings.key_provider_url,
+        secret_file=settings.key_provider_secret_file,
+        mount=settings.vault_mount,
+        namespace=settings.vault_namespace,
+        module=settings.pkcs11_module,
+        token=settings.pkcs11_token,
+    )
+    key = settings.key_provider_key
+    return Wrappers(
+        options.wrapper(key), options.wrapper(settings.reidentify_key_provider_key or key)
+    )
+
+
+def _key_ring(settings: Settings) -> KeyRing:
     """Load the keys that the roles need; development mode makes both files on its first start.
 
     Where the private key has been taken away, development mode goes on without it.
     """
-    private = settings.reidentify_key_path
-    if not settings.is_production and ensure_key_files(settings.key_path, private):
-        telemetry.log().warning("key-files-made")
-    keys = load_keys(settings.key_path)
-    if Role.REIDENTIFY not in settings.roles:
-        return keys, None
-    if not settings.is_production and not private.exists():
-        telemetry.log().warning("private-key-absent")
-        return keys, None
-    return keys, Opener(load_reidentify_keys(private))
+    source = key_source(settings)
+    is_private_held = Role.REIDENTIFY in settings.roles
+    if isinstance(source, KeyFiles) and not settings.is_production:
+        if ensure_key_files(source.path, source.reidentify_path, source.wrappers):
+            telemetry.log().warning("key-files-made")
+        if is_private_held and not source.reidentify_path.exists():
+            telemetry.log().warning("private-key-absent")
+            is_private_held = False
+    return KeyRing(source, is_private_held=is_private_held)
+
+
+def _renew(
+    ring: KeyRing, vault: Vault, opener: Opener | None, work_box: WorkBox, signer: Signer
+) -> None:
+    """Give new keys to all who use them."""
+    vault.renew(ring.gateway)
+    work_box.renew(ring.gateway)
+    signer.renew(ring.gateway)
+    if opener is not None and ring.private is not None:
+        opener.renew(ring.private)
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _bring_schema(settings: Settings, url: str) -> None:
@@ -309,6 +382,47 @@ def _intake(settings: Settings) -> BatchIntake:
         max_archive_bytes=settings.max_archive_bytes,
         min_free_bytes=settings.staging_min_free_bytes,
     )
+
+
+def _callers(settings: Settings, held: Administration) -> Callers:
+    """Put together who is recognised and how often anybody may ask.
+
+    Raises:
+        errors.Misconfigured: the provider's address or certificates are not fit.
+    """
+    policies = OrganizationPolicies(held.database)
+    return Callers(
+        held.api_keys,
+        _bearer_tokens(settings, policies),
+        lockout=Lockout(settings.lockout_failures, settings.lockout_s),
+        requests=Rate(settings.requests_per_minute),
+        uploads=Rate(settings.uploads_per_minute),
+        anonymous=Rate(settings.anonymous_requests_per_minute),
+    )
+
+
+def _bearer_tokens(settings: Settings, policies: OrganizationPolicies) -> BearerTokens | None:
+    if settings.oidc_issuer is None:
+        return None
+    provider = Provider(
+        settings.oidc_issuer,
+        ca_file=settings.oidc_ca_file,
+        is_loopback_allowed=not settings.is_production,
+    )
+    keys = ProviderKeys(
+        provider.keys, fresh_s=settings.oidc_keys_fresh_s, max_age_s=settings.oidc_keys_max_age_s
+    )
+    expected = Expected(
+        settings.oidc_issuer, frozenset(settings.oidc_audience), settings.oidc_leeway_s
+    )
+    rules = TokenRules(
+        expected=expected,
+        algorithms=frozenset(settings.oidc_algorithms),
+        scope_claim=settings.oidc_scope_claim,
+        scope_prefix=settings.oidc_scope_prefix,
+        organization_claim=settings.oidc_organization_claim,
+    )
+    return BearerTokens(keys, rules, policies)
 
 
 def _roots(settings: Settings) -> Roots:

@@ -7,7 +7,7 @@ the database alone is ``DATABASE_URL``. What a setting switches lives elsewhere.
 import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -31,6 +31,13 @@ PLACEHOLDER_PASSWORDS = frozenset(
 )
 
 
+# With a shared secret the provider's public key would be one; "none" signs nothing.
+ASYMMETRIC_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"}
+    | {"EdDSA", "Ed25519"}
+)
+
+
 class InvalidSettings(ValueError):
     """A setting is unknown, malformed or not safe; the text names it and never its value."""
 
@@ -48,6 +55,15 @@ class Role(StrEnum):
     ANONYMIZE = "anonymize"
     BATCH = "batch"
     REIDENTIFY = "reidentify"
+
+
+class KeyProvider(StrEnum):
+    """Who wraps the content of the key files."""
+
+    NONE = "none"
+    TRANSIT = "vault-transit"
+    KMS = "aws-kms"
+    HSM = "pkcs11"
 
 
 class LogLevel(StrEnum):
@@ -118,6 +134,121 @@ class Settings(BaseSettings):
         None,
         description="Private key that opens the mapping, mode 0600, held by the role reidentify "
         "alone; default keys/reidentification-key.json in data_dir.",
+    )
+    key_material: SecretStr | None = Field(
+        None,
+        description="Content of the key file itself, instead of a file; only read, never written.",
+    )
+    reidentify_key_material: SecretStr | None = Field(
+        None, description="Content of the private key file, where DEID_KEY_MATERIAL is given."
+    )
+    key_provider: KeyProvider = Field(
+        KeyProvider.NONE,
+        description="Who wraps the content of the key files: none, vault-transit, aws-kms, pkcs11.",
+    )
+    key_provider_key: str | None = Field(
+        None, description="Name of the wrapping key of the key file at the provider."
+    )
+    reidentify_key_provider_key: str | None = Field(
+        None,
+        description="Name of the wrapping key of the private key file; default the same, but "
+        "a key of its own keeps the roles apart.",
+    )
+    key_provider_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address of the transit engine's server, or of AWS KMS where it is not the "
+        "region's.",
+    )
+    key_provider_secret_file: Path | None = Field(
+        None,
+        description="File with the transit engine's token or the PKCS#11 PIN, mode 0600.",
+    )
+    vault_mount: str = Field("transit", description="Where the transit engine is mounted.")
+    vault_namespace: str = Field("", description="Namespace of the transit engine's server.")
+    pkcs11_module: Path | None = Field(None, description="PKCS#11 library of the module's maker.")
+    pkcs11_token: str | None = Field(None, description="Label of the PKCS#11 token.")
+
+    # Callers
+    oidc_issuer: str | None = Field(
+        None,
+        description="Address of the OpenID provider whose bearer tokens are accepted beside API "
+        "keys, spelt as in its tokens.",
+    )
+    oidc_audience: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Audiences (aud) of which a token must name one, separated by commas; "
+        "needed with the issuer.",
+    )
+    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("RS256", "PS256", "ES256", "EdDSA"),
+        description="Signature algorithms that tokens may have, separated by commas; asymmetric "
+        "ones only.",
+    )
+    oidc_scope_claim: str = Field(
+        "scope",
+        min_length=1,
+        description="Claim that lists scopes, a text or a list; dots lead into nested objects.",
+    )
+    oidc_scope_prefix: str = Field(
+        "deid:",
+        description="What stands before a scope's name in that claim; a role that merely happens "
+        "to be called admin gives nothing.",
+    )
+    oidc_organization_claim: str = Field(
+        "organization",
+        min_length=1,
+        description="Claim that names the organisation by its id, or a list with the caller's own "
+        "first; dots lead into nested objects.",
+    )
+    oidc_leeway_s: float = Field(
+        30.0,
+        ge=0,
+        le=300,
+        description="How far the clocks of provider and gateway may be apart, in seconds.",
+    )
+    oidc_keys_fresh_s: float = Field(
+        300.0, ge=1, description="Age at which the provider's keys are fetched again, in seconds."
+    )
+    oidc_keys_max_age_s: float = Field(
+        86_400.0,
+        ge=1,
+        description="Longest time that the last good keys are used while the provider is down, "
+        "in seconds.",
+    )
+    oidc_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) to trust for the provider beside the machine's own."
+    )
+    lockout_failures: int = Field(
+        10,
+        ge=0,
+        description="Failed attempts after which a key or token is not listened to from that "
+        "address any more, and ten times as many for the address itself; 0 for never.",
+    )
+    lockout_s: float = Field(
+        60.0, gt=0, description="Time in which failures count, and for which they lock, in seconds."
+    )
+    requests_per_minute: int = Field(
+        6000,
+        ge=0,
+        description="Most requests of one API key or token subject, single instances not "
+        "counted; 0 for no bound.",
+    )
+    uploads_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Most single instances that one API key or token subject sends; 0 for no "
+        "bound.",
+    )
+    anonymous_requests_per_minute: int = Field(
+        600,
+        ge=0,
+        description="Most requests without a key or token from one address; 0 for no bound.",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For tells the caller's "
+        "address, separated by commas.",
     )
 
     # Bodies
@@ -221,7 +352,14 @@ class Settings(BaseSettings):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("source_roots", "callback_hosts", mode="before")
+    @field_validator(
+        "source_roots",
+        "callback_hosts",
+        "oidc_audience",
+        "oidc_algorithms",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split_list(cls, value: object, info: ValidationInfo) -> object:
         separator = ":" if info.field_name == "source_roots" else ","
@@ -243,6 +381,20 @@ class Settings(BaseSettings):
             scheme = value.get_secret_value().partition("://")[0]
             if scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
                 raise ValueError("must start with postgresql://")
+        return value
+
+    @field_validator("oidc_algorithms")
+    @classmethod
+    def _asymmetric_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
+            raise ValueError(f"must be of {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
         return value
 
     @property
@@ -292,6 +444,7 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - any field of Settings
     except ValidationError as error:
         raise InvalidSettings("; ".join(_complaints(error))) from None
     _check_listening(settings)
+    _check_identity(settings)
     if settings.is_production:
         _check_production(settings)
     return settings
@@ -321,6 +474,15 @@ def _check_listening(settings: Settings) -> None:
         )
 
 
+def _check_identity(settings: Settings) -> None:
+    if settings.oidc_issuer is not None and not settings.oidc_audience:
+        raise InvalidSettings("DEID_OIDC_AUDIENCE: a token is for somebody; name for whom")
+    if settings.oidc_issuer is None and settings.oidc_audience:
+        raise InvalidSettings("DEID_OIDC_ISSUER: is missing beside DEID_OIDC_AUDIENCE")
+    if settings.oidc_keys_max_age_s < settings.oidc_keys_fresh_s:
+        raise InvalidSettings("DEID_OIDC_KEYS_MAX_AGE_S: must not be less than ..._KEYS_FRESH_S")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -335,3 +497,6 @@ def _check_production(settings: Settings) -> None:
         parts = urlsplit(settings.database_url.get_secret_value())
         if parts.password is not None and parts.password.lower() in PLACEHOLDER_PASSWORDS:
             raise InvalidSettings("DATABASE_URL: the password is a placeholder")
+    provider = urlsplit(settings.key_provider_url or "")
+    if provider.scheme == "http" and not _is_loopback(provider.hostname or ""):
+        raise InvalidSettings("DEID_KEY_PROVIDER_URL: must start with https://")

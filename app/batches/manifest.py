@@ -86,7 +86,7 @@ class ManifestWriter:
         self, file: IO[bytes], header: ManifestHeader, signer: Signer, *, spool: Path | None = None
     ) -> None:
         self._file = file
-        self._signer = signer
+        self._signer = signer.pinned()
         self._spool = spool
         self._header = header
         self._hash = hashlib.sha256()

@@ -1,8 +1,8 @@
 """Sealing originals to a public key, and opening them with the private one. No I/O.
 
-An envelope: HPKE (RFC 9180: X25519, HKDF-SHA-256, AES-256-GCM) seals a fresh data key to the
-re-identification service; AES-256-GCM under the data key seals the rows. The sealing side cannot
-open what another process sealed, and forgets its own data keys soon.
+An envelope: HPKE (`sealing_kems`) seals a fresh data key to the re-identification service;
+AES-256-GCM under the data key seals the rows. The sealing side cannot open what another process
+sealed, and forgets its own data keys soon.
 """
 
 import os
@@ -13,24 +13,23 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from app.errors import KeyUnavailable
 from app.vault.keys import GatewayKeys, ReidentifyKeys
+from app.vault.sealing_kems import OpeningKey, SealingKey
 
 DATA_KEY_LIFETIME_S: Final = 900.0
 MAX_DATA_KEYS: Final = 512
 MAX_ROWS_PER_DATA_KEY: Final = 1 << 20
 
-_SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _NONCE_BYTES: Final = 12
 _TEXTS_V1: Final = b"\x01"
 # Bytes that UTF-8 never uses; the padding hides how long an original is.
 _SEPARATOR: Final = b"\xfe"
 _PADDING: Final = b"\xff"
 _PAD_TO: Final = 32
+_DOES_NOT_OPEN: Final = "the stored mapping does not open with the key held here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,19 @@ class Sealer:
     """
 
     def __init__(self, keys: GatewayKeys, clock: Callable[[], float]) -> None:
-        self._public_key = X25519PublicKey.from_public_bytes(keys.sealing_public_key)
-        self._key_version = keys.sealing_key_version
         self._clock = clock
         self._in_use: OrderedDict[tuple[str, str], DataKey] = OrderedDict()
+        self.renew(keys)
+
+    def renew(self, keys: GatewayKeys) -> None:
+        """Seal with other keys from now on; data keys in use are forgotten."""
+        self._public_key = SealingKey(keys.sealing_public_key)
+        self._key_version = keys.sealing_key_version
+        self._in_use.clear()
+
+    def forget(self, organization: str, subject: str) -> None:
+        """Seal nothing more with the data key that is in use for a subject."""
+        self._in_use.pop((organization, subject), None)
 
     def data_key(self, organization: str, subject: str) -> DataKey:
         """Return the data key to seal a subject's rows with; a fresh one where none is usable.
@@ -107,7 +115,7 @@ class Sealer:
         key = AESGCM.generate_key(256)
         data_key_id = secrets.randbits(63)
         context = _key_context(data_key_id, organization, self._key_version)
-        sealed = _SUITE.encrypt(key, self._public_key, info=context)
+        sealed = self._public_key.seal(key, context)
         stored = SealedDataKey(data_key_id, organization, self._key_version, sealed)
         return DataKey(stored, key, expires_at=expires_at)
 
@@ -116,9 +124,12 @@ class Opener:
     """Opens what was sealed; only the re-identification service can have one."""
 
     def __init__(self, keys: ReidentifyKeys) -> None:
-        self._private_keys: Mapping[int, X25519PrivateKey] = {
-            version: X25519PrivateKey.from_private_bytes(key)
-            for version, key in keys.sealing_private_keys.items()
+        self.renew(keys)
+
+    def renew(self, keys: ReidentifyKeys) -> None:
+        """Open with other private keys from now on."""
+        self._private_keys: Mapping[int, OpeningKey] = {
+            version: OpeningKey(key) for version, key in keys.sealing_private_keys.items()
         }
 
     def open(
@@ -130,21 +141,31 @@ class Opener:
             KeyUnavailable: no private key of that version is held, or the row was not sealed for
                 it, or row or data key were altered or moved.
         """
+        key = self._data_key(stored)
+        try:
+            return _open_row(AESGCM(key), sealed, _row_context(stored, table, pseudonym))
+        except (InvalidTag, ValueError):
+            raise KeyUnavailable(_DOES_NOT_OPEN) from None
+
+    def resealed(self, stored: SealedDataKey, version: int, to: SealingKey) -> SealedDataKey:
+        """Seal the same data key to another public key; the rows under it stay as they are.
+
+        Raises:
+            KeyUnavailable: no private key that opens it is held.
+        """
+        context = _key_context(stored.data_key_id, stored.organization, version)
+        sealed = to.seal(self._data_key(stored), context)
+        return SealedDataKey(stored.data_key_id, stored.organization, version, sealed)
+
+    def _data_key(self, stored: SealedDataKey) -> bytes:
         private_key = self._private_keys.get(stored.key_version)
         if private_key is None:
             raise KeyUnavailable(f"no private key of version {stored.key_version} is held here")
+        context = _key_context(stored.data_key_id, stored.organization, stored.key_version)
         try:
-            key = _open_data_key(stored, private_key)
-            return _open_row(key, sealed, _row_context(stored, table, pseudonym))
+            return private_key.open(stored.sealed, context)
         except (InvalidTag, ValueError):
-            raise KeyUnavailable(
-                "the stored mapping does not open with the key held here"
-            ) from None
-
-
-def _open_data_key(stored: SealedDataKey, private_key: X25519PrivateKey) -> AESGCM:
-    context = _key_context(stored.data_key_id, stored.organization, stored.key_version)
-    return AESGCM(_SUITE.decrypt(stored.sealed, private_key, info=context))
+            raise KeyUnavailable(_DOES_NOT_OPEN) from None
 
 
 def _open_row(key: AESGCM, sealed: bytes, bound_to: bytes) -> tuple[str, ...]:

@@ -63,6 +63,10 @@ class Vault:
         self._repository = MappingRepository(database, trail)
         self._committer = GroupCommitter(self._repository.write)
 
+    def renew(self, keys: GatewayKeys) -> None:
+        """Seal with other keys from now on; pseudonyms stay what they are."""
+        self._sealer.renew(keys)
+
     def pseudonyms(self, organization: str) -> Pseudonyms:
         """Return the pseudonyms of one organisation."""
         known = self._pseudonyms.get(organization)

@@ -1,8 +1,9 @@
 """The gateway's signature: made with the signing key, checked with public keys alone.
 
-The signing key is derived from the pseudonym root, so that every process of a gateway signs alike
-and there is no further key to keep. Whoever signs a new kind of message puts a prefix of its own
-before it: a signature of one kind must never pass for another.
+The first signing key is derived from the pseudonym root; later ones lie in the key file, so that
+every process of a gateway signs alike. Public halves stay published for ever. Whoever signs a new
+kind of message puts a prefix of its own before it: a signature of one kind must never pass for
+another.
 """
 
 import base64
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from app.errors import InvalidRequest
-from app.vault.keys import GatewayKeys
+from app.vault.keys import FIRST_VERSION, GatewayKeys
 
 ALGORITHM: Final = "Ed25519"
 MAX_JWKS_BYTES: Final = 65_536
@@ -26,21 +27,43 @@ _INFO: Final = b"deid-gateway signing v1"
 
 
 class Signer:
-    """Signs what leaves the gateway.
+    """Signs what leaves the gateway, with the newest key that is in use.
 
     Attributes:
         key_id: thumbprint of the public key (RFC 7638).
     """
 
-    __slots__ = ("_key", "key_id")
+    __slots__ = ("_key", "_published", "key_id")
 
     def __init__(self, keys: GatewayKeys) -> None:
-        expand = HKDFExpand(algorithm=SHA256(), length=32, info=_INFO)
-        self._key = Ed25519PrivateKey.from_private_bytes(expand.derive(keys.pseudonym_root))
-        self.key_id = thumbprint(self._public_bytes())
+        self.renew(keys)
 
     def __repr__(self) -> str:
         return f"Signer({self.key_id!r})"
+
+    def renew(self, keys: GatewayKeys) -> None:
+        """Sign with other keys from now on."""
+        held = {FIRST_VERSION: _derived_seed(keys), **keys.signing_seeds}
+        private = {
+            version: Ed25519PrivateKey.from_private_bytes(seed) for version, seed in held.items()
+        }
+        public = {
+            **keys.signing_public_keys,
+            **{version: key.public_key().public_bytes_raw() for version, key in private.items()},
+        }
+        self._key = private[keys.signing_key_version]
+        self.key_id = thumbprint(public[keys.signing_key_version])
+        newest_first = sorted(public, reverse=True)
+        self._published = tuple(
+            [public[keys.signing_key_version]]
+            + [public[version] for version in newest_first if version != keys.signing_key_version]
+        )
+
+    def pinned(self) -> "Signer":
+        """Return a signer that keeps the key of now, for one message whose key is named in it."""
+        pinned = Signer.__new__(Signer)
+        pinned._key, pinned._published, pinned.key_id = self._key, self._published, self.key_id  # noqa: SLF001
+        return pinned
 
     def sign(self, message: bytes) -> bytes:
         """Sign with Ed25519: 64 bytes, the same for the same message.
@@ -50,19 +73,29 @@ class Signer:
         return self._key.sign(message)
 
     def public_jwk(self) -> dict[str, str]:
-        """Return the public key as a JSON Web Key.
+        """Return the public key in use as a JSON Web Key.
 
         Source: RFC 8037, 2.
         """
-        jwk = _required_members(self._public_bytes())
-        return {**jwk, "kid": self.key_id, "use": "sig"}
+        return _jwk(self._published[0])
+
+    def public_jwks(self) -> list[dict[str, str]]:
+        """Return every key that ever signed, or soon will: the one in use, then the newest."""
+        return [_jwk(key) for key in self._published]
 
     def public_keys(self) -> "PublicKeys":
-        """Return what others check this signer's signatures with."""
-        return PublicKeys([self._public_bytes()])
+        """Return what others check signatures of this gateway with, old ones too."""
+        return PublicKeys(self._published)
 
-    def _public_bytes(self) -> bytes:
-        return self._key.public_key().public_bytes_raw()
+
+def signing_public_key(seed: bytes) -> bytes:
+    """Return the public half of a signing key."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def _derived_seed(keys: GatewayKeys) -> bytes:
+    """Derive the first signing key from the pseudonym root."""
+    return HKDFExpand(algorithm=SHA256(), length=32, info=_INFO).derive(keys.pseudonym_root)
 
 
 class PublicKeys:
@@ -139,6 +172,10 @@ def from_base64url(text: str) -> bytes:
     if base64url(raw) != text:
         raise ValueError("not base64url")
     return raw
+
+
+def _jwk(public_key: bytes) -> dict[str, str]:
+    return {**_required_members(public_key), "kid": thumbprint(public_key), "use": "sig"}
 
 
 def _required_members(public_key: bytes) -> dict[str, str]:

@@ -236,8 +236,11 @@ async def delete(
     response_model=SigningKeys,
 )
 async def signing_keys(request: Request) -> Response:
-    """Answer the gateway's public keys as a JSON Web Key Set. No API key is needed."""
-    keys = [services_of(request.scope).signer.public_jwk()]
+    """Answer the gateway's public keys as a JSON Web Key Set. No API key is needed.
+
+    The key in use comes first; keys that signed before stay in the set.
+    """
+    keys = services_of(request.scope).signer.public_jwks()
     return answer({"keys": keys}, headers={"Cache-Control": "max-age=300"})
 
 

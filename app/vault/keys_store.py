@@ -1,0 +1,160 @@
+"""Where this gateway's keys come from: two files, or two secrets given in the environment.
+
+Reads them, tells when they changed, and writes new versions of the files. What to write is in
+`keys_rotation`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from app.errors import Misconfigured
+from app.vault.keyrings import files
+from app.vault.keyrings.envelope import GATEWAY, REIDENTIFICATION, packed
+from app.vault.keys import (
+    KeyContent,
+    ReidentifyKeys,
+    Wrappers,
+    gateway_content,
+    private_content,
+    written,
+    written_private,
+)
+from app.vault.keys_rotation import require_settled, rotated, with_next_private_key, without_version
+from app.vault.sealing_kems import Kem, OpeningKey
+
+ENVIRONMENT: Final = "in the environment"
+
+
+class KeySource(Protocol):
+    """Where the keys of one process come from."""
+
+    def content(self) -> KeyContent:
+        """Read what the key file says; raise Misconfigured or KeyUnavailable."""
+
+    def private(self) -> ReidentifyKeys:
+        """Read the private halves; raise Misconfigured or KeyUnavailable."""
+
+    def signature(self) -> tuple[object, ...]:
+        """Return what changes whenever either of them is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """Keys that were given as texts, such as an orchestrator's secrets; they are only read.
+
+    Args:
+        gateway: what a key file would say.
+        reidentification: what a private key file would say; None where this process has none.
+    """
+
+    gateway: bytes = field(repr=False)
+    reidentification: bytes | None = field(repr=False)
+    wrappers: Wrappers = field(default_factory=Wrappers)
+
+    def content(self) -> KeyContent:
+        return gateway_content(self.gateway, ENVIRONMENT, self.wrappers.gateway)
+
+    def private(self) -> ReidentifyKeys:
+        if self.reidentification is None:
+            raise Misconfigured("there is no private key in the environment")
+        return private_content(self.reidentification, ENVIRONMENT, self.wrappers.reidentification)
+
+    def signature(self) -> tuple[object, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """The two key files."""
+
+    path: Path
+    reidentify_path: Path
+    wrappers: Wrappers = field(default_factory=Wrappers)
+
+    def content(self) -> KeyContent:
+        return gateway_content(files.read_private(self.path), str(self.path), self.wrappers.gateway)
+
+    def private(self) -> ReidentifyKeys:
+        return private_content(
+            files.read_private(self.reidentify_path),
+            str(self.reidentify_path),
+            self.wrappers.reidentification,
+        )
+
+    def signature(self) -> tuple[object, ...]:
+        return (files.signature(self.path), files.signature(self.reidentify_path))
+
+    def rotate(self, *, activate_in_s: int, kem: Kem | None = None) -> KeyContent:
+        """Make new versions of all keys but the pseudonym root, and return what now holds.
+
+        The private half is written first: nothing may be sealed to a key that nobody holds.
+        Killed in between, it is taken up again by the next rotation.
+
+        Raises:
+            InvalidRequest: the last rotation has not come into use yet.
+            Misconfigured: a file is missing, damaged or cannot be written.
+            KeyUnavailable: the provider does not answer or refuses.
+        """
+        with self._changing():
+            content, private = self.content(), self.private()
+            now = time.time()
+            require_settled(content, now)
+            wanted = kem or OpeningKey(_newest(private)).kem
+            more = with_next_private_key(private, content, wanted)
+            after = rotated(content, more, active_at=int(now) + activate_in_s)
+            self._write_private(more)
+            self._write(after)
+        return after
+
+    def retire(self, version: int) -> None:
+        """Destroy an old private key; whoever calls has seen that nothing needs it.
+
+        Raises:
+            InvalidRequest: it is the newest one, or there is none of that version.
+            Misconfigured, KeyUnavailable: see `rotate`.
+        """
+        with self._changing():
+            private, content = without_version(self.private(), self.content(), version)
+            self._write(content)
+            self._write_private(private)
+
+    def wrap(self, present: Wrappers) -> None:
+        """Write both files anew, wrapped by this object's providers.
+
+        Args:
+            present: who wraps them now.
+
+        Raises:
+            Misconfigured, KeyUnavailable: see `rotate`.
+        """
+        held = KeyFiles(self.path, self.reidentify_path, present)
+        with self._changing():
+            content = held.content()
+            private = held.private() if self.reidentify_path.exists() else None
+            self._write(content)
+            if private is not None:
+                self._write_private(private)
+
+    def _write(self, content: KeyContent) -> None:
+        files.replace(self.path, packed(written(content), GATEWAY, self.wrappers.gateway))
+
+    def _write_private(self, private: ReidentifyKeys) -> None:
+        wrapper = self.wrappers.reidentification
+        content = packed(written_private(private), REIDENTIFICATION, wrapper)
+        files.replace(self.reidentify_path, content)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            with files.locked(self.path.parent):
+                yield
+        except OSError as error:
+            raise Misconfigured(f"the key files cannot be written ({error.strerror})") from None
+
+
+def _newest(private: ReidentifyKeys) -> bytes:
+    return private.sealing_private_keys[max(private.sealing_private_keys)]
