@@ -15,7 +15,8 @@ from pathlib import Path
 from app.access.api_keys import ApiKeys
 from app.access.organizations import Organizations
 from app.audit.events import AuditEvent
-from app.audit.repository import AuditTrail, verify
+from app.audit.repository import AuditTrail
+from app.audit.verifying import verify
 from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import upgrade
 from app.db.session import Database

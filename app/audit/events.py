@@ -16,6 +16,8 @@ class Action(StrEnum):
     CREATE_API_KEY = "create-api-key"
     REVOKE_API_KEY = "revoke-api-key"
     CREATE_ORGANIZATION = "create-organization"
+    READ_AUDIT = "read-audit"
+    EXPORT_AUDIT = "export-audit"
 
 
 SUCCESS = "success"

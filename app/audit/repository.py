@@ -1,18 +1,14 @@
-"""The audit's rows: appended inside somebody's transaction, verified by reading them all again."""
+"""The audit's rows as they are appended, inside somebody's transaction.
+
+They are read again in `verifying` (whether they are whole) and `reading` (for people).
+"""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Row, literal, select, union
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from app.audit.chain import GENESIS, OWN_CHAIN, canonical, chain_of, facts_of, facts_of_row, link
+from app.audit.chain import canonical, chain_of, facts_of, link
 from app.audit.events import AuditEvent
-from app.db.models import audit_events, audit_heads
-from app.db.session import Database, database_errors
 from app.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
 
     _Connection = psycopg.AsyncConnection[tuple[Any, ...]]
     _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
-
-_READ_AT_ONCE: Final = 1000
 
 _BEGIN_CHAINS: Final = """
 INSERT INTO audit_heads (chain, seq, hash)
@@ -130,105 +124,3 @@ def _chained(
         row_hash = link(previous, text)
         heads[chain] = (seq + 1, row_hash)
         yield f'{{"hash":"{row_hash.hex()}",{text[1:]}'
-
-
-class Break(StrEnum):
-    """How a chain is broken."""
-
-    ALTERED = "altered"  # a row does not follow from the row before: changed or reordered
-    MISSING = "missing"  # rows are gone, in the middle or at the end
-    APPENDED = "appended"  # there are rows behind the head
-    NO_HEAD = "no-head"  # the head is gone or does not fit the last row
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What the check of one chain found.
-
-    Attributes:
-        organization: whose chain; None is the gateway's own.
-        events: rows that were found intact.
-        broken_at: number of the first row that is wrong or missing; None for an intact chain.
-        problem: how it is broken; None for an intact chain.
-    """
-
-    organization: str | None
-    events: int
-    broken_at: int | None = None
-    problem: Break | None = None
-
-    @property
-    def is_intact(self) -> bool:
-        return self.problem is None
-
-
-async def verify(database: Database, organization: str | None) -> Verification:
-    """Derive one chain again from its rows, streaming, and report the first break.
-
-    Raises:
-        DatabaseUnavailable: Postgres does not answer.
-    """
-    with database_errors():
-        async with database.engine.connect() as connection:
-            snapshot = await connection.execution_options(isolation_level="REPEATABLE READ")
-            return await _verify(snapshot, organization)
-
-
-async def verify_all(database: Database) -> AsyncIterator[Verification]:
-    """Verify every chain that has a head or rows.
-
-    Raises:
-        DatabaseUnavailable: Postgres does not answer.
-    """
-    with database_errors():
-        async with database.engine.connect() as connection:
-            chains = union(select(audit_heads.c.chain), select(audit_events.c.chain))
-            names = sorted((await connection.execute(chains)).scalars())
-    for name in names:
-        yield await verify(database, name or None)
-
-
-async def _verify(connection: AsyncConnection, organization: str | None) -> Verification:
-    chain = organization or OWN_CHAIN
-    of_chain = audit_heads.c.chain == literal(chain)
-    head = (
-        await connection.execute(select(audit_heads.c.seq, audit_heads.c.hash).where(of_chain))
-    ).one_or_none()
-    wanted = (
-        select(audit_events)
-        .where(audit_events.c.chain == literal(chain))
-        .order_by(audit_events.c.seq)
-        .execution_options(yield_per=_READ_AT_ONCE)
-    )
-    seq, previous = 0, GENESIS
-    async with connection.stream(wanted) as rows:
-        async for row in rows:
-            if row.seq != seq + 1:
-                return Verification(organization, seq, seq + 1, Break.MISSING)
-            derived = _derived(row, previous)
-            if derived != row.hash:
-                return Verification(organization, seq, row.seq, Break.ALTERED)
-            seq, previous = row.seq, derived
-    return _against_head(organization, (seq, previous), (head.seq, head.hash) if head else None)
-
-
-def _derived(row: Row[Any], previous: bytes) -> bytes:
-    columns = row._asdict()
-    facts = facts_of_row(columns, seq=row.seq, recorded_at=row.recorded_at)
-    return link(previous, canonical(facts))
-
-
-def _against_head(
-    organization: str | None, last: tuple[int, bytes], head: tuple[int, bytes] | None
-) -> Verification:
-    seq, last_hash = last
-    if head is None:
-        problem = Break.NO_HEAD if seq else None
-        return Verification(organization, seq, seq if seq else None, problem)
-    if head[0] > seq:
-        return Verification(organization, seq, seq + 1, Break.MISSING)
-    if head[0] < seq:
-        return Verification(organization, head[0], head[0] + 1, Break.APPENDED)
-    if head[1] != last_hash:
-        return Verification(organization, seq, seq, Break.NO_HEAD)
-    return Verification(organization, seq)

@@ -6,7 +6,8 @@ import pytest
 from app.access import api_keys as module
 from app.access.api_keys import CACHE_LIFETIME_S, ApiKeys
 from app.access.scopes import Scope, parse_scopes
-from app.audit.repository import AuditTrail, verify
+from app.audit.repository import AuditTrail
+from app.audit.verifying import verify
 from app.errors import (
     DatabaseUnavailable,
     InvalidRequest,

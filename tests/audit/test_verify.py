@@ -7,7 +7,7 @@ import pytest
 
 from app.audit.chain import canonical, facts_of_row, link
 from app.audit.events import AuditEvent
-from app.audit.repository import Break, verify, verify_all
+from app.audit.verifying import Break, verify, verify_all
 from app.errors import DatabaseUnavailable
 from tests.mapping_house import NORTH, SOUTH, MappingHouse
 
@@ -262,7 +262,7 @@ async def test_verification_goes_on_while_rows_are_written(house: MappingHouse) 
 async def test_a_long_chain_is_read_in_parts(
     house: MappingHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.audit.repository._READ_AT_ONCE", 2)
+    monkeypatch.setattr("app.audit.verifying._READ_AT_ONCE", 2)
     await write(house, 7)
 
     assert (await verify(house.database, NORTH)).events == 7

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from app.audit.events import AuditEvent
-from app.audit.repository import verify
+from app.audit.verifying import verify
 from app.db.migrate import upgrade
 from app.db.roles import DatabaseRole, ensure_user
 from app.db.session import Database

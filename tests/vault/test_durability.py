@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from app.audit.events import AuditEvent
-from app.audit.repository import verify
+from app.audit.verifying import verify
 from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import upgrade
 from app.errors import DatabaseUnavailable, NotAuthenticated

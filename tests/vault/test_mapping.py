@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.audit.repository import verify
+from app.audit.verifying import verify
 from app.errors import OrganizationNotFound, PseudonymCollision
 from app.vault.mapping import Originals
 from app.vault.sealing import Opener, SealedDataKey

@@ -1,7 +1,7 @@
 import psycopg
 import pytest
 
-from app.audit.repository import verify
+from app.audit.verifying import verify
 from app.errors import (
     DatabaseUnavailable,
     InvalidRequest,

@@ -1,0 +1,182 @@
+"""Seals the heads of the chains with signed checkpoints, one process of many at a time."""
+
+import asyncio
+import datetime as dt
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Row, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import telemetry
+from app.audit.checkpoints import Checkpoint, Signer, seal, written
+from app.db.models import audit_checkpoints
+from app.db.session import Database, database_errors
+from app.errors import GatewayError
+from app.storage.destinations import Destination
+
+MEDIA_TYPE: Final = "application/json"
+_LOCK: Final = 4_107_005
+_LONGEST_PAUSE_S: Final = 15.0
+_CLOSING_S: Final = 5.0
+
+_UNSEALED: Final = text("""
+SELECT head.chain, head.seq, head.hash, last.seq AS sealed_seq, last.sealed_at,
+    clock_timestamp() AS now
+FROM audit_heads AS head
+LEFT JOIN LATERAL (
+    SELECT seq, sealed_at FROM audit_checkpoints AS sealed WHERE sealed.chain = head.chain
+    ORDER BY seq DESC LIMIT 1
+) AS last ON true
+WHERE head.seq > coalesce(last.seq, 0)
+ORDER BY head.chain
+""")
+
+
+class Sealer:
+    """Signs where the chains stand, when there is enough new in them.
+
+    Args:
+        database: where the chains are.
+        signer: makes the signatures.
+        every_s: a chain with new rows is sealed when its last checkpoint is so old.
+        every_rows: and when it has grown by so many rows.
+        destination: where files of checkpoints go as well; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        signer: Signer,
+        *,
+        every_s: float = 300.0,
+        every_rows: int = 10_000,
+        destination: Destination | None = None,
+    ) -> None:
+        self._database = database
+        self._signer = signer
+        self._every = dt.timedelta(seconds=every_s)
+        self._every_rows = every_rows
+        self._destination = destination
+        self._is_unpublished = False
+
+    async def seal(self, *, at_once: bool = False) -> list[Checkpoint]:
+        """Seal the chains that are due; nothing while another process does it.
+
+        Args:
+            at_once: every chain with new rows is due, and another process is waited for.
+
+        Raises:
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        with database_errors():
+            async with self._database.engine.begin() as connection:
+                if not await _locked(connection, waits=at_once):
+                    return []
+                found = (await connection.execute(_UNSEALED)).all()
+                made = [self._sealed(row) for row in found if at_once or self._is_due(row)]
+                if made:
+                    await connection.execute(insert(audit_checkpoints), [_row(one) for one in made])
+        return made
+
+    async def publish(self) -> None:
+        """Write the newest checkpoint of every chain to the destination.
+
+        Raises:
+            DatabaseUnavailable, StorageUnavailable, DestinationRefused: as they say.
+        """
+        if self._destination is None:
+            return
+        document = written(await newest(self._database))
+        digest = hashlib.sha256(document)
+        name = f"checkpoints-{telemetry.utc_now():%Y%m%dT%H%M%S}Z-{digest.hexdigest()[:8]}.json"
+        with tempfile.TemporaryDirectory(prefix="deid-checkpoint-") as directory:
+            staged = Path(directory) / "checkpoints.json"
+            await asyncio.to_thread(staged.write_bytes, document)
+            await self._destination.put(
+                name,
+                staged,
+                size=len(document),
+                sha256=digest.digest(),
+                attributes={},
+                content_type=MEDIA_TYPE,
+                is_resumed=True,
+            )
+            await self._destination.flush([name])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Seal whenever it is due until told to stop, and then once more.
+
+        What does not work now is told and tried again.
+        """
+        pause_s = min(self._every.total_seconds(), _LONGEST_PAUSE_S)
+        while not stop.is_set():
+            await self._round()
+            try:
+                await asyncio.wait_for(stop.wait(), pause_s)
+            except TimeoutError:
+                continue
+        try:
+            async with asyncio.timeout(_CLOSING_S):
+                await self._round(at_once=True)
+        except TimeoutError:
+            telemetry.log().warning("audit-not-sealed-at-the-end")
+
+    async def _round(self, *, at_once: bool = False) -> None:
+        try:
+            if await self.seal(at_once=at_once):
+                self._is_unpublished = True
+            if self._is_unpublished:
+                await self.publish()
+                self._is_unpublished = False
+        except GatewayError as error:
+            telemetry.log().warning("audit-not-sealed", code=error.code)
+
+    def _is_due(self, row: Row[Any]) -> bool:
+        if row.sealed_at is None:
+            return True
+        has_grown = row.seq - row.sealed_seq >= self._every_rows
+        return bool(has_grown or row.now - row.sealed_at >= self._every)
+
+    def _sealed(self, row: Row[Any]) -> Checkpoint:
+        return seal(
+            self._signer, chain=row.chain, seq=row.seq, row_hash=row.hash, sealed_at=row.now
+        )
+
+
+async def newest(database: Database, chains: Sequence[str] | None = None) -> list[Checkpoint]:
+    """Read the last checkpoint of each chain, or of some.
+
+    Raises:
+        DatabaseUnavailable: Postgres does not answer.
+    """
+    table = audit_checkpoints.c
+    wanted = select(audit_checkpoints).distinct(table.chain).order_by(table.chain, table.seq.desc())
+    if chains is not None:
+        wanted = wanted.where(table.chain.in_(chains))
+    with database_errors():
+        async with database.engine.connect() as connection:
+            rows = (await connection.execute(wanted)).all()
+    return [Checkpoint(**row._asdict()) for row in rows]
+
+
+async def _locked(connection: AsyncConnection, *, waits: bool) -> bool:
+    if waits:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        return True
+    tried = text("SELECT pg_try_advisory_xact_lock(:key)")
+    return bool((await connection.execute(tried, {"key": _LOCK})).scalar_one())
+
+
+def _row(one: Checkpoint) -> dict[str, object]:
+    return {
+        "chain": one.chain,
+        "seq": one.seq,
+        "hash": one.hash,
+        "sealed_at": one.sealed_at,
+        "key_id": one.key_id,
+        "signature": one.signature,
+    }

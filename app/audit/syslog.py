@@ -1,0 +1,142 @@
+"""Syslog over TLS: messages framed, sent, and known to have been read by the receiver.
+
+Syslog has no answers. A receiver that ends TLS properly after it was told that nothing follows has
+read everything before that: TLS keeps order, and its closing alert cannot be forged.
+
+Source: RFC 5424, 6 (format); RFC 5425, 4.3 (octet counting), 4.4 (closure); PS3.15 2026d, A.6.
+"""
+
+import datetime as dt
+import os
+import socket
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from app.errors import AuditReceiverUnavailable, Misconfigured
+
+DEFAULT_PORT: Final = 6514
+TIMEOUT_S: Final = 20.0
+APPLICATION: Final = "deid-gateway"
+MESSAGE_ID: Final = "DICOM+RFC3881"
+_SECURITY: Final = 10  # facility: security and authorisation messages
+_NOTICE, _WARNING = 5, 4
+_MAX_HOST_CHARACTERS: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where audit messages go.
+
+    Attributes:
+        host: name or address; its certificate must say the same.
+        ca_file: certificates that it is trusted by; None for those of the system.
+        certificate_file: what we show of ourselves; None shows nothing.
+        key_file: the private key of that certificate.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Under which it is remembered how far it has come."""
+        return f"{self.host}:{self.port}"
+
+    def send(self, frames: Iterable[bytes]) -> None:
+        """Send messages and return when the receiver has read them all.
+
+        Raises:
+            AuditReceiverUnavailable: it is not known whether it has; some may have arrived.
+            Misconfigured: certificate or key files cannot be used.
+        """
+        context = self._context()
+        try:
+            with (
+                socket.create_connection((self.host, self.port), TIMEOUT_S) as plain,
+                context.wrap_socket(plain, server_hostname=self.host) as secure,
+            ):
+                for frame in frames:
+                    secure.sendall(frame)
+                secure.unwrap()  # waits for the other side's end
+        except ssl.SSLCertVerificationError:
+            raise AuditReceiverUnavailable(
+                "The certificate of the audit receiver is not trusted"
+            ) from None
+        except (OSError, ValueError):
+            raise AuditReceiverUnavailable from None
+
+    def check(self) -> None:
+        """Read the files that are named.
+
+        Raises:
+            Misconfigured: one cannot be used.
+        """
+        self._context()
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.certificate_file is not None:
+                context.load_cert_chain(self.certificate_file, self.key_file, password=_no_password)
+        except (OSError, ValueError):
+            raise Misconfigured(
+                "the certificates or the key for the audit receiver cannot be used"
+            ) from None
+        return context
+
+
+def receiver_of(
+    address: str,
+    *,
+    ca_file: Path | None = None,
+    certificate_file: Path | None = None,
+    key_file: Path | None = None,
+) -> Receiver:
+    """Read an address: ``tls://host:6514``, or ``host`` alone.
+
+    Raises:
+        Misconfigured: it is none.
+    """
+    parts = urlsplit(address if "://" in address else f"tls://{address}")
+    with suppress(ValueError):
+        port = parts.port or DEFAULT_PORT
+        has_more = any((parts.path.strip("/"), parts.query, parts.fragment, parts.username))
+        if parts.scheme == "tls" and parts.hostname and not has_more:
+            return Receiver(parts.hostname, port, ca_file, certificate_file, key_file)
+    raise Misconfigured("the audit receiver must be named as tls://host:port")
+
+
+def frame(content: bytes, *, recorded_at: dt.datetime, is_success: bool, host: str) -> bytes:
+    """Put one message into its frame: the number of octets, a space, header and content.
+
+    Args:
+        content: ASCII, so that no byte order mark is needed.
+        recorded_at: when it happened, with its zone.
+        is_success: notices are for what went well, warnings for the rest.
+        host: name of this machine.
+    """
+    priority = _SECURITY * 8 + (_NOTICE if is_success else _WARNING)
+    moment = f"{recorded_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    header = f"<{priority}>1 {moment} {host} {APPLICATION} {os.getpid()} {MESSAGE_ID} - "
+    message = header.encode("ascii") + content
+    return b"%d %b" % (len(message), message)
+
+
+def own_host() -> str:
+    """Name this machine as headers may: visible ASCII, or ``-``."""
+    name = "".join([c for c in socket.gethostname() if "!" <= c <= "~"])
+    return name[:_MAX_HOST_CHARACTERS] or "-"
+
+
+def _no_password() -> str:
+    """Keep a key with a password from being asked for at the terminal."""
+    raise ValueError
