@@ -26,9 +26,6 @@ class Source(Protocol):
     def view(self, offset: int, size: int) -> bytes | memoryview:
         """Return the same bytes without a copy where that is possible."""
 
-    def send(self, target: int, offset: int, size: int) -> None:
-        """Append ``size`` bytes from ``offset`` to the file descriptor ``target``."""
-
 
 class MemorySource:
     """A source over bytes that are already in memory."""
@@ -52,10 +49,6 @@ class MemorySource:
         if offset + size > self.size:
             raise Truncated
         return memoryview(self.data)[offset : offset + size]
-
-    def send(self, target: int, offset: int, size: int) -> None:
-        """Append a part of the bytes to the file descriptor ``target``."""
-        write_all(target, self.view(offset, size))
 
 
 class FileSource:
@@ -84,15 +77,6 @@ class FileSource:
     def view(self, offset: int, size: int) -> bytes | memoryview:
         """Return the bytes, read from the file."""
         return self.read(offset, size)
-
-    def send(self, target: int, offset: int, size: int) -> None:
-        """Append a part of the file to the file descriptor ``target`` inside the kernel."""
-        while size:
-            sent = os.sendfile(target, self.fd, offset, size)
-            if not sent:
-                raise Truncated
-            offset += sent
-            size -= sent
 
 
 def write_all(target: int, data: bytes | memoryview) -> None:

@@ -25,7 +25,6 @@ _TEMPORARY: Final = frozenset(
         *(errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.EREMOTEIO),
     }
 )
-_CHUNK: Final = 1 << 20
 
 
 class Handle:
@@ -124,24 +123,3 @@ class LentFile(Source):
     def view(self, offset: int, size: int) -> bytes:
         """Return the bytes, read from the file."""
         return self.read(offset, size)
-
-    def send(self, target: int, offset: int, size: int) -> None:
-        """Append a part of the file to the file descriptor ``target`` inside the kernel.
-
-        Raises:
-            OSError: the target cannot be written.
-        """
-        if offset + size > self.size:
-            raise Truncated
-        sent = 0
-        try:
-            while sent < size:
-                part = os.sendfile(target, self._fd, self._base + offset + sent, size - sent)
-                if not part:
-                    raise Truncated
-                sent += part
-        except OSError:
-            # The kernel does not say which side failed: what can be read is not to blame.
-            for position in range(offset + sent, offset + size, _CHUNK):
-                self.read(position, min(_CHUNK, offset + size - position))
-            raise

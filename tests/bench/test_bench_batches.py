@@ -55,7 +55,7 @@ def test_a_turn_that_published_too_little_is_no_result(
     made: archive.Archive, tmp_path: Path
 ) -> None:
     run_command(["cp", "-r", str(made.root), str(tmp_path / "out")])
-    course = batches.Course(made, tmp_path, tmp_path / "out", [])
+    course = batches.Course(made, tmp_path, tmp_path / "out", [], [])
 
     with pytest.raises(ChildProcessError, match="of 7 are published"):
         batches.check(course)

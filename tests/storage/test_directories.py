@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -509,8 +508,6 @@ def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path):
         assert lent.read(0, 3) == b"abc"
         with pytest.raises(Truncated):
             lent.read(2, 4)
-        with pytest.raises(Truncated):
-            lent.send(sys.stdout.fileno(), 3, 3)
 
 
 def test_a_file_that_grows_keeps_the_size_that_it_was_lent_with(tmp_path):
@@ -523,37 +520,13 @@ def test_a_file_that_grows_keeps_the_size_that_it_was_lent_with(tmp_path):
             lent.read(0, 4)
 
 
-def test_a_part_of_a_file_is_sent_inside_the_kernel(tmp_path):
-    source = source_of(fill(tmp_path, IM1=b"abcdef"))
-
-    with source.lend("IM1") as lent, (tmp_path / "out").open("wb") as out:
-        lent.send(out.fileno(), 1, 4)
-        assert lent.view(1, 4) == b"bcde"
-
-    assert (tmp_path / "out").read_bytes() == b"bcde"
-
-
-def test_a_target_that_is_full_is_not_the_sources_fault(tmp_path):
-    source = source_of(fill(tmp_path, IM1=b"abcdef"))
-
-    with (
-        source.lend("IM1") as lent,
-        Path("/dev/full").open("wb") as out,
-        pytest.raises(OSError, match=r"."),
-    ):
-        lent.send(out.fileno(), 0, 6)
-
-
-def test_bytes_that_the_medium_does_not_give_are_unreadable(tmp_path):
+def test_bytes_that_the_medium_does_not_give_are_unreadable():
     # Nothing is mapped at address 0: reading there is an input/output error.
     fd = os.open("/proc/self/mem", os.O_RDONLY)
     lent = LentFile(fd, 4096)
 
-    with (tmp_path / "out").open("wb") as out:
-        with pytest.raises(UnreadableFile):
-            lent.read(0, 10)
-        with pytest.raises(UnreadableFile):
-            lent.send(out.fileno(), 0, 10)
+    with pytest.raises(UnreadableFile):
+        lent.read(0, 10)
     os.close(fd)
 
 
