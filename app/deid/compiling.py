@@ -7,6 +7,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from app.deid.allowing import CODE_MEANING, CODE_TAGS
 from app.deid.attributes import (
     CHARACTER_SET,
     DOCUMENT_LENGTH,
@@ -172,6 +173,13 @@ class Compiler:
         ]
         where = place.where
         self.is_root = not (where.path or where.removed or where.tail)
+
+    def replace_local_code(self) -> None:
+        """Replace what the code of a scheme that is not public says."""
+        because = "not on the allow-list: a code of a scheme that is not public"
+        for index, tag in enumerate(self.tags):
+            if tag in CODE_TAGS and self.decisions[index].effect in {Effect.KEEP, Effect.CLEAN}:
+                self.decisions[index] = Decision(Effect.DUMMY, Action.DUMMY, because)
 
     def compiled(self) -> ShapePlan:
         """Return the compiled plan; instructions are in the order of tags."""
@@ -349,7 +357,8 @@ class Compiler:
             resolve_compound(row.basic, ciod=where.ciod, path=where.path, tag=tag) if row else ""
         )
         needs_value = action == Action.DUMMY or required_type(path=where.path, tag=tag) == "1"
-        nothing = dummy_values(tag, vr)[0] if needs_value or tag == TEXT_VALUE else b""
+        needs_value = needs_value or tag in {TEXT_VALUE, CODE_MEANING}
+        nothing = dummy_values(tag, vr)[0] if needs_value else b""
         known = self.place.rules.vocabulary.get(tag)
         self.ops.append((Op.CLEAN, index, vr, nothing, known))
 

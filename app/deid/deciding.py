@@ -6,6 +6,7 @@ Depends on tag, VR, place and IOD, never on a value.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.deid.allowing import Allowance, allowance
 from app.deid.attributes import (
     ENCAPSULATED_DOCUMENT,
     IDENTITY_TAGS,
@@ -139,6 +140,8 @@ def decide(tag: int, vr: str, where: Where, rules: Rulebook = BASIC) -> Decision
         return Decision(Effect.DUMMY, Action.DUMMY, because)
     if tag in _UNLISTED:
         return _remove(f"not in Table E.1-1, but {_UNLISTED[tag]}")
+    if rules.has_allow_list and (allowed := _by_allow_list(tag, vr)):
+        return allowed
     return _by_dictionary(tag, vr, rules)
 
 
@@ -317,6 +320,26 @@ def _by_dictionary(  # noqa: PLR0911 - a table
         if judged & vrs:
             return Decision(Effect.DUMMY, Action.DUMMY, f"{outside}, {meaning}")
     return Decision(Effect.KEEP, Action.KEEP, f"{outside}, kept")
+
+
+def _by_allow_list(tag: int, vr: str) -> Decision | None:
+    """Decide about what the table does not list and the allow-list does not let stay whole."""
+    if _contradicts(vr, dictionary_vr(tag) or vr):
+        return None
+    match allowance(tag):
+        case Allowance.NOTHING:
+            return _remove(f"{_NOT_ALLOWED}: removed")
+        case Allowance.EMPTY:
+            return Decision(Effect.EMPTY, Action.EMPTY, f"{_NOT_ALLOWED}: emptied, Type 2")
+        case Allowance.DUMMY:
+            return Decision(Effect.DUMMY, Action.DUMMY, f"{_NOT_ALLOWED}: a dummy, Type 1")
+        case Allowance.WORDS:
+            because = "not in Table E.1-1: on the allow-list, words of the standard's codes only"
+            return Decision(Effect.CLEAN, Action.CLEAN, because)
+    return None
+
+
+_NOT_ALLOWED = "not in Table E.1-1, nor on the allow-list"
 
 
 def _unlisted_uid(tag: int, outside: str, rules: Rulebook) -> Decision:

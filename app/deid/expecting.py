@@ -6,6 +6,7 @@ Says nothing of how a result comes about; it reads the tables by itself.
 from dataclasses import dataclass
 from functools import lru_cache
 
+from app.deid.allowing import WRITTEN, Allowance, allowance
 from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
 from app.deid.deciding import DATE_VRS, names_class
 from app.deid.deciding_content import TEXT_VALUE, UID_VALUE
@@ -120,6 +121,8 @@ class Expectation:
             return deeds == {Deed.REMOVE} and tag in self._gone
         if is_overlay(tag):
             return not self._rules.keeps_regions
+        if self._rules.has_allow_list and allowance(tag) is Allowance.NOTHING:
+            return tag not in self._rules.inserted
         return tag in self._gone or 0x5000 <= group <= 0x501E
 
     def _deeds(self, tag: int) -> frozenset[Deed]:
@@ -176,10 +179,19 @@ class Expectation:
         cell = self._rules.cells.get(tag)
         return Deed.KEEP in self._deeds(tag) or (cell is not None and cell.action is Action.KEEP)
 
+    def _is_replaced(self, tag: int) -> bool:
+        """Say whether the allow-list leaves an attribute but not its value."""
+        if not self._rules.has_allow_list or self._deeds(tag):
+            return False
+        return allowance(tag) in {Allowance.EMPTY, Allowance.DUMMY}
+
     def _allowed(self, tag: int, vr: str) -> frozenset[bytes] | None:
         """Return the only values that a result may hold, or None where any may stand."""
         if is_overlay(tag) and tag & 0xFFFF == _OVERLAY_TYPE:
             return frozenset({b"R"})
+        if vr not in {"SQ", "UI"} and self._is_replaced(tag):
+            values = {v.rstrip(b"\0 ") for v in dummy_values(tag, vr)}
+            return frozenset(values | {b"", WRITTEN.get(tag, b"")})
         if tag not in ROWS or vr in {"SQ", "UI"}:
             return _DUMMIES.get(vr)
         if tag == ENCAPSULATED_DOCUMENT:

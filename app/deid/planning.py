@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from app.deid.allowing import is_local_code
 from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
 from app.deid.overlays import regions
 from app.deid.overrides import Override
 from app.deid.private import NO_VIEW, Creators, View, creators_of, verdicts
-from app.deid.profile import Profile
+from app.deid.profile_model import Profile, Unlisted
 from app.deid.rulebook import Rulebook, rulebook_of
 from app.deid.standard import Action, dictionary_vr, keyword
 from app.deid.structured import CONTENT_SEQUENCES, ContentRule, rule_of
@@ -135,6 +136,9 @@ class Place:
         if self.rules.cleans_content and self.is_content and not self.where.removed:
             content = rule_of(dataset, view, self.rules.options)
             shape += (content,)
+        is_local = self.rules.has_allow_list and is_local_code(dataset, view)
+        if is_local:
+            shape += ("local code",)
         plan = self._shapes.get(shape)
         if plan is None:
             self._held_keys += len(shape)
@@ -143,6 +147,8 @@ class Place:
                 self._held_keys = len(shape)
             staying = verdicts(dataset.keys, creators, safe, view.declared) if safe else {}
             compiler = Compiler(self, dataset, staying, frozenset(kept_overlays), content)
+            if is_local:
+                compiler.replace_local_code()
             plan = self._shapes[shape] = compiler.compiled()
         return plan
 
@@ -173,7 +179,13 @@ def place_for(
         tail: whether it is the place of what stands behind Pixel Data, where nothing is inserted.
         overrides: those of the profile whose conditions hold.
     """
-    rules = rulebook_of(profile.options, profile.safe_private, overrides, profile.vocabulary)
+    rules = rulebook_of(
+        profile.options,
+        profile.safe_private,
+        overrides,
+        profile.vocabulary,
+        has_allow_list=profile.unlisted is Unlisted.REMOVE,
+    )
     return Place(profile, Where(ciod, tail=tail), rules)
 
 

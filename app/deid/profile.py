@@ -1,138 +1,47 @@
-"""Profiles: options of PS3.15 Annex E, identity templates and policy.
+"""Profiles as people write them: read from YAML or JSON and checked field by field.
 
-A profile is data. What its options mean for one element is decided in ``planning``.
+What a profile holds is in ``profile_model``; the ready-made ones are in ``ready_made``.
 """
 
-import hashlib
-import json
 import string
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from typing import TypeVar
 
 import yaml
 
-from app.deid.linting import weaknesses
-from app.deid.options import Option, combined
+from app.deid.options import combined
 from app.deid.override_text import read_overrides, read_private, tag_of
-from app.deid.overrides import Override
 from app.deid.private import SafeElement
+from app.deid.profile_model import (
+    RULES_VERSION,
+    BurnedInPolicy,
+    IdentityTemplates,
+    Profile,
+    Unlisted,
+    with_version,
+)
+from app.deid.ready_made import BUILT_IN
 from app.deid.rules.identifiers import composed, folded, words
-from app.deid.standard import CID7050, EDITION
 from app.errors import InvalidProfile
 
-# Raised when the engine treats the same profile differently, so that versions tell it.
-RULES_VERSION = 1
+__all__ = [
+    "BUILT_IN",
+    "RULES_VERSION",
+    "BurnedInPolicy",
+    "IdentityTemplates",
+    "Profile",
+    "Unlisted",
+    "profile_from_text",
+    "with_version",
+]
+
+_Term = TypeVar("_Term", bound=StrEnum)
 _NAME_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "-_.")
-
-
-class BurnedInPolicy(StrEnum):
-    """What happens to an instance whose Burned In Annotation (0028,0301) is YES."""
-
-    REFUSE = "refuse"
-    ACCEPT_UNCLEANED_PIXELS = "accept-uncleaned-pixels"
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityTemplates:
-    """Texts of four attributes.
-
-    ``{organization}``, ``{cloud_study_id}`` and ``{cloud_patient_id}`` are filled in.
-    """
-
-    patient_id: str = "{organization}-{cloud_patient_id}"
-    patient_name: str = "CloudPatient^{cloud_patient_id}"
-    accession_number: str = "{cloud_study_id}"
-    institution_name: str = "{organization}"
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """One way to de-identify.
-
-    Attributes:
-        name: lower-case letters, digits, ``-``, ``_`` and ``.``; at most 32.
-        options: columns of Table E.1-1 in the order of their codes, ``basic`` always first.
-        identity: templates of the four replaced identity attributes.
-        burned_in: policy for declared burned-in annotation.
-        safe_private: private elements that a site knows to be safe beside the standard's list.
-        overrides: what a site decides differently.
-        vocabulary: tag and the only words that cleaned text of that attribute may hold, folded.
-        description: one line for people.
-        version: hash of all that decides the outcome, twelve hexadecimal digits.
-    """
-
-    name: str
-    options: tuple[str, ...] = (Option.BASIC,)
-    identity: IdentityTemplates = IdentityTemplates()
-    burned_in: BurnedInPolicy = BurnedInPolicy.REFUSE
-    safe_private: tuple[SafeElement, ...] = ()
-    overrides: tuple[Override, ...] = ()
-    vocabulary: tuple[tuple[int, frozenset[str]], ...] = ()
-    description: str = ""
-    version: str = ""
-
-    @property
-    def method_codes(self) -> tuple[tuple[str, str], ...]:
-        """Code values and meanings of CID 7050 that stand for the options.
-
-        None where an override is weaker than the table: a code is a claim. Source: PS3.15 2026d,
-        E.1.1.
-        """
-        if self.overrides and weaknesses(self.options, self.overrides):
-            return ()
-        return tuple(CID7050[option] for option in self.options)
-
-
-# Fields that came after the first versions were given.
-_LATER_FIELDS = ("safe_private", "overrides", "vocabulary")
-
-
-def with_version(profile: Profile) -> Profile:
-    """Return the profile with its content hash as version."""
-    content = asdict(profile)
-    del content["version"], content["description"]
-    for later in _LATER_FIELDS:  # absent, they change no version that was given before
-        if not content[later]:
-            del content[later]
-    text = json.dumps([EDITION, RULES_VERSION, content], sort_keys=True, default=sorted)
-    return replace(profile, version=hashlib.sha256(text.encode()).hexdigest()[:12])
-
-
-BUILT_IN: dict[str, Profile] = {
-    profile.name: with_version(profile)
-    for profile in (
-        Profile(
-            name="basic",
-            description="Basic Profile; the studies of a patient stay linked",
-        ),
-        Profile(
-            name="basic-per-study",
-            identity=IdentityTemplates(
-                patient_id="{organization}-{cloud_study_id}",
-                patient_name="CloudStudy^{cloud_study_id}",
-            ),
-            description="Basic Profile; every study stands alone",
-        ),
-        Profile(
-            name="teleradiology",
-            options=(
-                Option.BASIC,
-                Option.CLEAN_DESCRIPTORS,
-                Option.MODIFIED_DATES,
-                Option.PATIENT_CHARACTERISTICS,
-                Option.DEVICE_IDENTITY,
-            ),
-            description="Remote readers: descriptions cleaned, dates moved, age and device kept",
-        ),
-    )
-}
-
-
 _FIELDS = {
     *("name", "options", "identity", "burned_in", "safe_private", "overrides", "vocabulary"),
-    "description",
+    *("unlisted", "description"),
 }
 _IDENTITY_FIELDS = {"patient_id", "patient_name", "accession_number", "institution_name"}
 _PLACEHOLDERS = {"organization", "cloud_study_id", "cloud_patient_id"}
@@ -158,22 +67,26 @@ def profile_from_text(text: str) -> Profile:
         raise InvalidProfile(
             f"{len(unknown)} unknown fields; known are {', '.join(sorted(_FIELDS))}"
         )
-    try:
-        burned_in = BurnedInPolicy(content.get("burned_in", "refuse"))
-    except ValueError:
-        raise InvalidProfile("burned_in is refuse or accept-uncleaned-pixels") from None
     return with_version(
         Profile(
             name=_name(content.get("name")),
             options=_options(content.get("options", ["basic"])),
             identity=_identity(content.get("identity", {})),
-            burned_in=burned_in,
+            burned_in=_term("burned_in", content.get("burned_in", "refuse"), BurnedInPolicy),
             safe_private=_safe_private(content.get("safe_private", [])),
             overrides=read_overrides(content.get("overrides", [])),
             vocabulary=_vocabulary(content.get("vocabulary", {})),
+            unlisted=_term("unlisted", content.get("unlisted", "by-vr"), Unlisted),
             description=str(content.get("description", "")),
         )
     )
+
+
+def _term(field: str, value: object, terms: type[_Term]) -> _Term:
+    try:
+        return terms(str(value))
+    except ValueError:
+        raise InvalidProfile(f"{field} is {' or '.join(terms)}") from None
 
 
 def _name(value: object) -> str:

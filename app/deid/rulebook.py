@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 
+from app.deid.allowing import CODE_MEANING, public_words
 from app.deid.attributes import (
     INSERTED_TAGS,
     INSTITUTION_NAME,
@@ -49,6 +50,7 @@ class Rulebook:
         safe_private: private elements that stay; None where all go.
         overrides: what a site decides differently, the one that decides first foremost.
         vocabulary: tag → the only words that its cleaned text may hold.
+        has_allow_list: whether attributes without a row go unless they are allowed.
     """
 
     options: frozenset[Option]
@@ -58,6 +60,7 @@ class Rulebook:
     safe_private: SafeList | None
     overrides: tuple[Override, ...]
     vocabulary: Mapping[int, frozenset[str]]
+    has_allow_list: bool
 
     @property
     def keeps_uids(self) -> bool:
@@ -78,7 +81,7 @@ class Rulebook:
     def cleans_text(self) -> bool:
         """Whether some text is cleaned instead of being removed."""
         cleaned = any(one.deed is Deed.CLEAN for one in self.overrides)
-        return cleaned or not self.options.isdisjoint(_CLEANING)
+        return cleaned or self.has_allow_list or not self.options.isdisjoint(_CLEANING)
 
     @property
     def replacements(self) -> tuple[str, ...]:
@@ -112,6 +115,8 @@ def rulebook_of(
     safe_private: tuple[SafeElement, ...] = (),
     overrides: tuple[Override, ...] = (),
     vocabulary: tuple[tuple[int, frozenset[str]], ...] = (),
+    *,
+    has_allow_list: bool = False,
 ) -> Rulebook:
     """Compile the rules of a set of options, one object for each.
 
@@ -120,6 +125,7 @@ def rulebook_of(
         safe_private: what a site knows to be safe beside the standard's list.
         overrides: those whose conditions hold.
         vocabulary: tags and the only words of their cleaned text.
+        has_allow_list: whether attributes without a row go unless they are allowed.
     """
     chosen = frozenset(map(Option, options))
     cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
@@ -134,8 +140,13 @@ def rulebook_of(
         inserted=INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS,
         safe_private=_safe_private(chosen, safe_private, overrides),
         overrides=ordered(one for one in overrides if one.private is None),
-        vocabulary=MappingProxyType(dict(vocabulary)),
+        vocabulary=MappingProxyType(_words(has_allow_list) | dict(vocabulary)),
+        has_allow_list=has_allow_list,
     )
+
+
+def _words(has_allow_list: bool) -> dict[int, frozenset[str]]:
+    return {CODE_MEANING: public_words()} if has_allow_list else {}
 
 
 def _safe_private(

@@ -60,6 +60,8 @@ def test_the_same_content_has_the_same_version_and_other_content_another() -> No
         "{name: basic}",
         "{name: Has Spaces}",
         "{name: x, burned_in: maybe}",
+        "{name: x, unlisted: perhaps}",
+        "{name: x, unlisted: []}",
         "{name: x, identity: {patient_id: fixed}}",
         "{name: x, identity: {patient_id: '{patient_id}'}}",
         "{name: x, identity: {patient_id: '{cloud_study_id.__class__}'}}",
@@ -80,4 +82,12 @@ def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
         "basic": ["113100"],
         "basic-per-study": ["113100"],
         "teleradiology": ["113100", "113105", "113107", "113108", "113109"],
+        "research": ["113100", "113104", "113105", "113107", "113108", "113111"],
+        "strict": ["113100"],
     }
+
+
+def test_versions_that_were_given_stay_what_they_are() -> None:
+    assert BUILT_IN["basic"].version == "d529a19bfc6f"
+    assert BUILT_IN["basic-per-study"].version == "76e48e184db7"
+    assert BUILT_IN["teleradiology"].version == "c1b1436ad48c"
