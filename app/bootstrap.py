@@ -417,7 +417,7 @@ def _bearer_tokens(settings: Settings, policies: OrganizationPolicies) -> Bearer
     )
     rules = TokenRules(
         expected=expected,
-        algorithms=frozenset(settings.oidc_algorithms),
+        algorithms=settings.oidc_algorithms,
         scope_claim=settings.oidc_scope_claim,
         scope_prefix=settings.oidc_scope_prefix,
         organization_claim=settings.oidc_organization_claim,

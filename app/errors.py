@@ -8,7 +8,8 @@ GatewayError
 │                    UnsupportedTransferSyntax · UnsupportedSOPClass (MediaDirectory) ·
 │                    MissingIdentifier · InvalidProfile · InvalidRequest · BodyTimeout ·
 │                    UnsupportedMediaType · MistypedCloudStudyId
-├── Denied           NotAuthenticated · NotAuthorised · WrongOrganization
+├── Denied           NotAuthenticated (TokenExpired) · NotAuthorised · WrongOrganization
+├── Throttled        RateLimited · LockedOut · QuotaExceeded
 ├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound · BatchNotFound ·
 │                    DestinationNotFound
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused
@@ -16,7 +17,10 @@ GatewayError
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
 │                    NothingToPublish · StagingTooSmall · DestinationRefused · CallbackNotAllowed
-├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable · RoleNotServed
+├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
+│                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·
+│                    NoWorker · RoleNotServed · IdentityProviderUnavailable ·
+│                    AuditReceiverUnavailable
 └── Misconfigured    (start-up only)
 """
 
@@ -157,17 +161,26 @@ class Denied(GatewayError):
 
 
 class NotAuthenticated(Denied):
-    """No key, or a key that is unknown or revoked."""
+    """No key or token, or one that is unknown, revoked or not valid here."""
 
     code = "not-authenticated"
-    title = "A valid API key is required"
+    title = "A valid API key or token is required"
+    locks_out = False
+    """Whether the caller is shut out for a while from now on."""
+
+
+class TokenExpired(NotAuthenticated):
+    """The token was valid; a fresh one is needed."""
+
+    code = "token-expired"
+    title = "The token has expired"
 
 
 class NotAuthorised(Denied):
-    """The key lacks the scope or the right to this override."""
+    """The key or token lacks the scope or the right to this override."""
 
     code = "not-authorised"
-    title = "The API key does not allow this"
+    title = "The caller may not do this"
 
 
 class WrongOrganization(Denied):
@@ -175,6 +188,47 @@ class WrongOrganization(Denied):
 
     code = "wrong-organization"
     title = "This id does not belong to your organisation"
+
+
+class Throttled(GatewayError):
+    """Too much in too short a time; nothing was done.
+
+    Args:
+        detail: as always.
+        retry_after_s: when it may be tried again, in seconds from now.
+        is_first: nothing of the kind was answered since the caller was last admitted.
+    """
+
+    code = "throttled"
+    title = "Too many requests"
+
+    def __init__(
+        self, detail: str | None = None, *, retry_after_s: int = 1, is_first: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.retry_after_s = max(1, retry_after_s)
+        self.is_first = is_first
+
+
+class RateLimited(Throttled):
+    """The caller asks more often than is configured."""
+
+    code = "rate-limited"
+    title = "Too many requests in this minute"
+
+
+class LockedOut(Throttled):
+    """Too many attempts without a valid key or token; nothing is listened to for a while."""
+
+    code = "locked-out"
+    title = "Too many failed attempts"
+
+
+class QuotaExceeded(Throttled):
+    """The organisation's quota is used up."""
+
+    code = "quota-exceeded"
+    title = "The organisation's quota is used up"
 
 
 class NotFound(GatewayError):
@@ -387,11 +441,67 @@ class StorageUnavailable(Unavailable):
     title = "Storage is not available"
 
 
+class SourceUnavailable(StorageUnavailable):
+    """What the files are read from does not answer; it is tried again."""
+
+    code = "source-unavailable"
+    title = "The source does not answer"
+
+
+class DestinationUnavailable(StorageUnavailable):
+    """What the objects go to does not answer, or is full; it is tried again."""
+
+    code = "destination-unavailable"
+    title = "The destination is away or full"
+
+
+class StagingUnavailable(StorageUnavailable):
+    """The staging area cannot be written or read."""
+
+    code = "staging-unavailable"
+    title = "The staging area cannot be used"
+
+
+class StagingFull(StagingUnavailable):
+    """The staging area has no room; work waits until it has."""
+
+    code = "staging-full"
+    title = "The staging area is full"
+
+
+class StagingYielded(Unavailable):
+    """The batch gave its place in the full staging area to one before it, and follows it."""
+
+    code = "staging-yielded"
+    title = "Another batch has the staging area first"
+
+
+class NoWorker(Unavailable):
+    """No worker process runs that could do the batch."""
+
+    code = "no-worker"
+    title = "No worker is there for this batch"
+
+
+class AuditReceiverUnavailable(Unavailable):
+    """The audit receiver cannot be reached, is not trusted, or did not confirm what it was sent."""
+
+    code = "audit-receiver-unavailable"
+    title = "The audit receiver does not answer"
+
+
 class RoleNotServed(Unavailable):
     """This process does not serve that role."""
 
     code = "role-not-served"
     title = "This process does not serve this endpoint"
+
+
+class IdentityProviderUnavailable(Unavailable):
+    """The OpenID provider does not answer, and without its keys no token can be checked."""
+
+    code = "identity-provider-unavailable"
+    title = "The identity provider does not answer"
 
 
 class Misconfigured(GatewayError):

@@ -180,8 +180,8 @@ class Settings(BaseSettings):
         description="Audiences (aud) of which a token must name one, separated by commas; "
         "needed with the issuer.",
     )
-    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("RS256", "PS256", "ES256", "EdDSA"),
+    oidc_algorithms: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset({"RS256", "PS256", "ES256", "EdDSA"}),
         description="Signature algorithms that tokens may have, separated by commas; asymmetric "
         "ones only.",
     )
@@ -385,7 +385,7 @@ class Settings(BaseSettings):
 
     @field_validator("oidc_algorithms")
     @classmethod
-    def _asymmetric_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _asymmetric_only(cls, value: frozenset[str]) -> frozenset[str]:
         if not value or not ASYMMETRIC_ALGORITHMS.issuperset(value):
             raise ValueError(f"must be of {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}")
         return value

@@ -31,16 +31,26 @@ def provide(folder: Path, program: str, *, cache: Path = CACHE) -> list[str]:
     Raises:
         PackageUnavailable: there is no Node, no such program, or npm failed.
     """
+    node, tree = installed(folder, cache=cache)
+    started = tree / "node_modules" / ".bin" / program
+    if not started.exists():
+        raise PackageUnavailable(f"the packages of {folder.name} have no program {program}")
+    return [*node, str(started)]
+
+
+def installed(folder: Path, *, cache: Path = CACHE) -> tuple[list[str], Path]:
+    """Return the command that is Node, and the directory above the packages that a folder lists.
+
+    Raises:
+        PackageUnavailable: there is no Node, or npm failed.
+    """
     node, npm = _node_and_npm()
     fingerprint = hashlib.sha256((folder / LOCK).read_bytes()).hexdigest()[:16]
     tree = cache / f"{folder.name}-{fingerprint}"
     with _locked(cache):
         if not (tree / ".complete").exists():
             _install(folder, tree, npm)
-    started = tree / "node_modules" / ".bin" / program
-    if not started.exists():
-        raise PackageUnavailable(f"the packages of {folder.name} have no program {program}")
-    return [*node, str(started)]
+    return node, tree
 
 
 def _node_and_npm() -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from app.access.principals import Principal
 from app.access.repository import ApiKeyRepository, StoredApiKey, Trail
 from app.access.scopes import Scope, parse_scopes
 from app.db.session import Database
@@ -24,31 +25,12 @@ CACHE_LIFETIME_S: Final = 5.0
 MAX_NAME_CHARACTERS: Final = 100
 
 _PREFIX: Final = "dgw"
+# What the audit calls subjects of tokens and users of the command line.
+_OTHER_ACTORS: Final = ("oidc:", "cli:")
 _ID_ALPHABET: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _TOKEN: Final = re.compile(rf"{_PREFIX}_([{_ID_ALPHABET}]{{8}})_([A-Za-z0-9_-]{{43}})")
 # Compared with where no key has the id, so that an unknown id takes the same time.
 _NOBODY: Final = bytes(32)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls, and what the key allows.
-
-    Attributes:
-        organization: the one that the key belongs to.
-        scopes: what it may do.
-        profile: the profile it uses where the call names none.
-        profiles: further profiles that a call may name; ``*`` is any.
-        organizations: further organisations that a call may act for.
-    """
-
-    api_key_id: str
-    name: str
-    organization: str
-    scopes: frozenset[Scope]
-    profile: str
-    profiles: frozenset[str]
-    organizations: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +91,7 @@ class ApiKeys:
             OrganizationNotFound: one of the organisations is not there.
             DatabaseUnavailable: Postgres does not answer.
         """
-        if not 0 < len(name.strip()) <= MAX_NAME_CHARACTERS or not name.isprintable():
-            raise InvalidRequest(f"an API key needs a name of 1 to {MAX_NAME_CHARACTERS} letters")
+        _check_name(name)
         key_id = "".join([secrets.choice(_ID_ALPHABET) for _ in range(8)])
         secret = secrets.token_urlsafe(32)
         stored = await self._repository.add(
@@ -177,8 +158,21 @@ class ApiKeys:
         return principal
 
 
+def key_id_of(credential: str) -> str | None:
+    """Return the public part of what may be an API key; None for anything else."""
+    match = _TOKEN.fullmatch(credential)
+    return match[1] if match else None
+
+
 def _hash(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name.strip()) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise InvalidRequest(f"an API key needs a name of 1 to {MAX_NAME_CHARACTERS} letters")
+    if name.strip().lower().startswith(_OTHER_ACTORS):
+        raise InvalidRequest("The name of an API key must not begin like that of another actor")
 
 
 def _principal(stored: StoredApiKey) -> Principal:

@@ -66,6 +66,19 @@ class Organization:
     created_at: dt.datetime
 
 
+@dataclass(frozen=True, slots=True)
+class OrganizationPolicy:
+    """What callers of one organisation get where nothing else is said.
+
+    Attributes:
+        profile: used where neither key nor call names one.
+        profiles: further profiles that a call may name; ``*`` is any.
+    """
+
+    profile: str
+    profiles: frozenset[str]
+
+
 class ApiKeyRepository:
     """Reads and writes API keys; what changes them is audited in the same transaction."""
 
@@ -181,3 +194,9 @@ class OrganizationRepository:
         with database_errors():
             async with self._database.engine.connect() as connection:
                 return (await connection.execute(wanted)).scalar_one_or_none() is not None
+
+    async def policy(self, organization: str) -> OrganizationPolicy | None:
+        """Read what an organisation allows; None where there is none by that id."""
+        if not await self.exists(organization):
+            return None
+        return OrganizationPolicy("basic", frozenset())

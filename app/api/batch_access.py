@@ -7,7 +7,7 @@ from uuid import UUID
 from starlette.types import Scope
 
 from app import errors
-from app.access.api_keys import Principal
+from app.access.principals import Principal
 from app.api.dependencies import (
     Services,
     authorise,

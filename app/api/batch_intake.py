@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 
 from app import errors
-from app.access.api_keys import Principal
+from app.access.principals import Principal
 from app.api.batch_parts import BatchIntake
 from app.api.batch_schemas import BatchRequest
 from app.api.dependencies import Services, chosen_organization, chosen_profile

@@ -13,9 +13,11 @@ from typing import Final, Protocol
 from starlette.types import Scope
 
 from app import errors, telemetry
-from app.access.api_keys import ApiKeys, Principal
+from app.access.callers import Callers
+from app.access.principals import Principal
 from app.api.batch_parts import BatchIntake
 from app.api.batch_watching import Watchers
+from app.api.clients import Proxies
 from app.api.spool import BodyLimits
 from app.audit.events import AuditEvent
 from app.batches.service import BatchService
@@ -24,6 +26,7 @@ from app.vault.service import Vault
 from app.vault.signing import Signer
 
 ANY: Final = "*"
+_UPLOAD: Final = "anonymize"  # the scope of single instances
 # Attempts without a known key are written to the audit up to this rate; the metrics count all.
 # Without it anybody who reaches the port could fill the database.
 UNKNOWN_ROWS_PER_MINUTE: Final = 60
@@ -65,10 +68,11 @@ class Services:
     Attributes:
         intake: what batches need to be taken; None where the role is not served.
         watchers: bounds how many callers wait for batches at once.
+        proxies: those that are believed when they say whom they speak for.
     """
 
     vault: Vault
-    api_keys: ApiKeys
+    callers: Callers
     contexts: Contexts
     batches: BatchService
     intake: BatchIntake | None
@@ -81,6 +85,7 @@ class Services:
     readiness: Callable[[], Awaitable[Mapping[str, bool]]]
     unknown_callers: UnknownCallers = field(default_factory=UnknownCallers)
     watchers: Watchers = field(default_factory=Watchers)
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 def services_of(scope: Scope) -> Services:
@@ -108,22 +113,42 @@ def require_role(services: Services, role: str) -> None:
 async def authorise(
     services: Services, scope: Scope, *, needed: str, event: AuditEvent
 ) -> Principal:
-    """Find out who asks and whether the key has a scope; denials are audited.
+    """Find out who asks and whether that caller has a scope; denials are audited.
 
     Raises:
-        errors.NotAuthenticated: there is no valid key.
-        errors.NotAuthorised: the key lacks the scope.
+        errors.NotAuthenticated: there is no valid key or token.
+        errors.NotAuthorised: it lacks the scope or an organisation.
+        errors.LockedOut, errors.RateLimited: too often.
+        errors.IdentityProviderUnavailable: a token cannot be checked now.
     """
+    callers = services.callers
     try:
-        principal = await services.api_keys.authenticate(presented_token(scope))
+        principal = await callers.recognise(
+            presented_token(scope), lambda: services.proxies.client_of(scope)
+        )
     except errors.NotAuthenticated as denied:
         await _audit_unknown(services, event, denied)
         raise
-    if needed not in principal.scopes:
-        denied_scope = errors.NotAuthorised(f"The API key lacks the scope '{needed}'")
-        await services.vault.audit(described(event, principal, outcome=denied_scope.code))
-        raise denied_scope
+    try:
+        _admit(callers, principal, needed)
+    except (errors.NotAuthorised, errors.RateLimited) as refused:
+        if not isinstance(refused, errors.RateLimited) or refused.is_first:
+            await services.vault.audit(described(event, principal, outcome=refused.code))
+        raise
     return principal
+
+
+def _admit(callers: Callers, principal: Principal, needed: str) -> None:
+    """Check how often, for whom and with which scope a caller asks.
+
+    Raises:
+        errors.RateLimited, errors.NotAuthorised: as said.
+    """
+    (callers.uploads if needed == _UPLOAD else callers.requests).admit(principal.caller)
+    if not principal.organization:
+        raise errors.NotAuthorised("The token names no organisation of this gateway")
+    if needed not in principal.scopes:
+        raise errors.NotAuthorised(f"The caller lacks the scope '{needed}'")
 
 
 def presented_token(scope: Scope) -> str:
@@ -155,7 +180,7 @@ def chosen_organization(principal: Principal, asked: str | None) -> str:
         return principal.organization
     if asked in principal.organizations:
         return asked
-    raise errors.NotAuthorised("The API key may not act for that organisation")
+    raise errors.NotAuthorised("The caller may not act for that organisation")
 
 
 def chosen_profile(principal: Principal, asked: str | None) -> str:
@@ -168,7 +193,7 @@ def chosen_profile(principal: Principal, asked: str | None) -> str:
         return principal.profile
     if asked in principal.profiles or ANY in principal.profiles:
         return asked
-    raise errors.NotAuthorised("The API key may not choose that profile")
+    raise errors.NotAuthorised("The caller may not choose that profile")
 
 
 def described(event: AuditEvent, principal: Principal, *, outcome: str) -> AuditEvent:
@@ -176,7 +201,7 @@ def described(event: AuditEvent, principal: Principal, *, outcome: str) -> Audit
     return AuditEvent(
         action=event.action,
         outcome=outcome,
-        organization=principal.organization,
+        organization=principal.organization or None,
         actor=principal.name,
         api_key_id=principal.api_key_id,
         profile=event.profile,
@@ -200,6 +225,12 @@ async def _audit_unknown(
             outcome=denied.code,
             actor="unknown",
             request_id=event.request_id,
-            detail={"unrecorded": suppressed} if suppressed else {},
+            detail=_details(suppressed, locks_out=denied.locks_out),
         )
+    )
+
+
+def _details(suppressed: int, *, locks_out: bool) -> Mapping[str, int]:
+    return ({"unrecorded": suppressed} if suppressed else {}) | (
+        {"locks-out": 1} if locks_out else {}
     )

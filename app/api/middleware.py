@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, telemetry
 from app.api import problems
-from app.api.dependencies import services_of
+from app.api.clients import has_credential
+from app.api.dependencies import Services, services_of
 from app.api.spool import Disconnected
 
 # A caller who is still sending when it is refused reads the answer only if the connection stays
@@ -50,10 +51,12 @@ class _Exchange:
         scope = self._scope
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = self._request_id
-        metrics = services_of(scope).metrics
+        services = services_of(scope)
+        metrics = services.metrics
         metrics.in_flight.inc()
         started = time.perf_counter()
         try:
+            self._admit(services)
             await self._app(scope, self._receive_and_note, self._note_and_send)
         except Disconnected:
             self._status = self._status or 499  # the caller went away: nobody reads a status
@@ -67,6 +70,15 @@ class _Exchange:
         finally:
             metrics.in_flight.dec()
             metrics.answered(self._endpoint(), self._status, time.perf_counter() - started)
+
+    def _admit(self, services: Services) -> None:
+        """Count a request without a credential; those with one are counted by whom they name.
+
+        Raises:
+            errors.RateLimited: its address sends too many of them.
+        """
+        if not has_credential(self._scope):
+            services.callers.anonymous.admit(services.proxies.client_of(self._scope))
 
     def _endpoint(self) -> str:
         """Return the route's own pattern: a path as sent could carry anything."""

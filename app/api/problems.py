@@ -33,6 +33,7 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.MistypedCloudStudyId: 422,
     errors.Denied: 403,
     errors.NotAuthenticated: 401,
+    errors.Throttled: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Refused: 422,
@@ -82,7 +83,7 @@ def of_error(error: errors.GatewayError) -> Problem:
         title=error.title,
         detail=error.detail,
         path=error.path,
-        headers=tuple(_headers_of(status)),
+        headers=tuple(_headers_of(error, status)),
     )
 
 
@@ -137,11 +138,16 @@ async def send_problem(
     await send({"type": "http.response.body", "body": body, "more_body": more_body})
 
 
-def _headers_of(status: int) -> Iterator[tuple[bytes, bytes]]:
+def _headers_of(error: errors.GatewayError, status: int) -> Iterator[tuple[bytes, bytes]]:
+    if isinstance(error, errors.Throttled):
+        yield b"retry-after", str(error.retry_after_s).encode()
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         yield b"retry-after", str(RETRY_AFTER_S).encode()
     if status == HTTPStatus.UNAUTHORIZED:
-        yield b"www-authenticate", b'Bearer realm="deid-gateway"'
+        challenge = 'Bearer realm="deid-gateway"'
+        if isinstance(error, errors.TokenExpired):  # RFC 6750, 3.1
+            challenge += ', error="invalid_token", error_description="expired"'
+        yield b"www-authenticate", challenge.encode()
 
 
 def _descendants(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:

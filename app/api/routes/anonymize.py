@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from app import errors, pipeline, telemetry
-from app.access.api_keys import Principal
+from app.access.principals import Principal
 from app.api.dependencies import (
     Services,
     authorise,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from app import errors
-from app.access.api_keys import Principal
+from app.access.principals import Principal
 from app.api import batch_openapi
 from app.api.batch_access import NAME
 from app.api.batch_answers import accepted

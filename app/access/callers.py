@@ -1,0 +1,85 @@
+"""Who presents a credential: an API key or a token, held off where it fails too often."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+
+from app.access.api_keys import ApiKeys, key_id_of
+from app.access.limits import Lockout, Rate
+from app.access.oidc import BearerTokens
+from app.access.principals import Principal
+from app.access.tokens import looks_like_token
+from app.errors import NotAuthenticated
+
+Address = Callable[[], str]
+_SHORT: Final = 16
+
+
+class Callers:
+    """Recognises callers and holds their number of requests within bounds.
+
+    Args:
+        api_keys: those of every organisation.
+        tokens: of the OpenID provider; None where none is configured.
+        lockout: who failed too often.
+        requests: how often one caller may ask.
+        uploads: how many single instances one caller may send.
+        anonymous: how often one address may ask without a credential.
+    """
+
+    def __init__(
+        self,
+        api_keys: ApiKeys,
+        tokens: BearerTokens | None,
+        *,
+        lockout: Lockout,
+        requests: Rate,
+        uploads: Rate,
+        anonymous: Rate,
+    ) -> None:
+        self._api_keys = api_keys
+        self._tokens = tokens
+        self._lockout = lockout
+        self.requests = requests
+        self.uploads = uploads
+        self.anonymous = anonymous
+
+    async def recognise(self, credential: str, address: Address) -> Principal:
+        """Find out who presents a credential.
+
+        Args:
+            credential: an API key or a token.
+            address: where from; asked for only when it is needed.
+
+        Raises:
+            NotAuthenticated: it is not valid; `locks_out` when nothing more is listened to.
+            LockedOut: it failed too often.
+            IdentityProviderUnavailable, DatabaseUnavailable: it cannot be told now.
+        """
+        if self._lockout.is_idle:
+            return await self._listened(credential, address)
+        name = _fingerprint(credential)
+        self._lockout.check(address(), name)
+        principal = await self._listened(credential, address)
+        self._lockout.succeeded(address(), name)
+        return principal
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._tokens is not None:
+            await self._tokens.close()
+
+    async def _listened(self, credential: str, address: Address) -> Principal:
+        try:
+            if self._tokens is not None and looks_like_token(credential):
+                return await self._tokens.authenticate(credential)
+            return await self._api_keys.authenticate(credential)
+        except NotAuthenticated as failed:
+            failed.locks_out = self._lockout.failed(address(), _fingerprint(credential))
+            raise
+
+
+def _fingerprint(credential: str) -> bytes:
+    """Name a credential by its public part, or by its hash."""
+    named = key_id_of(credential) or credential
+    return sha256(named.encode("utf-8", "surrogatepass")).digest()[:_SHORT]
