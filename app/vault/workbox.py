@@ -52,7 +52,7 @@ class WorkBox:
         nonce = os.urandom(_NONCE_BYTES)
         packed = zlib.compress(data, 1)
         version = self.version
-        head = _FORMAT + version.to_bytes(_VERSION_BYTES, "big")
+        head = head_of(version)
         cipher = self._cipher(version, organization)
         return head + nonce + cipher.encrypt(nonce, packed, _bound_to(head, organization, purpose))
 
@@ -104,6 +104,11 @@ class WorkBox:
             raise KeyUnavailable(f"no key of version {version} for batches is held here")
         info = f"deid-gateway batches v1 {use}".encode()
         return HKDFExpand(algorithm=SHA256(), length=_KEY_BYTES, info=info).derive(root)
+
+
+def head_of(version: int) -> bytes:
+    """Return what everything begins with that a version of the key sealed."""
+    return _FORMAT + version.to_bytes(_VERSION_BYTES, "big")
 
 
 def sealed_version(sealed: bytes) -> int:

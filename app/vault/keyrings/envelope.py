@@ -106,6 +106,19 @@ def unpacked(raw: bytes, kind: str, wrapper: Wrapper | None) -> dict[str, Any]:
     return inner
 
 
+def provider_of(raw: bytes) -> str | None:
+    """Say who wrapped the content of a key file, without asking; None for one in clear.
+
+    Raises:
+        ValueError: it is none.
+    """
+    content = json.loads(raw)
+    if not isinstance(content, dict):
+        raise ValueError("not the content of a key file")  # noqa: TRY004 - it is data
+    provider = content.get("provider")
+    return None if provider is None else str(provider)
+
+
 def _mismatch(wrapped_by: object, configured: str | None) -> str:
     if wrapped_by is None:
         return f"a key file lies in clear, but DEID_KEY_PROVIDER is {configured}; run 'keys wrap'"
