@@ -113,3 +113,7 @@ def test_a_birth_date_in_words_is_found_by_the_quick_search_too(text: str) -> No
 
     assert search.suspects(text.encode())
     assert CLEANER.clean(text, vr="LO") == ""
+
+
+def test_a_value_that_stands_alone_only_when_another_is_gone_goes_too() -> None:
+    assert CLEANER.clean("1_Ludenscheid4711_BREAST", vr="LO") == "1_ _BREAST"

@@ -186,12 +186,10 @@ class TextCleaner:
         return re.sub(r"[ \t]{2,}", " ", cleaned).strip()
 
     def _without_matches(self, text: str) -> str:
-        pieces: list[str] = []
-        end = 0
-        for start, stop in self._matcher.spans(text):
-            pieces += (text[end:start], " ")
-            end = stop
-        return "".join([*pieces, text[end:]]) if pieces else text
+        """Return a text without values; taking one out may leave another standing alone."""
+        while spans := self._matcher.spans(text):
+            text = _without(text, spans)
+        return text
 
     def _without_uids(self, text: str) -> str:
         return _UID_RUN.sub(
@@ -273,7 +271,7 @@ def _is_known(word: str, known: frozenset[str]) -> bool:
     return word in known or (word.isdigit() and len(word) <= _MAX_FIGURES)
 
 
-def _without(text: str, spans: list[tuple[int, int]]) -> str:
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Return the text with a space in the place of each span."""
     pieces: list[str] = []
     end = 0
