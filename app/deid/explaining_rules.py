@@ -58,7 +58,8 @@ _BEGINNINGS: Final = (
     ("duplicate", RuleKind.STRUCTURE),
     ("group", RuleKind.STRUCTURE),
     ("out of order", RuleKind.STRUCTURE),
-    ("PS3.", RuleKind.WRITTEN),
+    ("no element", RuleKind.STRUCTURE),
+    ("written anew", RuleKind.WRITTEN),
     ("character set", RuleKind.WRITTEN),
 )
 _ROW: Final = re.compile(r"Table E\.1-1 (\([0-9A-FX]{4},[0-9A-FX]{4}\)|private attributes)")

@@ -36,12 +36,22 @@ from app.pipeline.results import Context, Deidentified
 _PREAMBLE, _META, _ROOT, _PIXELS, _TAIL, _TRAILING = range(6)
 _PREAMBLE_BYTES: Final = 128
 _MEDIA_STORAGE_INSTANCE: Final = 0x00020003
-_ANEW: Final = Rule(RuleKind.WRITTEN, "PS3.10, 7.1: preamble and File Meta are written anew")
-_TRAILING_RULE: Final = Rule(RuleKind.STRUCTURE, "group: what is no element is left out")
-_PIXEL_RULE: Final = Rule(RuleKind.VR, "not in Table E.1-1: pixel values are passed on")
-_FRAME_RULE: Final = Rule(
-    RuleKind.WRITTEN, "PS3.15, E.1.1: what frames hold beside the image is left out"
+_ANEW: Final = Rule(
+    RuleKind.WRITTEN, "written anew: PS3.10, 7.1, preamble and File Meta Information"
 )
+_TRAILING_RULE: Final = Rule(
+    RuleKind.STRUCTURE, "no element: what stands behind the data set is left out"
+)
+_PIXEL_RULE: Final = Rule(RuleKind.VR, "not in Table E.1-1: pixel values are passed on")
+_FRAME_RULE: Final = Rule(RuleKind.WRITTEN, "written anew: frames without what hides in them")
+_EVEN_RULE: Final = Rule(RuleKind.WRITTEN, "written anew: of even length")
+# Warning about the pixels → why their value is not what it was.
+_PIXEL_CHANGES: Final = {
+    "frame-metadata-removed": _FRAME_RULE,
+    "pixel-surplus-removed": Rule(
+        RuleKind.WRITTEN, "written anew: without what stood behind the last pixel"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -118,6 +128,7 @@ class Explanation:
         tag, vr = key_tag(before.key), key_vr(before.key >> 32)
         is_passed = self._result.passes(before.value, before.stop)
         is_kept = is_passed and before.length == after.length
+        rule = self._pixel_rule(is_kept=is_kept)
         sizes = before.stop - before.value, after.stop - after.value
         old, new = (f"{vr}({size} bytes)" for size in sizes)
         yield Line(
@@ -129,14 +140,20 @@ class Explanation:
             effect=Effect.KEEP if is_kept else Effect.CLEAN,
             action=Action.KEEP if is_kept else Action.CLEAN,
             result=Result.KEPT if is_kept else Result.CHANGED,
-            rule=_PIXEL_RULE if is_kept else _FRAME_RULE,
+            rule=rule,
             old=old,
             new=UNCHANGED if is_kept else new,
         )
-        for warning in self.done.warnings:
-            if warning.code == "frame-metadata-removed":
-                name = f"{tag_text(tag)} metadata inside frames"
-                yield _part((_PIXELS, 1), name, Result.REMOVED, _FRAME_RULE, "segments")
+        if rule is _FRAME_RULE:
+            name = f"{tag_text(tag)} metadata inside frames"
+            yield _part((_PIXELS, 1), name, Result.REMOVED, rule, "segments")
+
+    def _pixel_rule(self, *, is_kept: bool) -> Rule:
+        """Return why the pixel value is as it is."""
+        if is_kept:
+            return _PIXEL_RULE
+        codes = [warning.code for warning in self.done.warnings]
+        return next((_PIXEL_CHANGES[code] for code in codes if code in _PIXEL_CHANGES), _EVEN_RULE)
 
 
 def explained(source: Source, context: Context, done: Deidentified) -> Explanation:
