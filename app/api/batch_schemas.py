@@ -88,8 +88,17 @@ class BatchCounts(BaseModel):
     published: int = Field(description="At the destination.")
 
 
+class BatchWaiting(BaseModel):
+    """What a batch waits for."""
+
+    code: str = Field(description="A stable code, as of problems.", examples=["staging-full"])
+    title: str = Field(examples=["The staging area is full"])
+    since: dt.datetime | None = Field(description="null where that is not known.")
+    next_try_at: dt.datetime | None = Field(description="null where somebody looks all the time.")
+
+
 class BatchRate(BaseModel):
-    """Mean speed since the batch was started."""
+    """Mean speed since the batch was started or last tried again."""
 
     files_per_s: float
     bytes_per_s: float = Field(description="Bytes read at the source.")
@@ -116,6 +125,7 @@ class BatchRepresentation(BaseModel):
                     "submitted_at": "2026-01-31T12:00:00.000Z",
                     "started_at": "2026-01-31T12:00:00.120Z",
                     "finished_at": "2026-01-31T12:00:02.120Z",
+                    "waiting_for": None,
                     "estimated_end_at": None,
                     "rate": {"files_per_s": 151.0, "bytes_per_s": 79167488.0},
                     "is_scanned": True,
@@ -173,6 +183,9 @@ class BatchRepresentation(BaseModel):
     submitted_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    waiting_for: BatchWaiting | None = Field(
+        description="Why the batch does not get on just now; null while it does, and at its end."
+    )
     estimated_end_at: dt.datetime | None = Field(
         description="By the mean speed so far; null while that is not known."
     )

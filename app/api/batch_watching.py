@@ -137,7 +137,7 @@ async def events(
     Source: HTML Standard, 9.2 (server-sent events).
     """
     yield _OPENING
-    if batch.version != seen:
+    if batch.version != seen or batch.waiting is not None:
         yield event_of(batch)
     checked_at = spoke_at = time.monotonic()
     while batch.state not in ENDED:
@@ -147,7 +147,7 @@ async def events(
             checked_at = time.monotonic()
             continue
         known, batch = batch, await now()
-        if batch.version != known.version:
+        if (batch.version, batch.waiting) != (known.version, known.waiting):
             yield event_of(batch)
         elif time.monotonic() - spoke_at >= HEARTBEAT_S:
             yield _HEARTBEAT

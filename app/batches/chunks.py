@@ -31,11 +31,12 @@ _COUNT_SCANNED: Final = """
 UPDATE batches SET version = version + 1, chunks = chunks + %(chunks)s,
     open_chunks = open_chunks + %(chunks)s, unpublished_chunks = unpublished_chunks + %(chunks)s,
     total_files = total_files + %(files)s, total_bytes = total_bytes + %(bytes)s,
-    sealed_cursor = %(cursor)s
+    sealed_cursor = %(cursor)s, waiting_for = NULL, waiting_since = NULL, waiting_until = NULL
 WHERE id = %(batch)s AND task_epoch = %(epoch)s AND state = 'processing' AND NOT is_scanned
 """
 _FINISH_SCAN: Final = """
-UPDATE batches SET is_scanned = true, task_worker = NULL, version = version + 1
+UPDATE batches SET is_scanned = true, task_worker = NULL, version = version + 1,
+    waiting_for = NULL, waiting_since = NULL, waiting_until = NULL
 WHERE id = %(batch)s AND task_epoch = %(epoch)s AND state = 'processing' AND NOT is_scanned
 """
 # By priority and organisation the oldest batch that has something to do, found from index entry
@@ -59,6 +60,7 @@ CROSS JOIN LATERAL (SELECT b.id, b.submitted_at FROM batches AS b
     WHERE b.state = 'processing' AND b.priority = place.priority
         AND b.organization = place.organization
         AND (b.home IS NULL OR b.home = %(staging)s) AND b.open_chunks > 0
+        AND b.parked_behind IS NULL
         AND EXISTS (SELECT FROM batch_chunks AS c
             WHERE c.batch = b.id AND c.state = 'pending' AND c.not_before <= now())
     ORDER BY b.submitted_at, b.id LIMIT 2) AS due

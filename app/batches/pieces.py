@@ -37,8 +37,15 @@ from app.batches.staging import StagingArea
 from app.batches.standing import Standing
 from app.batches.states import ItemState, OnError
 from app.batches.tickets import Task
+from app.batches.waiting import reason_of
 from app.batches.work import BatchWork, Claim
-from app.errors import DatabaseUnavailable, GatewayError, StorageUnavailable, Unavailable
+from app.errors import (
+    DatabaseUnavailable,
+    GatewayError,
+    StagingFull,
+    StorageUnavailable,
+    Unavailable,
+)
 from app.storage.staged import StagedFileDamaged
 
 # Unforeseen failures in a row after which a batch, or the files of a chunk, are given up.
@@ -331,7 +338,10 @@ class Pieces:
         is_database = isinstance(error, DatabaseUnavailable)
         is_waiting = isinstance(claim, ChunkClaim) or not is_database
         seconds = pause_s(count) if is_waiting and not self._ending.is_near() else 0.0
-        await self._surely(lambda: self._work.give_back(claim, seconds))
+        if isinstance(error, StagingFull):
+            self._tools.room.overflowed()
+        reason = reason_of(task, error) if seconds else ""
+        await self._surely(lambda: self._work.give_back(claim, seconds, reason))
 
     async def _give_up(self, claim: Claim, error: GatewayError) -> None:
         if isinstance(claim, ChunkClaim):

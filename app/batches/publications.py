@@ -110,6 +110,7 @@ class Publications(Claims):
                 connection,
                 "UPDATE batches SET version = version + 1,"
                 " published_files = published_files + %(objects)s,"
+                " waiting_for = NULL, waiting_since = NULL, waiting_until = NULL,"
                 " unpublished_chunks = unpublished_chunks - 1 WHERE id = %(batch)s",
                 objects=len(claim.objects),
                 batch=claim.batch_id,

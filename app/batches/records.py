@@ -57,6 +57,21 @@ class NewBatch:
     idempotency_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a batch waits for.
+
+    Attributes:
+        code: of an error that will be over.
+        since: None where that is not known.
+        until: when it is tried again; None where somebody looks all the time.
+    """
+
+    code: str
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """A batch as it stands; nothing in it can tell a patient.
@@ -69,6 +84,9 @@ class Batch:
         detail: public text to the code.
         revision: how often a manifest was published.
         problems: item codes and how often each came, of items that are not ``succeeded``.
+        run_at: when it was last tried again; speed is counted from there.
+        run_files: files decided before that; objects published in ``run_published``.
+        waiting: what it waits for, where that is looked for.
     """
 
     batch_id: UUID
@@ -100,6 +118,11 @@ class Batch:
     code: str | None
     detail: str | None
     problems: Mapping[str, int] = field(default_factory=dict)
+    run_at: dt.datetime | None = None
+    run_files: int | None = None
+    run_bytes: int | None = None
+    run_published: int | None = None
+    waiting: Waiting | None = None
 
     @property
     def done_files(self) -> int:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.batches import waiting
 from app.batches.cutting import insert_chunks
 from app.batches.records import Item, NewBatch, SourceFile, object_name
 from app.batches.sealing import BatchBox
@@ -50,11 +51,11 @@ VALUES (%(id)s, %(organization)s, 'queued', %(priority)s, %(on_error)s, %(profil
 ON CONFLICT (organization, idempotency_key) DO NOTHING
 """
 _ONE: Final = f"""
-SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES}
+SELECT {BATCH_COLUMNS} {waiting.COLUMNS} FROM {BATCH_TABLES} {waiting.TABLES}
 WHERE b.id = %(batch)s AND o.id = %(organization)s AND b.state <> 'deleted'
 """  # noqa: S608 - constants
 _MANY: Final = f"""
-SELECT {BATCH_COLUMNS} FROM {BATCH_TABLES}
+SELECT {BATCH_COLUMNS} {waiting.COLUMNS} FROM {BATCH_TABLES} {waiting.TABLES}
 WHERE o.id = %(organization)s AND b.state <> 'deleted'
     AND (%(state)s::text IS NULL OR b.state = %(state)s)
     AND (%(before)s::uuid IS NULL OR (b.submitted_at, b.id) <
@@ -92,6 +93,12 @@ WITH gone AS (DELETE FROM batch_items WHERE batch = %(batch)s AND state <> 'succ
 counted AS (SELECT code, count(*) AS count FROM gone GROUP BY code)
 UPDATE batch_problems AS p SET count = p.count - counted.count FROM counted
 WHERE p.batch = %(batch)s AND p.code = counted.code
+"""
+# Speed is counted from here on: what did not succeed is taken out of the counters.
+_RUN_AGAIN: Final = """
+UPDATE batches SET run_at = now(), run_bytes = bytes_in, run_published = published_files,
+    run_files = succeeded_files + duplicate_files + ignored_files
+WHERE id = %(batch)s
 """
 # As many chunks as a transaction takes in one statement.
 _AGAIN_AT_ONCE: Final = 500
@@ -244,6 +251,7 @@ class BatchRepository:
                 raise IllegalTransition(f"A batch that is {batch['state']} has nothing to retry")
             await change(connection, batch, BatchState.PROCESSING)
             await self._free_claims(connection, batch_id)
+            await run(connection, _RUN_AGAIN, batch=batch_id)
             if not batch["is_scanned"]:
                 await defer_for(connection, batch, Task.SCAN)
                 return
@@ -322,7 +330,7 @@ class BatchRepository:
             )
         await run(
             connection,
-            "UPDATE batch_chunks SET not_before = now(), attempts = 0"
+            "UPDATE batch_chunks SET not_before = now(), attempts = 0, waits = 0"
             " WHERE batch = %(batch)s AND state IN ('pending', 'processed')",
             batch=batch_id,
         )

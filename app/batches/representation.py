@@ -6,6 +6,7 @@ Nothing of the source is in it: the names of directories and files can name pati
 import datetime as dt
 from typing import Any, Final
 
+from app.batches import waiting
 from app.batches.records import Batch
 from app.batches.states import ENDED, RETRIABLE, BatchState, check_transition
 from app.errors import IllegalTransition
@@ -37,6 +38,7 @@ def representation(batch: Batch, now: dt.datetime) -> dict[str, Any]:
         "submitted_at": rfc3339(batch.submitted_at),
         "started_at": _moment(batch.started_at),
         "finished_at": _moment(batch.finished_at),
+        "waiting_for": waiting.shown(batch.waiting),
         "estimated_end_at": _moment(estimated_end(batch, now)),
         "rate": _rate(batch, now),
         "is_scanned": batch.is_scanned,
@@ -57,10 +59,14 @@ def representation(batch: Batch, now: dt.datetime) -> dict[str, Any]:
 
 
 def elapsed_s(batch: Batch, now: dt.datetime) -> float | None:
-    """Return the time worked on a batch so far, in seconds; None before there is any."""
-    if batch.started_at is None:
+    """Return the time worked on a batch so far, in seconds; None before there is any.
+
+    It begins anew with each retry.
+    """
+    began_at = batch.run_at or batch.started_at
+    if began_at is None:
         return None
-    elapsed = ((batch.finished_at or now) - batch.started_at).total_seconds()
+    elapsed = ((batch.finished_at or now) - began_at).total_seconds()
     return elapsed if elapsed >= SHORTEST_S else None
 
 
@@ -71,12 +77,14 @@ def estimated_end(batch: Batch, now: dt.datetime) -> dt.datetime | None:
     still have to be published are steps too.
     """
     elapsed = elapsed_s(batch, now)
-    if elapsed is None or not batch.is_scanned or not batch.done_files or batch.state in ENDED:
+    if elapsed is None or not batch.is_scanned or batch.state in ENDED:
         return None
-    done, left = batch.done_files, batch.total_files - batch.done_files
+    done, left = _done_files(batch), batch.total_files - batch.done_files
     if batch.state is BatchState.PUBLISHING:
-        done += batch.published_files
+        done += batch.published_files - (batch.run_published or 0)
         left += batch.succeeded_files - batch.published_files
+    if done <= 0:
+        return None
     try:
         return now + dt.timedelta(seconds=elapsed / done * max(left, 0))
     except OverflowError:  # after the year 9999
@@ -89,12 +97,18 @@ def _moment(moment: dt.datetime | None) -> str | None:
 
 def _rate(batch: Batch, now: dt.datetime) -> dict[str, float] | None:
     elapsed = elapsed_s(batch, now)
-    if elapsed is None or not batch.done_files:
+    done = _done_files(batch)
+    if elapsed is None or not done:
         return None
     return {
-        "files_per_s": round(batch.done_files / elapsed, 3),
-        "bytes_per_s": round(batch.bytes_in / elapsed, 3),
+        "files_per_s": round(done / elapsed, 3),
+        "bytes_per_s": round(max(batch.bytes_in - (batch.run_bytes or 0), 0) / elapsed, 3),
     }
+
+
+def _done_files(batch: Batch) -> int:
+    """Count the files decided since the batch was started or last tried again."""
+    return max(batch.done_files - (batch.run_files or 0), 0)
 
 
 def _counts(batch: Batch) -> dict[str, int]:

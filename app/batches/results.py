@@ -66,7 +66,8 @@ UPDATE batches SET version = version + 1, open_chunks = open_chunks - 1,
     ignored_files = ignored_files + %(ignored)s,
     refused_files = refused_files + %(refused)s,
     failed_files = failed_files + %(failed)s,
-    bytes_in = bytes_in + %(bytes_in)s, bytes_out = bytes_out + %(bytes_out)s
+    bytes_in = bytes_in + %(bytes_in)s, bytes_out = bytes_out + %(bytes_out)s,
+    waiting_for = NULL, waiting_since = NULL, waiting_until = NULL
 WHERE id = %(batch)s
 """
 _COUNT_PROBLEMS: Final = """

@@ -5,14 +5,20 @@ are held back until they are whole would otherwise block each other for ever. Th
 is to stay is never touched.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from app import telemetry
 from app.batches.staging import StagingArea
 from app.batches.standing import AreaState, area_state
 from app.db.session import Database
+
+# Work that met a full disk is tried again sooner than this.
+OVERFLOW_S: Final = 30.0
 
 
 class RoomState(StrEnum):
@@ -48,16 +54,36 @@ class Bounds:
 class Room:
     """Watches one staging area."""
 
-    def __init__(self, database: Database, staging: StagingArea, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        database: Database,
+        staging: StagingArea,
+        bounds: Bounds,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._staging = staging
         self._bounds = bounds
         self.state = RoomState.OPEN
+        self._clock = clock
+        self._overflowed_at: float | None = None
 
     @property
     def staging_id(self) -> UUID:
         """The area's id."""
         return self._staging.staging_id
+
+    def overflowed(self) -> None:
+        """Note that a result could not be written for want of room, whatever the bounds say."""
+        self._overflowed_at = self._clock()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the disk has, or had a moment ago, no room for a result."""
+        if self.state is RoomState.DISK:
+            return True
+        at = self._overflowed_at
+        return at is not None and self._clock() - at < OVERFLOW_S
 
     async def look(self) -> RoomState:
         """See whether there is room; a change is logged.

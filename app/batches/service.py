@@ -15,6 +15,7 @@ from app.batches.records import Batch, Item, NewBatch, Original
 from app.batches.repository import BatchRepository
 from app.batches.sql import batch_of
 from app.batches.states import ENDED, BatchState, ItemState
+from app.batches.waiting import waiting_of
 from app.errors import GatewayError
 from app.vault.sealing import SealedDataKey
 
@@ -195,8 +196,8 @@ class BatchService:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while batch.version == version and batch.state not in ENDED:
             remaining = deadline - asyncio.get_running_loop().time()
-            if remaining <= 0:
-                break
+            if remaining <= 0:  # what it waits for changes without a version
+                return await self.get(organization, batch_id)
             await asyncio.sleep(min(POLL_S, remaining))
             if await self._repository.version(batch_id) != version:
                 batch = await self.get(organization, batch_id)
@@ -205,11 +206,14 @@ class BatchService:
     def _batch(self, found: RowMapping) -> Batch:
         """Say where the staged results lie: published there, or until they are elsewhere."""
         directory = self._staging / ".work" / str(found["id"])
+        state = found["state"]
+        is_there = state not in {BatchState.SUCCEEDED, BatchState.PARTIAL, BatchState.CANCELLED}
         if found["destination"] == "staging" and found["revision"]:
-            directory = self._staging / str(found["id"])
-        elif found["state"] in {BatchState.SUCCEEDED, BatchState.PARTIAL, BatchState.CANCELLED}:
-            return batch_of(found, None)
-        return batch_of(found, str(directory))
+            directory, is_there = self._staging / str(found["id"]), True
+        elif state in {BatchState.HELD, BatchState.FAILED}:
+            is_there = directory.is_dir()  # its room may have been given to others
+        batch = batch_of(found, str(directory) if is_there else None)
+        return replace(batch, waiting=waiting_of(found))
 
     def _original(self, batch_id: UUID, entry: RowMapping, key: SealedDataKey) -> Original:
         (name,) = self._vault.open_text(

@@ -34,6 +34,8 @@ WHERE batch = %(batch)s AND state = 'processed' GROUP BY staging
 _END: Final = """
 UPDATE batches SET state = %(state)s, version = version + 1, finished_at = now(),
     task_worker = NULL, code = %(code)s, detail = %(detail)s, callback_attempts = 0,
+    waiting_for = NULL, waiting_since = NULL, waiting_until = NULL, parked_behind = NULL,
+    parked_at = NULL,
     callback_due_at = CASE WHEN has_callback THEN now() END
 WHERE id = %(batch)s
 """
@@ -138,7 +140,8 @@ async def change(connection: AsyncConnection, batch: RowMapping, state: BatchSta
     await run(
         connection,
         "UPDATE batches SET state = %(state)s, version = version + 1, finished_at = NULL,"
-        " code = NULL, detail = NULL, callback_due_at = NULL, due_at = now()"
+        " code = NULL, detail = NULL, callback_due_at = NULL, due_at = now(),"
+        " waiting_for = NULL, waiting_since = NULL, waiting_until = NULL"
         " WHERE id = %(batch)s",
         state=str(state),
         batch=batch["id"],
@@ -211,7 +214,7 @@ async def unsettle(connection: AsyncConnection, batch: RowMapping, chunk: int) -
     await run(
         connection,
         "UPDATE batch_chunks SET state = %(state)s, worker = NULL, staging = NULL, attempts = 0,"
-        " not_before = now() WHERE batch = %(batch)s AND number = %(chunk)s",
+        " waits = 0, not_before = now() WHERE batch = %(batch)s AND number = %(chunk)s",
         state=str(ChunkState.PENDING),
         batch=batch["id"],
         chunk=chunk,

@@ -18,6 +18,7 @@ BATCH_COLUMNS: Final = """
     b.submitted_at, b.started_at, b.finished_at, b.is_scanned, b.total_files, b.total_bytes,
     b.succeeded_files, b.duplicate_files, b.ignored_files, b.refused_files, b.failed_files,
     b.published_files, b.bytes_in, b.bytes_out, b.revision, b.manifest_path, b.code, b.detail,
+    b.run_at, b.run_files, b.run_bytes, b.run_published,
     (SELECT jsonb_object_agg(p.code, p.count) FROM batch_problems AS p
         WHERE p.batch = b.id AND p.count > 0) AS problems
 """
@@ -99,4 +100,8 @@ _PLAIN: Final = (
     "manifest_path",
     "code",
     "detail",
+    "run_at",
+    "run_files",
+    "run_bytes",
+    "run_published",
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
-from app.errors import Misconfigured, StorageUnavailable
+from app.errors import Misconfigured, StagingFull, StagingUnavailable, StorageUnavailable
 
 AREA_FILE: Final = "area.json"
 WORK: Final = ".work"
@@ -24,10 +24,6 @@ UPLOADS: Final = ".uploads"
 OBJECT_MODE: Final = 0o640
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class StagingFull(StorageUnavailable):
-    """The staging area has no room; work waits until it has."""
 
 
 class StagingArea:
@@ -183,9 +179,9 @@ def create(path: str) -> int:
         raise storage_error(error) from None
 
 
-def storage_error(error: OSError) -> StorageUnavailable:
+def storage_error(error: OSError) -> StagingUnavailable:
     """Name a failure of the staging area without its path."""
-    kind = StagingFull if error.errno in _FULL else StorageUnavailable
+    kind = StagingFull if error.errno in _FULL else StagingUnavailable
     return kind(f"The staging area cannot be used: {error.strerror}")
 
 

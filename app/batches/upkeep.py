@@ -56,7 +56,8 @@ WHERE state IN ('queued', 'processing', 'publishing') AND task_worker IS NOT NUL
         AND w.seen_at > now() - make_interval(secs => %(lost_after)s))
 """
 _STILL_LOST: Final = """
-SELECT c.number, c.state, c.files, c.bytes, c.attempts, c.is_suspect, c.staging, c.sealed_files,
+SELECT c.number, c.state, c.files, c.bytes, c.attempts, c.waits, c.is_suspect, c.staging,
+    c.sealed_files,
     (SELECT id FROM organizations WHERE number = c.organization) AS organization_id
 FROM batch_chunks AS c
 WHERE c.batch = %(batch)s AND c.number = %(number)s AND c.state IN ('processing', 'publishing')
@@ -90,7 +91,8 @@ FROM (SELECT b.home, b.priority,
         (SELECT count(*) FROM (SELECT FROM batch_chunks AS c WHERE c.batch = b.id
             AND c.state = 'pending' AND c.not_before <= now() LIMIT %(most)s) AS counted) AS waiting
     FROM batches AS b WHERE b.state IN ('queued', 'processing', 'publishing')
-        AND b.state = 'processing' AND b.open_chunks > 0) AS processing
+        AND b.state = 'processing' AND b.open_chunks > 0
+        AND b.parked_behind IS NULL) AS processing
 GROUP BY home
 UNION ALL
 SELECT 'batches.publish', staging, max(priority), count(*)
@@ -249,7 +251,7 @@ class Upkeep:
     async def _publish_again(
         self, connection: AsyncConnection, batch: RowMapping, chunk: RowMapping
     ) -> None:
-        if chunk["attempts"] >= DEATHS_OF_PUBLISHING:
+        if chunk["attempts"] - chunk["waits"] >= DEATHS_OF_PUBLISHING:
             error = StorageUnavailable("Workers died while they published a part of the batch")
             await end(connection, batch, BatchState.FAILED, error)
             return

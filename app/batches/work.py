@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID, uuid4
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from app.batches.aftermath import Aftermath
 from app.batches.chunks import Chunks, Scans
 from app.batches.publications import Endings, Publications
 from app.batches.records import ChunkClaim, FinishClaim, PublishClaim, ScanClaim
+from app.batches.settling import end, lock_batch
 from app.batches.sql import row, rows, run, transaction
-from app.batches.states import ChunkState
+from app.batches.states import WORKING, BatchState, ChunkState
 from app.batches.tickets import Task, defer
 from app.errors import StorageUnavailable
 
-# Faults of the destination, each followed by a longer wait, after which the batch is given up.
-MAX_PUBLISH_ATTEMPTS: Final = 60
+# Faults of the destination, each followed by a wait of up to `ending.LONGEST_PAUSE_S`, after which
+# the batch is given up: about an hour.
+MAX_WAITS: Final = 300
 
 _BACKLOG: Final = """
 SELECT coalesce(sum(open_chunks), 0)::bigint AS open_chunks,
@@ -30,6 +34,20 @@ SELECT coalesce(sum(open_chunks), 0)::bigint AS open_chunks,
     (SELECT count(*) FROM batch_chunks
         WHERE state IN ('processing', 'publishing') AND state = 'publishing') AS publishing
 FROM batches WHERE state IN ('queued', 'processing', 'publishing')
+"""
+
+_BATCH_WAITS: Final = """
+UPDATE batches SET version = version + 1, waiting_for = %(reason)s,
+    waiting_since = CASE WHEN waiting_for = %(reason)s THEN waiting_since ELSE now() END,
+    waiting_until = CASE WHEN waiting_until > now()
+        THEN least(waiting_until, now() + make_interval(secs => %(seconds)s))
+        ELSE now() + make_interval(secs => %(seconds)s) END
+WHERE id = %(batch)s AND state IN ('queued', 'processing', 'publishing')
+"""
+_WORKER_WAITS: Final = """
+UPDATE batch_workers SET waiting_for = %(reason)s::text,
+    waiting_since = CASE WHEN %(reason)s::text IS NOT NULL THEN now() END
+WHERE id = %(worker)s AND waiting_for IS DISTINCT FROM %(reason)s::text
 """
 
 Claim: TypeAlias = ScanClaim | ChunkClaim | PublishClaim | FinishClaim
@@ -69,35 +87,40 @@ class BatchWork(Scans, Chunks, Publications, Endings, Aftermath):
         async with transaction(self._database) as connection:
             await run(connection, "DELETE FROM batch_workers WHERE id = %(worker)s", worker=worker)
 
-    async def give_back(self, claim: Claim, seconds: float = 0.0) -> None:
+    async def tell_waiting(self, worker: UUID, reason: str | None) -> None:
+        """Say why a worker takes no work just now; None where it does."""
+        async with transaction(self._database) as connection:
+            await run(connection, _WORKER_WAITS, worker=worker, reason=reason)
+
+    async def give_back(self, claim: Claim, seconds: float = 0.0, reason: str = "") -> None:
         """Let others have what cannot be done now.
 
         Args:
             claim: where it is lost already, nothing happens.
             seconds: how long to wait before it is tried again, because something it needs does
                 not answer; 0 where this worker just ends.
+            reason: code of what the batch waits for.
         """
         if isinstance(claim, ScanClaim | FinishClaim):
-            await self._give_back_task(claim, seconds)
-        elif isinstance(claim, ChunkClaim):
-            await self._give_back_chunk(claim, seconds)
-        elif seconds and claim.attempts >= MAX_PUBLISH_ATTEMPTS:
-            await self.fail(claim, StorageUnavailable("The destination does not answer"))
+            await self._give_back_task(claim, seconds, reason)
         else:
-            await self._give_back_chunk(claim, seconds)
+            await self._give_back_chunk(claim, seconds, reason)
 
-    async def _give_back_chunk(self, claim: ChunkClaim | PublishClaim, seconds: float) -> None:
+    async def _give_back_chunk(
+        self, claim: ChunkClaim | PublishClaim, seconds: float, reason: str
+    ) -> None:
         is_publishing = isinstance(claim, PublishClaim)
         # Waiting for a destination counts as an attempt, everything else does not.
         counts = is_publishing and seconds > 0
         async with transaction(self._database) as connection:
+            batch = await lock_batch(connection, claim.batch_id)
             given = await row(
                 connection,
                 "UPDATE batch_chunks SET state = %(new)s, worker = NULL,"
-                " attempts = attempts - %(back)s,"
+                " attempts = attempts - %(back)s, waits = waits + 1 - %(back)s,"
                 " not_before = now() + make_interval(secs => %(seconds)s)"
                 " WHERE batch = %(batch)s AND number = %(number)s AND epoch = %(epoch)s"
-                " AND state = %(old)s RETURNING staging,"
+                " AND state = %(old)s RETURNING staging, waits,"
                 " (SELECT home FROM batches WHERE id = batch_chunks.batch) AS home",
                 new=str(ChunkState.PROCESSED if is_publishing else ChunkState.PENDING),
                 old=str(ChunkState.PUBLISHING if is_publishing else ChunkState.PROCESSING),
@@ -107,16 +130,31 @@ class BatchWork(Scans, Chunks, Publications, Endings, Aftermath):
                 number=claim.number,
                 epoch=claim.epoch,
             )
-            if given is not None:
-                await defer(
-                    connection,
-                    Task.PUBLISH if is_publishing else Task.PROCESS,
-                    staging=given["staging"] if is_publishing else given["home"],
-                    priority=claim.priority,
-                    delay_s=seconds,
-                )
+            if given is None or batch is None:
+                return
+            if given["waits"] >= MAX_WAITS and batch["state"] in WORKING:
+                error = StorageUnavailable("The destination does not answer")
+                await end(connection, batch, BatchState.FAILED, error)
+                return
+            await self._wait(connection, claim.batch_id, seconds, reason)
+            await defer(
+                connection,
+                Task.PUBLISH if is_publishing else Task.PROCESS,
+                staging=given["staging"] if is_publishing else given["home"],
+                priority=claim.priority,
+                delay_s=seconds,
+            )
 
-    async def _give_back_task(self, claim: ScanClaim | FinishClaim, seconds: float) -> None:
+    async def _wait(
+        self, connection: AsyncConnection, batch_id: UUID, seconds: float, reason: str
+    ) -> None:
+        """Note in the batch what it waits for, until it gets on."""
+        if reason:
+            await run(connection, _BATCH_WAITS, batch=batch_id, seconds=seconds, reason=reason)
+
+    async def _give_back_task(
+        self, claim: ScanClaim | FinishClaim, seconds: float, reason: str
+    ) -> None:
         async with transaction(self._database) as connection:
             batch = await self._held(connection, claim)
             if batch is None:
@@ -128,6 +166,7 @@ class BatchWork(Scans, Chunks, Publications, Endings, Aftermath):
                 seconds=seconds,
                 batch=batch["id"],
             )
+            await self._wait(connection, batch["id"], seconds, reason)
             await defer(
                 connection,
                 Task.SCAN if isinstance(claim, ScanClaim) else Task.FINISH,

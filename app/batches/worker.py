@@ -28,7 +28,7 @@ from app.batches.pieces import Pieces, Tools, log_unforeseen, word
 from app.batches.processing import THREADS, Contexts, Processor
 from app.batches.publishing import OpenDestination, OpenDestinations
 from app.batches.queue import Tickets
-from app.batches.room import Bounds, Room
+from app.batches.room import Bounds, Room, RoomState
 from app.batches.scanning import ScanBounds, Scanner
 from app.batches.staging import StagingArea
 from app.batches.standing import Standing
@@ -36,7 +36,7 @@ from app.batches.tickets import Task
 from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
 from app.db.session import Database
-from app.errors import Unavailable
+from app.errors import StagingFull, Unavailable
 from app.storage.uploads import Uploads
 from app.vault.service import Vault
 from app.vault.signing import Signer
@@ -160,6 +160,7 @@ class _Worker:
         self._parts = parts
         self._ending = ending
         self._uploads_due_at = 0.0
+        self._is_told_waiting = False
         self._metrics = metrics or telemetry.BatchMetrics()
         self._sources = OpenSources(parts.open_source)
         self._destinations = OpenDestinations(parts.open_destination)
@@ -167,6 +168,7 @@ class _Worker:
         self._woken = {
             task: [asyncio.Event() for _ in range(count)] for task, count in ATTENDANTS.items()
         }
+        self._worker = heartbeat.worker
         holdings = Holdings(heartbeat)
         self._standing = Standing(parts.database, holdings.worker, holdings.keys)
         self._pieces = Pieces(self._tools(executor), holdings, self._standing, ending, self._wake)
@@ -264,6 +266,7 @@ class _Worker:
                     telemetry.log().warning("strays-given-back")
                 await self._sources.close_idle()
                 await self._remove_unused_uploads()
+                await self._tell_waiting()
                 show_room(self._metrics, self._room.state, self._parts.staging.free_bytes())
                 failures = 0
             except Unavailable as error:
@@ -275,6 +278,14 @@ class _Worker:
                     "upkeep-failed", kind=type(error).__name__, where=telemetry.place_of(error)
                 )
             await self._ending.sleep(UPKEEP_S)
+
+    async def _tell_waiting(self) -> None:
+        """Say in the tables that this worker takes no chunks, as long as it does not."""
+        is_waiting = self._room.state is not RoomState.OPEN
+        if is_waiting or self._is_told_waiting:
+            reason = StagingFull.code if is_waiting else None
+            await self._parts.work.tell_waiting(self._worker, reason)
+        self._is_told_waiting = is_waiting
 
     async def _remove_unused_uploads(self) -> None:
         """Remove archives whose batch was never made, because somebody died in between."""

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -274,9 +274,17 @@ def plain(text: object) -> str:
 
 
 def _plain_values(batch: Shown) -> Shown:
+    waiting = batch.get("waiting_for") or {}
+    return _plain_texts(batch) | {
+        "problems": {plain(code): count for code, count in batch.get("problems", {}).items()},
+        "waiting_for": _plain_texts(waiting) or None,
+    }
+
+
+def _plain_texts(members: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: plain(value) if isinstance(value, str) else value for name, value in batch.items()
-    } | {"problems": {plain(code): count for code, count in batch.get("problems", {}).items()}}
+        name: plain(value) if isinstance(value, str) else value for name, value in members.items()
+    }
 
 
 def _fields(order: Order) -> dict[str, Any]:

@@ -80,7 +80,9 @@ class View:
         else:
             done = batch["total_files"] - counts["waiting"]
             total = batch["total_files"] if batch["is_scanned"] else None
-        self._show(batch["state"], done, total, figures(batch, done, total))
+        waits = waiting(batch)
+        what = f"{batch['state']} (waiting)" if waits else batch["state"]
+        self._show(what, done, total, figures(batch, done, total))
 
     def say(self, line: str) -> None:
         """Print a line beside the bar."""
@@ -94,7 +96,7 @@ class View:
             )
             return
         now, line = time.monotonic(), f"{what}: {text}" if text else what
-        is_new_state = not self._line.startswith(what)
+        is_new_state = self._line.partition(":")[0] != what
         if line != self._line and (is_new_state or now - self._line_at >= LINE_EVERY_S):
             self._line, self._line_at = line, now
             self.say(line)
@@ -103,6 +105,9 @@ class View:
 def figures(batch: Shown, done: int, total: int | None) -> str:
     """Put the numbers of a batch in one line: files, speed, time left, problems."""
     parts = [f"{done:,} of {total:,} files" if total is not None else f"{done:,} files so far"]
+    waits = waiting(batch)
+    if waits:
+        parts.append(waits)
     if batch["rate"] is not None:
         parts.append(f"{batch['rate']['bytes_per_s'] / MIB:,.1f} MiB/s")
         parts.append(f"{batch['rate']['files_per_s']:,.1f} files/s")
@@ -113,14 +118,28 @@ def figures(batch: Shown, done: int, total: int | None) -> str:
     return ", ".join(parts)
 
 
+def waiting(batch: Shown) -> str:
+    """Say what a batch waits for, and when that is tried again; empty while it gets on."""
+    found = batch.get("waiting_for")  # a gateway of an earlier release does not tell
+    if not found:
+        return ""
+    said = f"{found['title']} ({found['code']})"
+    if found["since"] is not None:
+        said += f" for {_duration(max(0.0, (_now() - _moment(found['since'])).total_seconds()))}"
+    next_try_s = _left_s(found["next_try_at"])
+    return said if next_try_s is None else f"{said}, next try in {_duration(next_try_s)}"
+
+
 def summary(batch: Shown) -> Table:
-    """Put an ended batch into a table."""
+    """Put a batch into a table."""
     table = Table(show_header=False)
     counts = batch["counts"]
     table.add_row("batch", batch["batch_id"])
     table.add_row("state", batch["state"])
     if batch["code"]:
         table.add_row("because", f"{batch['detail']} ({batch['code']})")
+    if waiting(batch):
+        table.add_row("waits for", waiting(batch))
     table.add_row("files", f"{batch['total_files']:,}")
     for name in ("published", "duplicate", "ignored", "refused", "failed"):
         if counts[name] or name == "published":

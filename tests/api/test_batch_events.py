@@ -117,6 +117,23 @@ async def test_who_comes_back_is_told_what_is_new_alone(
     assert int(following["id"]) > int(seen)
 
 
+async def test_what_a_batch_waits_for_is_an_event_though_the_batch_does_not_change(
+    speaking: httpx.AsyncClient, headers: dict[str, str], own: str, worker: Worker
+) -> None:
+    await worker.scan(2)
+    async with listening_to(speaking, own, headers) as listener:
+        await listener.block()
+        before = await listener.block()
+        await worker.house.gateway.work.tell_waiting(worker.worker, "staging-full")
+        after = await listener.block()
+
+    waiting = json.loads(after["data"])["waiting_for"]
+    assert json.loads(before["data"])["waiting_for"] is None
+    assert (waiting["code"], waiting["title"]) == ("staging-full", "The staging area is full")
+    assert after["id"] == before["id"]
+    assert BatchRepresentation.model_validate(json.loads(after["data"]))
+
+
 @pytest.mark.parametrize("seen", ["0", "x", "-1", "9" * 40, "\u0661"])
 async def test_an_id_that_was_never_given_begins_anew(
     speaking: httpx.AsyncClient, headers: dict[str, str], own: str, seen: str

@@ -20,7 +20,7 @@ from app.batches import processing
 from app.batches.opening import OpenSources
 from app.batches.processing import Processor, Swelling
 from app.batches.records import ChunkClaim, ItemResult, Request, SourceFile
-from app.batches.staging import StagingArea, StagingFull
+from app.batches.staging import StagingArea
 from app.batches.states import ItemState, OnError, Priority
 from app.bootstrap import Contexts, Profiles
 from app.deid.profile import BUILT_IN
@@ -29,6 +29,7 @@ from app.dicom.tokens import Limits
 from app.errors import (
     DatabaseUnavailable,
     SourceNotAllowed,
+    StagingFull,
     StorageUnavailable,
     Truncated,
     Unavailable,

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.batches import staging
-from app.batches.staging import StagingArea, StagingFull
-from app.errors import Misconfigured, StorageUnavailable
+from app.batches.staging import StagingArea
+from app.errors import Misconfigured, StagingFull, StagingUnavailable, StorageUnavailable
 
 BATCH = UUID("00000000-0000-4000-8000-000000000001")
 
@@ -156,7 +156,7 @@ def test_published_files_may_be_read_by_the_group(area: StagingArea) -> None:
     [
         (errno.ENOSPC, StagingFull),
         (errno.EDQUOT, StagingFull),
-        (errno.EIO, StorageUnavailable),
+        (errno.EIO, StagingUnavailable),
     ],
 )
 def test_a_full_disk_is_told_from_a_broken_one(number: int, kind: type) -> None:

@@ -206,18 +206,6 @@ async def test_scans_and_finishes_are_given_back_as_well(house):
     assert await house.work.claim_finish(house.worker, house.staging) is None
 
 
-async def test_a_destination_that_never_answers_fails_the_batch_in_the_end(house):
-    batch = await house.scanned([1])
-    await house.process()
-    house.mapping.query("UPDATE batch_chunks SET attempts = 100 RETURNING number")
-    claim = await house.work.claim_publish(house.worker, house.staging)
-
-    await house.work.give_back(claim, 60)
-
-    failed = await house.get(batch)
-    assert (failed.state, failed.code) == (BatchState.FAILED, "storage-unavailable")
-
-
 async def test_a_chunk_that_killed_two_workers_is_divided(house):
     batch = await house.scanned([40])
     await die(house, DEATHS_OF_CHUNK)

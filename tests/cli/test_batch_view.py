@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from app.cli import batch_view
 from app.cli.batch_view import View, print_summary
 
 SHOWN = {
@@ -69,6 +70,40 @@ def test_without_a_terminal_only_a_new_state_is_worth_a_line_at_once() -> None:
     lines = lines_of(SHOWN, further, publishing, publishing)
 
     assert [line.partition(":")[0] for line in lines] == ["processing", "publishing"]
+
+
+WAITING = {
+    "code": "staging-full",
+    "title": "The staging area is full",
+    "since": "2020-01-31T11:59:00.000Z",
+    "next_try_at": None,
+}
+
+
+def test_what_a_batch_waits_for_is_said_at_once_and_when_it_is_over() -> None:
+    lines = lines_of(SHOWN, SHOWN | {"waiting_for": WAITING}, SHOWN)
+
+    assert [line.partition(":")[0] for line in lines] == [
+        "processing",
+        "processing (waiting)",
+        "processing",
+    ]
+    assert "The staging area is full (staging-full) for " in lines[1]
+    assert "staging-full" not in lines[2]
+
+
+def test_the_next_try_is_told_where_it_is_known() -> None:
+    waiting = WAITING | {"since": None, "next_try_at": "2020-01-31T12:00:30.000Z"}
+
+    assert said_of(waiting) == "The staging area is full (staging-full), next try in 0.0 s"
+
+
+def test_a_gateway_of_an_earlier_release_tells_of_no_waiting() -> None:
+    assert said_of(None) == ""
+
+
+def said_of(waiting: dict | None) -> str:
+    return batch_view.waiting(SHOWN | {"waiting_for": waiting})
 
 
 def test_files_that_are_still_being_found_have_no_total() -> None:
