@@ -3,6 +3,7 @@
 Source: RFC 7517 (JSON Web Key sets); RFC 7518, 3 and RFC 8037 (which key fits which algorithm).
 """
 
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -80,9 +81,10 @@ def _public(entry: Mapping[str, Any]) -> tuple[RSAKey | ECKey | OKPKey, frozense
     """Read the public half of a key; a secret one is none."""
     kind = entry.get("kty")
     if kind == "RSA":
-        rsa = RSAKey.import_key({"kty": "RSA", "n": entry["n"], "e": entry["e"]})
-        is_strong = rsa.public_key.key_size >= MIN_RSA_BITS
-        return rsa, _RSA if is_strong else frozenset()
+        modulus = int.from_bytes(urlsafe_b64decode(entry["n"] + "=="), "big")
+        if modulus.bit_length() < MIN_RSA_BITS:
+            raise ValueError("a weak key")
+        return RSAKey.import_key({"kty": "RSA", "n": entry["n"], "e": entry["e"]}), _RSA
     if kind == "EC":
         members = {name: entry[name] for name in ("kty", "crv", "x", "y")}
         return ECKey.import_key(members), frozenset({_CURVES[entry["crv"]]})

@@ -93,9 +93,10 @@ class ProviderKeys:
 
     async def close(self) -> None:
         """End a fetch that is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def _known(self, head: Head) -> Sequence[SigningKey]:
         if self._keys is None or not self.are_known():
