@@ -34,8 +34,10 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.keeper import KeptPostgres
 from app.db.session import Database
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
+from app.deid.rules.text import Recognizer
 from app.dicom.tokens import Limits
 from app.pipeline import Context
+from app.pipeline.recognizing import fingerprint_of, open_recognizer, versioned
 from app.settings import Role, Settings
 from app.storage.roots import Roots
 from app.storage.stores import Stores
@@ -62,8 +64,9 @@ class Profiles:
         errors.Misconfigured: a file in the directory is not a profile, or a name comes twice.
     """
 
-    def __init__(self, directory: Path | None) -> None:
-        self._by_name = dict(BUILT_IN)
+    def __init__(self, directory: Path | None, recognizer: Path | None = None) -> None:
+        self._fingerprint = fingerprint_of(recognizer) if recognizer else ""
+        self._by_name = {name: self.as_used(profile) for name, profile in BUILT_IN.items()}
         for path in sorted(directory.iterdir()) if directory else ():
             if path.suffix in PROFILE_SUFFIXES:
                 self._add(path)
@@ -79,6 +82,10 @@ class Profiles:
         """Return every profile, the ready-made ones first."""
         return tuple(self._by_name.values())
 
+    def as_used(self, profile: Profile) -> Profile:
+        """Return a profile with the version that it has beside this site's recogniser."""
+        return versioned(profile, self._fingerprint)
+
     def _add(self, path: Path) -> None:
         try:
             profile = profile_from_text(path.read_text(encoding="utf-8"))
@@ -86,13 +93,29 @@ class Profiles:
             raise errors.Misconfigured(f"the profile {path.name} cannot be used: {error}") from None
         if profile.name in self._by_name:
             raise errors.Misconfigured(f"the profile {path.name} has a name that is taken")
-        self._by_name[profile.name] = profile
+        self._by_name[profile.name] = self.as_used(profile)
+
+
+def profiles_of(settings: Settings) -> Profiles:
+    """Return the profiles of this site.
+
+    Raises:
+        errors.Misconfigured: one of them cannot be used.
+    """
+    return Profiles(settings.profiles_dir, settings.recognizer)
 
 
 class Contexts:
     """Gives the pipeline what it needs, put together once per organisation and profile."""
 
-    def __init__(self, vault: Vault, profiles: Profiles, limits: Limits) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        profiles: Profiles,
+        limits: Limits,
+        recognize: Recognizer | None = None,
+    ) -> None:
+        self._recognize = recognize
         self._vault = vault
         self._profiles = profiles
         self._limits = limits
@@ -109,7 +132,7 @@ class Contexts:
     def of(self, organization: str, profile: Profile) -> Context:
         """Return the context for a profile at hand."""
         pseudonyms = self._vault.pseudonyms(organization)
-        return Context(organization, profile, pseudonyms, self._limits)
+        return Context(organization, profile, pseudonyms, self._limits, self._recognize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +233,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
     _make_data_directory(settings)
     ring = await asyncio.to_thread(_key_ring, settings)
     keys, opener = ring.gateway, None if ring.private is None else Opener(ring.private)
-    profiles = Profiles(settings.profiles_dir)
+    profiles = profiles_of(settings)
     prepare_directory(settings.spool_path)
     async with AsyncExitStack() as stack:
         held = await stack.enter_async_context(administration(settings))
@@ -230,7 +253,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
             api_keys=held.api_keys,
             callers=callers,
             organizations=held.organizations,
-            contexts=Contexts(vault, profiles, _limits(settings)),
+            contexts=Contexts(vault, profiles, _limits(settings), _recognizer(settings)),
             executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
             can_reidentify=opener is not None,
             batches=BatchService(BatchRepository(held.database, box), vault, settings.staging_path),
@@ -429,6 +452,10 @@ def _roots(settings: Settings) -> Roots:
     """Return where study directories may lie; what the gateway keeps for itself is none of it."""
     own = (settings.staging_path, settings.spool_path, settings.key_path.parent)
     return Roots(settings.roots, (*own, settings.data_dir / "postgres"))
+
+
+def _recognizer(settings: Settings) -> Recognizer | None:
+    return open_recognizer(settings.recognizer) if settings.recognizer else None
 
 
 def _limits(settings: Settings) -> Limits:

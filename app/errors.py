@@ -315,6 +315,13 @@ class Refused(GatewayError):
     title = "The instance was refused"
 
 
+class RecognizerFailed(Refused):
+    """The site's entity recogniser could not look at a text that would have been kept."""
+
+    code = "recognizer-failed"
+    title = "The entity recogniser failed"
+
+
 class BurnedInAnnotationSuspected(Refused):
     """The pixel data is declared to carry identifying text."""
 

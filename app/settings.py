@@ -116,6 +116,11 @@ class Settings(BaseSettings):
     profiles_dir: Path | None = Field(
         None, description="Directory of further profiles (*.yaml, *.yml, *.json)."
     )
+    recognizer: Path | None = Field(
+        None,
+        description="Presidio's configuration of an analyzer (YAML), which then looks for names "
+        "and places in text that profiles clean; needs the extra presidio.",
+    )
 
     # Database and keys
     database_url: SecretStr | None = Field(

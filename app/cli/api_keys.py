@@ -91,6 +91,6 @@ def revoke(settings: Settings, key_id: str) -> None:
 
 
 def _require_profiles(settings: Settings, names: set[str]) -> None:
-    known = bootstrap.Profiles(settings.profiles_dir)
+    known = bootstrap.profiles_of(settings)
     for name in names:
         known.get(name)

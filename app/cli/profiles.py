@@ -25,7 +25,7 @@ def profiles() -> None:
 @with_settings
 def list_profiles(settings: Settings) -> None:
     """List the profiles by name, version and description."""
-    for profile in bootstrap.Profiles(settings.profiles_dir).all():
+    for profile in bootstrap.profiles_of(settings).all():
         click.echo(f"{profile.name:32}  {profile.version}  {profile.description}")
 
 
@@ -34,7 +34,7 @@ def list_profiles(settings: Settings) -> None:
 @with_settings
 def show_profile(settings: Settings, name: str) -> None:
     """Print one profile as JSON."""
-    profile = bootstrap.Profiles(settings.profiles_dir).get(name)
+    profile = bootstrap.profiles_of(settings).get(name)
     click.echo(json.dumps(asdict(profile), indent=2, default=sorted))
 
 

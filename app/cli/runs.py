@@ -44,10 +44,10 @@ def chosen_profile(settings: Settings, name: str) -> Profile:
     Raises:
         errors.ProfileNotFound, errors.InvalidProfile: see ``app.deid.profile``.
     """
-    path = Path(name)
+    path, known = Path(name), bootstrap.profiles_of(settings)
     if path.suffix in bootstrap.PROFILE_SUFFIXES and path.is_file():
-        return profile_from_text(path.read_text(encoding="utf-8"))
-    return bootstrap.Profiles(settings.profiles_dir).get(name)
+        return known.as_used(profile_from_text(path.read_text(encoding="utf-8")))
+    return known.get(name)
 
 
 def run_here(job: Job, files: Sequence[Path], advance: Advance) -> list[Outcome]:
