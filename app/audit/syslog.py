@@ -1,15 +1,21 @@
 """Syslog over TLS: messages framed, sent, and known to have been read by the receiver.
 
-Syslog has no answers. A receiver that ends TLS properly after it was told that nothing follows has
-read everything before that: TLS keeps order, and its closing alert cannot be forged.
+Syslog has no answers. So the end is used as one: a receiver that is told that nothing follows, and
+then ends the connection in good order, has read everything before that. Most end TLS itself, which
+nobody can forge. Some only close the connection; that counts when TCP has every byte confirmed and
+no reset came, which is what an unread byte would have caused.
 
 Source: RFC 5424, 6 (format); RFC 5425, 4.3 (octet counting), 4.4 (closure); PS3.15 2026d, A.6.
 """
 
 import datetime as dt
+import fcntl
 import os
 import socket
 import ssl
+import struct
+import termios
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +32,8 @@ MESSAGE_ID: Final = "DICOM+RFC3881"
 _SECURITY: Final = 10  # facility: security and authorisation messages
 _NOTICE, _WARNING = 5, 4
 _MAX_HOST_CHARACTERS: Final = 255
+_CLOSE_WAIT: Final = 8  # state of TCP: the other side has closed, this one has not
+_LOOK_AGAIN_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Receiver:
             ):
                 for frame in frames:
                     secure.sendall(frame)
-                secure.unwrap()  # waits for the other side's end
+                _await_end(secure)
         except ssl.SSLCertVerificationError:
             raise AuditReceiverUnavailable(
                 "The certificate of the audit receiver is not trusted"
@@ -135,6 +143,35 @@ def own_host() -> str:
     """Name this machine as headers may: visible ASCII, or ``-``."""
     name = "".join([c for c in socket.gethostname() if "!" <= c <= "~"])
     return name[:_MAX_HOST_CHARACTERS] or "-"
+
+
+def _await_end(secure: ssl.SSLSocket) -> None:
+    """Say that nothing follows, and return when the other side has read that.
+
+    Raises:
+        OSError: it has not, or it cannot be known.
+    """
+    try:
+        secure.unwrap()
+    except ssl.SSLEOFError:  # closed without the end of TLS
+        deadline = time.monotonic() + TIMEOUT_S
+        while _unconfirmed(secure):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _unconfirmed(closed: socket.socket) -> int:
+    """Count the bytes that the other side's TCP has not confirmed.
+
+    Raises:
+        ConnectionResetError: the connection did not end in good order.
+    """
+    state = closed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    if state != _CLOSE_WAIT:
+        raise ConnectionResetError
+    (count,) = struct.unpack("i", fcntl.ioctl(closed, termios.TIOCOUTQ, bytes(4)))
+    return int(count)
 
 
 def _no_password() -> str:
