@@ -78,7 +78,7 @@ def _python_peers(interpreter: Path) -> Iterator[Contestant]:
 def _gdcmanon(scratch: Path) -> Contestant:
     """GDCM's Basic Application Level Confidentiality Profile, a folder at a time."""
     tool = provide("libgdcm-tools", "gdcmanon")
-    certificate = _certificate(scratch)
+    certificate = make_certificate(scratch)
 
     def command(_files: Sequence[Path], out: Path) -> list[str]:
         given = ["-e", "-c", str(certificate), "-i", str(_links_beside(out)), "-o", str(out)]
@@ -116,7 +116,7 @@ def _dcmodify(_scratch: Path) -> Contestant:
     return Command("dcmodify (DCMTK)", command, prepare=prepare)
 
 
-def _certificate(scratch: Path) -> Path:
+def make_certificate(scratch: Path) -> Path:
     """Make the certificate to which gdcmanon encrypts the original attributes."""
     path = scratch / "certificate.pem"
     if not path.exists():
