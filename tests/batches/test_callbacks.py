@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import telemetry
-from app.batches import callbacks
+from app.access import webhooks
 from app.batches.callbacks import (
     MAX_ATTEMPTS,
     CallbackPolicy,
@@ -184,7 +184,7 @@ async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
 
 
 async def test_a_silent_receiver_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callbacks, "ANSWER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(webhooks, "ANSWER_TIMEOUT_S", 0.05)
     async with receiving(b"") as receiver:
         delivery = await deliver(receiver.url)
 
@@ -192,7 +192,7 @@ async def test_a_silent_receiver_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_receiver_that_dawdles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callbacks, "WHOLE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(webhooks, "WHOLE_TIMEOUT_S", 0.05)
     async with receiving(b"") as receiver:
         delivery = await deliver(receiver.url)
 
