@@ -53,11 +53,13 @@ def _moment(seconds: int) -> str:
 
 def bar(console: Console | None = None) -> Progress:
     """Return a bar for rows; nothing is drawn where there is no terminal."""
+    shown_on = console or Console(stderr=True, highlight=False)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console or Console(stderr=True, highlight=False),
+        console=shown_on,
         transient=True,
+        disable=not shown_on.is_terminal,
     )
