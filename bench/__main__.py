@@ -27,6 +27,7 @@ from bench import (
     tables,
     uploads,
 )
+from bench import options as annex_options
 from bench.report import Report, Table
 from bench.workspace import Workspace, workspace
 
@@ -43,6 +44,7 @@ BENCHES: dict[str, Callable[[Workspace, Options], list[Table]]] = {
     "large": lambda s, o: [large.measure(s, rounds=o.rounds, peers=o.peers)],
     "small": lambda s, o: small.measure(s, rounds=o.rounds, peers=o.peers),
     "http": lambda s, o: over_http.measure(s, rounds=o.rounds, peers=o.peers, seconds=o.seconds),
+    "options": lambda s, o: annex_options.measure(s, rounds=o.rounds),
     "startup": lambda s, o: [startup.measure(s, rounds=o.rounds)],
 }
 # Batches and what bounds them; much disk and an hour.
