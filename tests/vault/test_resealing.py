@@ -66,6 +66,17 @@ def reseal_command(house: MappingHouse, files: KeyFiles, directory: Path) -> sub
     )
 
 
+def kill_in_the_middle(house: MappingHouse, files: KeyFiles, directory: Path) -> int:
+    with psycopg.connect(house.url) as other:  # holds it up at the last key
+        other.execute(LOCK_LAST_KEY)
+        process = reseal_command(house, files, directory)
+        while not versions(house).get(2) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    return process.returncode
+
+
 async def test_a_run_that_was_killed_is_taken_up_again_while_uploads_go_on(
     house: MappingHouse, files: KeyFiles, tmp_path: Path
 ) -> None:
@@ -73,19 +84,13 @@ async def test_a_run_that_was_killed_is_taken_up_again_while_uploads_go_on(
     add_data_keys(house, MANY)
     files.rotate(activate_in_s=-3600)  # in use for an hour, but for the process under test
 
-    with psycopg.connect(house.url) as other:  # holds it up at the last key
-        other.execute(LOCK_LAST_KEY)
-        first = reseal_command(house, files, tmp_path)
-        while not versions(house).get(2) and first.poll() is None:
-            await asyncio.sleep(0.01)
-        first.send_signal(signal.SIGKILL)
-        first.communicate()
+    ended_with = await asyncio.to_thread(kill_in_the_middle, house, files, tmp_path)
     halfway = versions(house)
     during = await house.record(originals(2, patient_id="PAT-4712", study_uid="1.2.3"))
     second = reseal_command(house, files, tmp_path)
     said, complaint = await asyncio.to_thread(second.communicate)
 
-    assert first.returncode == -signal.SIGKILL
+    assert ended_with == -signal.SIGKILL
     assert 0 < halfway[1] < MANY
     assert (second.returncode, complaint) == (0, "")
     assert f"{halfway[1] + 1} data keys" in said
