@@ -1,16 +1,19 @@
 """``deid-gateway profiles``: which confidentiality profiles there are, and what they say."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 import yaml
 
-from app import bootstrap
+from app import __version__, bootstrap
 from app.cli.options import Settings, with_settings
+from app.cli.profile_statement import html, markdown
+from app.cli.runs import chosen_profile
+from app.deid.conformance import statement
 from app.deid.linting import weaknesses
 from app.deid.profile import BurnedInPolicy, Profile, profile_from_text
+from app.deid.profile_writing import profile_content, profile_text
 from app.deid.templates import read_template
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -31,11 +34,40 @@ def list_profiles(settings: Settings) -> None:
 
 @profiles.command("show")
 @click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 @with_settings
-def show_profile(settings: Settings, name: str) -> None:
-    """Print one profile as JSON."""
-    profile = bootstrap.profiles_of(settings).get(name)
-    click.echo(json.dumps(asdict(profile), indent=2, default=sorted))
+def show_profile(settings: Settings, name: str, *, as_json: bool) -> None:
+    """Print the profile NAME, or that of a file, as a profile file.
+
+    What is printed is read by ``profiles check`` and has the same version.
+    """
+    profile = chosen_profile(settings, name)
+    if as_json:
+        click.echo(json.dumps(profile_content(profile), indent=2, ensure_ascii=False))
+    else:
+        click.echo(profile_text(profile), nl=False)
+
+
+_LAYOUTS = {"markdown": markdown, "html": html}
+
+
+@profiles.command("conformance")
+@click.argument("name")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(tuple(_LAYOUTS)),
+    default="markdown",
+    show_default=True,
+)
+@with_settings
+def state_conformance(settings: Settings, name: str, *, layout: str) -> None:
+    """Print the de-identification section of a conformance statement.
+
+    For the profile NAME, or that of a file; from the tables that the program works with.
+    """
+    profile = chosen_profile(settings, name)
+    click.echo(_LAYOUTS[layout](statement(profile, gateway=__version__)), nl=False)
 
 
 @profiles.command("check")

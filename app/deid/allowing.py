@@ -91,6 +91,11 @@ def _types() -> dict[int, str]:
     return types
 
 
+def listed_tags() -> tuple[int, ...]:
+    """Return the attributes of IODs that have no row in Table E.1-1, in their order."""
+    return tuple(sorted(_types()))
+
+
 @lru_cache(maxsize=8192)
 def allowance(tag: int) -> Allowance | None:
     """Return what the allow-list leaves of an attribute; None where it does not decide.

@@ -61,6 +61,8 @@ _UNLISTED = {
     0x04000510: "of the originals, encrypted for another key",
     0x04000520: "the originals, encrypted for another key",
 }
+#: Those attributes and why, for reports.
+UNLISTED_REASONS = _UNLISTED | _UNLISTED_DUMMY
 # Tags that the Type tables require at the root of these IODs only. Source: PS3.3 2026d, A.1.4.
 _REQUIRED_IN = {0x00080201: frozenset({"inventory"})}
 _BULK_VRS = frozenset(

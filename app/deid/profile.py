@@ -67,7 +67,7 @@ def profile_from_text(text: str) -> Profile:
         raise InvalidProfile(
             f"{len(unknown)} unknown fields; known are {', '.join(sorted(_FIELDS))}"
         )
-    return with_version(
+    profile = with_version(
         Profile(
             name=_name(content.get("name")),
             options=_options(content.get("options", ["basic"])),
@@ -80,6 +80,10 @@ def profile_from_text(text: str) -> Profile:
             description=str(content.get("description", "")),
         )
     )
+    ready_made = BUILT_IN.get(profile.name)
+    if ready_made is not None and ready_made.version != profile.version:
+        raise InvalidProfile("name is that of a ready-made profile, which says something else")
+    return profile
 
 
 def _term(field: str, value: object, terms: type[_Term]) -> _Term:
@@ -92,8 +96,6 @@ def _term(field: str, value: object, terms: type[_Term]) -> _Term:
 def _name(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 32 or set(value) - _NAME_CHARACTERS:
         raise InvalidProfile("name is 1 to 32 of a-z, 0-9, '-', '_' and '.'")
-    if value in BUILT_IN:
-        raise InvalidProfile("name is that of a ready-made profile")
     return value
 
 

@@ -65,6 +65,10 @@ def _scheme(designator: str) -> str:
 _ROWS = _read()
 
 
+#: Coding scheme, code value, value type and meaning of every concept of the table, for reports.
+CONCEPTS = tuple((*key, row.meaning) for key, row in _ROWS.items())
+
+
 @lru_cache(maxsize=4096)
 def content_rule(
     scheme: str, value: str, value_type: str, options: frozenset[Option]

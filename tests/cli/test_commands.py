@@ -288,7 +288,7 @@ def test_without_a_database_url_the_embedded_server_is_used(
 
 def test_profiles_are_listed_and_shown(invoke: Invoke) -> None:
     assert "basic-per-study" in invoke("profiles", "list").output
-    assert json.loads(invoke("profiles", "show", "basic").output)["name"] == "basic"
+    assert json.loads(invoke("profiles", "show", "basic", "--json").output)["name"] == "basic"
 
 
 def test_profiles_of_a_directory_are_known(

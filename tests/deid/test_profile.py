@@ -57,7 +57,7 @@ def test_the_same_content_has_the_same_version_and_other_content_another() -> No
         "{name: x, options: [basic, [retain_uids]]}",
         "{name: x, options: [basic, clean_pixel_data]}",
         "{name: x, colour: red}",
-        "{name: basic}",
+        "{name: strict}",
         "{name: Has Spaces}",
         "{name: x, burned_in: maybe}",
         "{name: x, unlisted: perhaps}",

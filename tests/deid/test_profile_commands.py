@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.profiles import profiles
-from app.deid.profile import profile_from_text
+from app.deid.profile import BUILT_IN, profile_from_text
 from app.errors import InvalidProfile
 
 WEAK = """
@@ -42,6 +42,27 @@ def test_a_check_names_what_is_weaker_and_says_what_is_claimed(weak: str) -> Non
 
 def test_a_strict_check_fails_on_what_is_weaker(weak: str) -> None:
     assert run("check", "--strict", weak).exit_code == 1
+
+
+@pytest.mark.parametrize("layout", [(), ("--json",)])
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_profile_that_is_shown_is_checked_with_the_same_version(
+    name: str, layout: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "shown.yaml"
+    path.write_text(run("show", name, *layout).stdout)
+
+    done = run("check", str(path))
+
+    assert done.output == f"{name} {BUILT_IN[name].version}: valid, 0 weaker, claims its codes\n"
+
+
+def test_a_file_is_shown_and_stated_like_a_profile_with_a_name(weak: str) -> None:
+    version = profile_from_text(WEAK).version
+
+    assert run("show", weak).stdout.startswith(f"# Version {version}\nname: weak\n")
+    assert f"| Profile version | {version} |" in run("conformance", weak).stdout
+    assert run("conformance", weak, "--format", "html").stdout.startswith("<!DOCTYPE html>")
 
 
 def test_a_profile_that_is_none_fails(tmp_path: Path) -> None:
