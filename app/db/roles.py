@@ -91,6 +91,9 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT ON series",
         "SELECT ON instances",
         "SELECT ON batches, batch_items, batch_problems",
+        "SELECT ON reidentify_safeguards",
+        "SELECT, INSERT, UPDATE ON reidentify_quotas",
+        "SELECT, INSERT, UPDATE, DELETE ON reidentify_requests, reidentify_notices",
     ),
     DatabaseRole.AUDIT: (
         "SELECT ON alembic_version",

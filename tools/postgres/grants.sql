@@ -78,6 +78,9 @@ GRANT SELECT ON study_identities TO deid_reidentify;
 GRANT SELECT ON series TO deid_reidentify;
 GRANT SELECT ON instances TO deid_reidentify;
 GRANT SELECT ON batches, batch_items, batch_problems TO deid_reidentify;
+GRANT SELECT ON reidentify_safeguards TO deid_reidentify;
+GRANT SELECT, INSERT, UPDATE ON reidentify_quotas TO deid_reidentify;
+GRANT SELECT, INSERT, UPDATE, DELETE ON reidentify_requests, reidentify_notices TO deid_reidentify;
 
 -- An autoscaler counts what waits.
 GRANT SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches TO deid_scaler;
