@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from app import errors, telemetry
 from app.access.api_keys import ApiKeys
 from app.access.callers import Callers
@@ -21,9 +23,16 @@ from app.api.batch_parts import BatchIntake
 from app.api.clients import Proxies
 from app.api.dependencies import Services
 from app.api.spool import BodyLimits, prepare_directory
+from app.audit.forwarding import Forwarder
+from app.audit.keeping import Keeper, kept
+from app.audit.reading import AuditReader
 from app.audit.repository import AuditTrail
+from app.audit.sealing import Sealer
+from app.audit.syslog import Receiver, receiver_of
 from app.batches.callbacks import CallbackPolicy
+from app.batches.gauges import BatchGauges
 from app.batches.repository import BatchRepository
+from app.batches.room import Bounds
 from app.batches.sealing import BatchBox
 from app.batches.service import BatchService
 from app.batches.staging import StagingArea
@@ -39,6 +48,7 @@ from app.dicom.tokens import Limits
 from app.pipeline import Context
 from app.pipeline.recognizing import fingerprint_of, open_recognizer, versioned
 from app.settings import Role, Settings
+from app.storage.destinations import open_destination
 from app.storage.roots import Roots
 from app.storage.stores import Stores
 from app.storage.uploads import Uploads
@@ -129,6 +139,10 @@ class Contexts:
             self._known[organization, profile] = known
         return known
 
+    def profiles(self) -> tuple[Profile, ...]:
+        """Return every profile, the ready-made ones first."""
+        return self._profiles.all()
+
     def of(self, organization: str, profile: Profile) -> Context:
         """Return the context for a profile at hand."""
         pseudonyms = self._vault.pseudonyms(organization)
@@ -153,10 +167,11 @@ class Gateway:
     work: BatchWork
     upkeep: Upkeep
     signer: Signer
+    closing: AsyncExitStack
 
     def services(self) -> Services:
         """Return what the routes may call."""
-        settings = self.settings
+        settings, metrics = self.settings, telemetry.Metrics()
         return Services(
             vault=self.vault,
             callers=self.callers,
@@ -164,6 +179,7 @@ class Gateway:
             batches=self.batches,
             intake=self.intake,
             signer=self.signer,
+            audit=AuditReader(self.database),
             roles=frozenset(map(str, settings.roles)),
             limits=BodyLimits(
                 max_bytes=settings.max_body_bytes,
@@ -173,10 +189,23 @@ class Gateway:
             ),
             spool_dir=settings.spool_path,
             executor=self.executor,
-            metrics=telemetry.Metrics(),
+            metrics=metrics,
             readiness=self._readiness,
             proxies=Proxies(settings.trusted_proxies),
+            gauges=self.gauges(metrics.registry) if self.intake is not None else None,
         )
+
+    def gauges(self, registry: CollectorRegistry) -> BatchGauges:
+        """Return what keeps the gauges of batches in a registry."""
+        settings = self.settings
+        gauges = BatchGauges(
+            telemetry.BatchLevels(registry),
+            self.work,
+            StagingArea(settings.staging_path),
+            Bounds(settings.staging_max_bytes, settings.staging_min_free_bytes),
+        )
+        self.closing.push_async_callback(gauges.close)
+        return gauges
 
     async def require_organization(self, organization: str) -> None:
         """Check that an organisation is there; development mode makes it.
@@ -267,10 +296,55 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
                 kept_days=settings.batch_kept_days,
             ),
             signer=signer,
+            closing=stack,
         )
         if not settings.is_production:
             await gateway.require_organization(settings.organization)
         yield gateway
+
+
+@asynccontextmanager
+async def audit_kept(gateway: Gateway) -> AsyncIterator[None]:
+    """Seal and forward the audit meanwhile, as the settings say.
+
+    Raises:
+        errors.Misconfigured, errors.InvalidRequest: a receiver or a place is not fit.
+    """
+    settings = gateway.settings
+    async with AsyncExitStack() as stack:
+        destination = None
+        if settings.audit_checkpoint_to is not None:
+            destination = open_destination(settings.audit_checkpoint_to)
+            stack.push_async_callback(destination.close)
+        sealer = Sealer(
+            gateway.database,
+            gateway.signer,
+            every_s=settings.audit_checkpoint_s,
+            every_rows=settings.audit_checkpoint_rows,
+            destination=destination,
+        )
+        keepers: list[Keeper] = [sealer.run]
+        if settings.audit_syslog is not None and Role.AUDIT in settings.roles:
+            receiver = audit_receiver(settings, settings.audit_syslog)
+            keepers.append(Forwarder(gateway.database, receiver).run)
+        await stack.enter_async_context(kept(*keepers))
+        yield
+
+
+def audit_receiver(settings: Settings, address: str) -> Receiver:
+    """Return the audit receiver at an address, with the certificates that the settings name.
+
+    Raises:
+        errors.Misconfigured: address or files cannot be used.
+    """
+    receiver = receiver_of(
+        address,
+        ca_file=settings.audit_syslog_ca_file,
+        certificate_file=settings.audit_syslog_certificate_file,
+        key_file=settings.audit_syslog_key_file,
+    )
+    receiver.check()
+    return receiver
 
 
 @contextmanager

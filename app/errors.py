@@ -371,6 +371,13 @@ class UnreadableFile(Refused):
     title = "The file cannot be read"
 
 
+class SubjectErased(Refused):
+    """The patient's originals were erased, and the organisation takes no new ones."""
+
+    code = "subject-erased"
+    title = "The originals of this patient were erased; new ones are refused"
+
+
 class DuplicateInstance(Refused):
     """Two different objects carry the same SOP Instance UID; the later one is refused."""
 

@@ -26,6 +26,7 @@ def app() -> FastAPI:
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         async with bootstrap.opened(loaded) as gateway:
             application.state.services = gateway.services()
-            yield
+            async with bootstrap.audit_kept(gateway):
+                yield
 
     return create_app(lifespan=lifespan, max_concurrent_uploads=loaded.max_concurrent_uploads)

@@ -55,6 +55,7 @@ class Role(StrEnum):
     ANONYMIZE = "anonymize"
     BATCH = "batch"
     REIDENTIFY = "reidentify"
+    AUDIT = "audit"
 
 
 class KeyProvider(StrEnum):
@@ -334,6 +335,38 @@ class Settings(BaseSettings):
     )
     batch_kept_days: int = Field(
         90, ge=1, description="Days after its end that a batch's record and staged files are kept."
+    )
+
+    # Audit
+    audit_checkpoint_s: float = Field(
+        300.0,
+        ge=1,
+        description="Age of its last signed checkpoint at which a chain with new rows is sealed "
+        "again, in seconds.",
+    )
+    audit_checkpoint_rows: int = Field(
+        10_000, ge=1, description="New rows at which a chain is sealed earlier than that."
+    )
+    audit_checkpoint_to: str | None = Field(
+        None,
+        description="Directory or URL of an object store (s3://bucket/prefix) that signed "
+        "checkpoints are written to as well.",
+    )
+    audit_syslog: str | None = Field(
+        None,
+        description="Syslog receiver of DICOM audit messages, tls://host:6514; served by "
+        "processes with the role audit.",
+    )
+    audit_syslog_ca_file: Path | None = Field(
+        None,
+        description="Certificates (PEM) that the receiver is trusted by; without it those of the "
+        "system.",
+    )
+    audit_syslog_certificate_file: Path | None = Field(
+        None, description="Certificate (PEM) that is shown to the receiver."
+    )
+    audit_syslog_key_file: Path | None = Field(
+        None, description="Private key (PEM, without a password) of that certificate."
     )
 
     # Bounds on one instance

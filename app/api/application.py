@@ -14,8 +14,17 @@ from app import errors
 from app.api import openapi
 from app.api.dependencies import Services
 from app.api.middleware import Boundary
-from app.api.routes import batch_originals, batch_prepare, batches, reidentify, system
+from app.api.routes import (
+    audit,
+    batch_originals,
+    batch_prepare,
+    batches,
+    profiles,
+    reidentify,
+    system,
+)
 from app.api.routes.anonymize import AnonymizeStream
+from app.api.routes.profiles import CompareProfiles, ExplainObject
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -64,11 +73,17 @@ def create_app(
             include_in_schema=False,
         ),
     )
+    for endpoint in (CompareProfiles(), ExplainObject()):
+        application.router.routes.append(
+            Route(endpoint.path, endpoint, methods=["POST"], include_in_schema=False)
+        )
     application.include_router(system.router)
     application.include_router(reidentify.router)
+    application.include_router(profiles.router)
     application.include_router(batch_prepare.router)
     application.include_router(batches.router)
     application.include_router(batch_originals.router)
+    application.include_router(audit.router)
     application.add_middleware(Boundary)
     application.openapi = lambda: openapi.describe(application)  # type: ignore[method-assign]
     return application

@@ -20,7 +20,10 @@ from app.api.batch_watching import Watchers
 from app.api.clients import Proxies
 from app.api.spool import BodyLimits
 from app.audit.events import AuditEvent
+from app.audit.reading import AuditReader
+from app.batches.gauges import BatchGauges
 from app.batches.service import BatchService
+from app.deid.profile import Profile
 from app.pipeline import Context
 from app.vault.service import Vault
 from app.vault.signing import Signer
@@ -37,6 +40,9 @@ class Contexts(Protocol):
 
     def get(self, organization: str, profile: str) -> Context:
         """Return it; raise errors.ProfileNotFound for a name that nobody defined."""
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Return every profile, the ready-made ones first."""
 
 
 class UnknownCallers:
@@ -69,6 +75,7 @@ class Services:
         intake: what batches need to be taken; None where the role is not served.
         watchers: bounds how many callers wait for batches at once.
         proxies: those that are believed when they say whom they speak for.
+        gauges: brings up to date what the metrics say of batches; None without the role.
     """
 
     vault: Vault
@@ -77,6 +84,7 @@ class Services:
     batches: BatchService
     intake: BatchIntake | None
     signer: Signer
+    audit: AuditReader
     roles: frozenset[str]
     limits: BodyLimits
     spool_dir: Path
@@ -86,6 +94,7 @@ class Services:
     unknown_callers: UnknownCallers = field(default_factory=UnknownCallers)
     watchers: Watchers = field(default_factory=Watchers)
     proxies: Proxies = field(default_factory=Proxies)
+    gauges: BatchGauges | None = None
 
 
 def services_of(scope: Scope) -> Services:

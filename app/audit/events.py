@@ -12,6 +12,7 @@ class Action(StrEnum):
     """The actions that the gateway itself records; `AuditEvent.action` takes any text."""
 
     ANONYMIZE = "anonymize"
+    EXPLAIN = "explain"
     REIDENTIFY = "reidentify"
     CREATE_API_KEY = "create-api-key"
     REVOKE_API_KEY = "revoke-api-key"

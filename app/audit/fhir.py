@@ -38,7 +38,7 @@ def audit_event(event: StoredEvent) -> dict[str, Any]:
         "type": _coding(kind.event),
         "subtype": [_coding(action_code(event.action))],
         "action": kind.verb,
-        "recorded": _instant(event.recorded_at),
+        "recorded": instant(event.recorded_at),
         "outcome": outcome_indicator(event.outcome),
         "outcomeDesc": event.outcome or "unknown",
         "agent": [_agent(event)],
@@ -65,19 +65,23 @@ def bundle(
     return found
 
 
-def collected(texts: Iterator[str]) -> Iterator[str]:
-    """Yield a bundle around resources that are JSON already, holding one of them at a time."""
-    yield '{"resourceType":"Bundle","type":"collection"'
-    before = ',"entry":[\n'
-    for text in texts:
-        yield f'{before}{{"resource":{text}}}'
-        before = ",\n"
-    yield "}\n" if before.startswith(',"entry"') else "]}\n"
+class Collection:
+    """Writes a bundle of any length, holding one resource at a time."""
 
+    def __init__(self) -> None:
+        self._before = '{"resourceType":"Bundle","type":"collection"'
+        self._joint = ',"entry":[\n'
 
-def text_of(event: StoredEvent) -> str:
-    """Write the resource as JSON."""
-    return json.dumps(audit_event(event), separators=(",", ":"))
+    def add(self, event: StoredEvent) -> str:
+        """Return the text that comes next."""
+        resource = json.dumps(audit_event(event), separators=(",", ":"))
+        text = f'{self._before}{self._joint}{{"resource":{resource}}}'
+        self._before, self._joint = "", ",\n"
+        return text
+
+    def end(self) -> str:
+        """Return the text that ends the bundle."""
+        return f"{self._before}}}\n" if self._before else "\n]}\n"
 
 
 def _coding(code: Code) -> dict[str, str]:
@@ -161,5 +165,6 @@ def _legible(text: str | None) -> str:
     return "".join([c if c.isprintable() else "\ufffd" for c in text]).strip()
 
 
-def _instant(moment: dt.datetime) -> str:
+def instant(moment: dt.datetime) -> str:
+    """Write a moment as FHIR has it, in UTC with microseconds."""
     return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

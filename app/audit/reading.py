@@ -5,7 +5,7 @@ Whoever calls this puts it into the audit that it was read.
 
 import datetime as dt
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, literal, se
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.chain import OWN_CHAIN, canonical, facts_of_row
-from app.db.models import audit_events
+from app.audit.checkpoints import Checkpoint
+from app.db.models import audit_checkpoints, audit_events
 from app.db.session import Database, database_errors
 from app.errors import InvalidRequest
 
@@ -168,6 +169,14 @@ class AuditReader:
                     following = await looked.rest(connection)
         return Page(tuple(StoredEvent.of(row) for row in rows[:limit]), following)
 
+    async def checkpoints(self, organization: str) -> list[Checkpoint]:
+        """Return the newest checkpoint of a chain; none where nothing was sealed yet.
+
+        Raises:
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        return await newest(self._database, [organization])
+
     async def events(
         self, organization: str | None, wanted: Filter, *, at_once: int = 1000
     ) -> AsyncIterator[StoredEvent]:
@@ -186,6 +195,22 @@ class AuditReader:
             behind = page.following
             if behind is None:
                 return
+
+
+async def newest(database: Database, chains: Sequence[str] | None = None) -> list[Checkpoint]:
+    """Read the last checkpoint of each chain, or of some.
+
+    Raises:
+        DatabaseUnavailable: Postgres does not answer.
+    """
+    table = audit_checkpoints.c
+    wanted = select(audit_checkpoints).distinct(table.chain).order_by(table.chain, table.seq.desc())
+    if chains is not None:
+        wanted = wanted.where(table.chain.in_(chains))
+    with database_errors():
+        async with database.engine.connect() as connection:
+            rows = (await connection.execute(wanted)).all()
+    return [Checkpoint(**row._asdict()) for row in rows]
 
 
 class _Looked:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.audit.chain import canonical, chain_of, facts_of, link
 from app.audit.events import AuditEvent
+from app.db.session import Database, database_errors
 from app.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -109,6 +110,18 @@ class AuditTrail:
     def forget(self) -> None:
         """Take nothing for granted about which chains have begun."""
         self._begun.clear()
+
+
+async def record_alone(database: Database, event: AuditEvent) -> None:
+    """Make one event durable in a transaction of its own; committed on return.
+
+    Raises:
+        DatabaseUnavailable: Postgres does not answer, or its user may not append.
+    """
+    trail = AuditTrail()
+    with database_errors():
+        async with await database.connect() as connection:
+            await trail.append(connection, await trail.lock(connection, [event]), [event])
 
 
 def _chained(

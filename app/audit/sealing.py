@@ -4,15 +4,15 @@ import asyncio
 import datetime as dt
 import hashlib
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Row, insert, select, text
+from sqlalchemy import Row, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import telemetry
 from app.audit.checkpoints import Checkpoint, Signer, seal, written
+from app.audit.reading import newest
 from app.db.models import audit_checkpoints
 from app.db.session import Database, database_errors
 from app.errors import GatewayError
@@ -145,22 +145,6 @@ class Sealer:
         return seal(
             self._signer, chain=row.chain, seq=row.seq, row_hash=row.hash, sealed_at=row.now
         )
-
-
-async def newest(database: Database, chains: Sequence[str] | None = None) -> list[Checkpoint]:
-    """Read the last checkpoint of each chain, or of some.
-
-    Raises:
-        DatabaseUnavailable: Postgres does not answer.
-    """
-    table = audit_checkpoints.c
-    wanted = select(audit_checkpoints).distinct(table.chain).order_by(table.chain, table.seq.desc())
-    if chains is not None:
-        wanted = wanted.where(table.chain.in_(chains))
-    with database_errors():
-        async with database.engine.connect() as connection:
-            rows = (await connection.execute(wanted)).all()
-    return [Checkpoint(**row._asdict()) for row in rows]
 
 
 async def _locked(connection: AsyncConnection, *, waits: bool) -> bool:

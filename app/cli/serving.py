@@ -81,9 +81,8 @@ async def _serve(settings: Settings) -> None:
         async with bootstrap.opened(settings) as gateway:
             if not settings.is_production:
                 await development.welcome(gateway, address)
-            app = create_app(
-                gateway.services(), max_concurrent_uploads=settings.max_concurrent_uploads
-            )
+            services = gateway.services()
+            app = create_app(services, max_concurrent_uploads=settings.max_concurrent_uploads)
             server = Server(_config(app, settings))
             telemetry.log().info(
                 "gateway-started",
@@ -93,13 +92,18 @@ async def _serve(settings: Settings) -> None:
             )
             memory.settle()
             with server.until_released():
-                async with _workers(gateway, server):
+                async with (
+                    bootstrap.audit_kept(gateway),
+                    _workers(gateway, server, services.metrics),
+                ):
                     await server.serve(sockets=[listening])
         telemetry.log().info("gateway-stopped")
 
 
 @contextlib.asynccontextmanager
-async def _workers(gateway: bootstrap.Gateway, server: Server) -> AsyncIterator[None]:
+async def _workers(
+    gateway: bootstrap.Gateway, server: Server, metrics: telemetry.Metrics
+) -> AsyncIterator[None]:
     """Keep worker processes beside the server; both stop at the same time."""
     settings = gateway.settings
     if Role.BATCH not in settings.roles or not settings.workers:
@@ -108,6 +112,7 @@ async def _workers(gateway: bootstrap.Gateway, server: Server) -> AsyncIterator[
     async with Workers(
         for_workers(settings), settings.workers, on_death=gateway.work.leave
     ) as workers:
+        metrics.registry.register(workers.counts)
         following = asyncio.create_task(_follow(server, workers))
         try:
             yield
