@@ -16,6 +16,8 @@ from app.deid.standard import ROWS, dictionary_vr
 from app.dicom.elements import CHARSET_VRS, key_tag
 from app.dicom.tokens import Dataset
 
+#: Raised when another attribute is allowed or no longer is, so that versions of profiles tell it.
+ALLOW_LIST_VERSION = 1
 CODE_VALUES = frozenset({0x00080100, 0x00080119})
 CODE_MEANING = 0x00080104
 _SCHEME, _SCHEME_VERSION = 0x00080102, 0x00080103
@@ -65,6 +67,12 @@ _COUNTERS = frozenset(
     }
 )
 _NUMBERS = frozenset({"AT", "DS", "FD", "FL", "IS", "OV", "SL", "SS", "SV", "UL", "US", "UV"})
+# Groups about people, orders, documents and trials; the others are about pixels, geometry and dose,
+# where a sequence of Type 3 may hold the contours of a structure set.
+_ADMINISTRATIVE = frozenset(
+    {0x0008, 0x0010, 0x0012, 0x0032, 0x0038, 0x0040, 0x0042, 0x0044, 0x0074, 0x0400}
+)
+_CONTRIBUTING_EQUIPMENT = 0x0018A001
 _TEXT = (CHARSET_VRS - {"PN"}) | {"AE"}
 # What the gateway itself writes, or decides by other rules.
 _ALWAYS = MARKER_TAGS | OFFSET_TABLES | {CHARACTER_SET}
@@ -112,10 +120,14 @@ def allowance(tag: int) -> Allowance | None:
         return Allowance.NOTHING
     if vr in _TEXT:
         return _of_text(tag, type_)
-    if type_ == "3":
-        is_number = bool(set(vr.split(" or ")) <= _NUMBERS) and tag not in _COUNTERS
-        return Allowance.VALUE if is_number or tag in _TERMS else Allowance.NOTHING
-    return Allowance.VALUE
+    return Allowance.VALUE if type_ != "3" or _is_harmless(tag, vr) else Allowance.NOTHING
+
+
+def _is_harmless(tag: int, vr: str) -> bool:
+    """Say whether an attribute that no IOD requires may stay: measurements, and where they are."""
+    if vr == "SQ":
+        return tag >> 16 not in _ADMINISTRATIVE and tag != _CONTRIBUTING_EQUIPMENT
+    return tag in _TERMS or (set(vr.split(" or ")) <= _NUMBERS and tag not in _COUNTERS)
 
 
 def _of_text(tag: int, type_: str) -> Allowance:

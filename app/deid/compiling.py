@@ -264,7 +264,9 @@ class Compiler:
         """Write what tells of the de-identification. Source: PS3.15 2026d, E.1.1 and E.3.6."""
         dates = self.place.rules.dates
         if tag == METHOD:
-            self.ops.append((Op.METHOD, index))
+            # What an earlier tool wrote there is free text.
+            before = -1 if self.place.rules.has_allow_list else index
+            self.ops.append((Op.METHOD, before))
         elif tag == METHOD_CODES:
             self.ops.append((Op.METHOD_CODES, index))
         elif tag == TEMPORAL_INFORMATION and dates is not Dates.REMOVED:

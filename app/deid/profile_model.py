@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
+from app.deid.allowing import ALLOW_LIST_VERSION
 from app.deid.linting import weaknesses
 from app.deid.options import Option
 from app.deid.overrides import Override
@@ -99,5 +100,7 @@ def with_version(profile: Profile) -> Profile:
     for later, nothing in _LATER_FIELDS.items():  # then no version that was given before changes
         if content[later] == nothing:
             del content[later]
+    if profile.unlisted is Unlisted.REMOVE:
+        content["unlisted"] = f"{profile.unlisted} {ALLOW_LIST_VERSION}"
     text = json.dumps([EDITION, RULES_VERSION, content], sort_keys=True, default=sorted)
     return replace(profile, version=hashlib.sha256(text.encode()).hexdigest()[:12])

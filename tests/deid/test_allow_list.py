@@ -1,0 +1,156 @@
+"""A profile with an allow-list leaves what an IOD requires and numbers, and nothing else."""
+
+import hashlib
+import io
+
+import pytest
+from pydicom import Dataset, dcmread  # noqa: TID251 - the oracle, not the border
+
+from app.deid.allowing import ALLOW_LIST_VERSION, Allowance, allowance, listed_tags
+from app.deid.profile import BUILT_IN, Profile, profile_from_text
+from app.deid.rulebook import rulebook_of
+from app.deid.standard import ROWS
+from app.deid.substitutes import Originals
+from app.deid.verifying import verify
+from app.dicom.elements import encode_text
+from app.dicom.source import MemorySource
+from app.errors import ResidualIdentifier
+from app.pipeline import Context, deidentify
+from app.vault.pseudonyms import Pseudonyms
+from tests.builders import Identity, ct, part10, rtstruct, seg
+
+STRICT = BUILT_IN["strict"]
+KEEPS_LABEL = """
+name: ours
+unlisted: remove
+overrides:
+  - {keyword: BodyPartThickness, action: X}
+  - {keyword: SequenceName, action: K}
+"""
+
+
+def deidentified(dataset: Dataset, profile: Profile = STRICT) -> Dataset:
+    context = Context("DEMO", profile, Pseudonyms(bytes(range(32)), "DEMO"))
+    made = deidentify(MemorySource(part10(dataset)), context)
+    return dcmread(io.BytesIO(b"".join(made.chunks())))
+
+
+def code(scheme: str, value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def test_text_that_no_iod_requires_goes_and_other_text_becomes_a_dummy() -> None:
+    dataset = ct(Identity())
+    dataset.SequenceName = "night shift"
+    dataset.Manufacturer = "Somebody's Garage"
+    dataset.PositionReferenceIndicator = "left of the door"
+
+    made = deidentified(dataset)
+
+    assert "SequenceName" not in made
+    assert made.Manufacturer == "REMOVED"
+    assert made.PositionReferenceIndicator == ""
+
+
+def test_numbers_stay_but_not_those_that_tell_devices_apart() -> None:
+    dataset = ct(Identity())
+    dataset.SliceLocation = "12.5"
+    dataset.BodyPartThickness = "210"
+    dataset.ExposuresOnDetectorSinceManufactured = "88412"
+
+    made = deidentified(dataset)
+
+    assert (made.SliceLocation, made.BodyPartThickness) == (12.5, 210)
+    assert "ExposuresOnDetectorSinceManufactured" not in made
+
+
+def test_attributes_of_no_iod_go() -> None:
+    dataset = ct(Identity())
+    dataset.add_new(0x00201070, "IS", "7")  # Other Study Numbers, retired
+    dataset.add_new(0x00080001, "UL", 4)  # Length to End, retired
+
+    made = deidentified(dataset)
+
+    assert 0x00201070 not in made
+    assert 0x00080001 not in made
+
+
+def test_codes_of_public_schemes_keep_the_words_of_the_standard_and_local_codes_go() -> None:
+    dataset = ct(Identity())
+    dataset.AnatomicRegionSequence = [
+        code("SCT", "51185008", "Chest near Frobnitz"),
+        code("99HERE", "FROB-7", "The room of Frobnitz"),
+        code("", "FROB-8", "Frobnitz"),
+    ]
+
+    public, local, bare = deidentified(dataset).AnatomicRegionSequence
+
+    assert (public.CodeValue, public.CodeMeaning) == ("51185008", "Chest near")
+    assert {local.CodeValue, local.CodingSchemeDesignator, local.CodeMeaning} == {"REMOVED"}
+    assert bare.CodeValue == bare.CodeMeaning == "REMOVED"
+
+
+def test_contours_and_segments_stay_whole() -> None:
+    contours, segments = rtstruct(Identity()), seg(Identity())
+
+    struct, segmentation = deidentified(contours), deidentified(segments)
+
+    assert len(struct.StructureSetROISequence) == len(contours.StructureSetROISequence)
+    assert [s.SegmentNumber for s in segmentation.SegmentSequence] == [
+        s.SegmentNumber for s in segments.SegmentSequence
+    ]
+
+
+def test_what_an_earlier_tool_wrote_of_its_method_goes() -> None:
+    dataset = ct(Identity())
+    dataset.DeidentificationMethod = "by hand, ask Frobnitz"
+
+    made = deidentified(dataset)
+
+    assert made.DeidentificationMethod == f"deid-gateway strict {STRICT.version}"
+
+
+def test_a_site_adds_to_the_list_and_takes_from_it() -> None:
+    dataset = ct(Identity())
+    dataset.SequenceName = "edge enhanced"
+    dataset.BodyPartThickness = "210"
+
+    made = deidentified(dataset, profile_from_text(KEEPS_LABEL))
+
+    assert made.SequenceName == "edge enhanced"
+    assert "BodyPartThickness" not in made
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        encode_text(0x00180024, "SH", "tuned", explicit=True),
+        encode_text(0x00080070, "LO", "ACME", explicit=True),
+        encode_text(0x00187011, "IS", "12", explicit=True),
+    ],
+    ids=["not-listed", "text", "counter"],
+)
+def test_verification_knows_the_list_too(element: bytes) -> None:
+    with pytest.raises(ResidualIdentifier):
+        verify(
+            element,
+            explicit=True,
+            originals=Originals((), (), frozenset()),
+            own=frozenset(),
+            rules=rulebook_of(("basic",), has_allow_list=True),
+        )
+
+
+def test_the_list_is_about_what_the_table_does_not_name() -> None:
+    assert [tag for tag in ROWS if allowance(tag) is not None] == []
+    assert {allowance(tag) for tag in listed_tags()} == {*Allowance, None}
+
+
+def test_a_change_of_the_list_raises_its_version() -> None:
+    lines = "\n".join(f"{tag:08X} {allowance(tag)}" for tag in listed_tags())
+
+    digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
+
+    assert (ALLOW_LIST_VERSION, digest) == (1, "219be9dbd7f9")
