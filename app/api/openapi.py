@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api import profile_openapi
 from app.api.batch_schemas import BatchRequest
 from app.api.problems import MEDIA_TYPE
 from app.api.schemas import STUDY_EXAMPLE, ProblemDocument
@@ -41,7 +42,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas["BatchRequest"] = BatchRequest.model_json_schema()
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
+        schemas |= profile_openapi.schemas()
         document["paths"]["/anonymize-stream"] = {"post": _anonymize_stream()}
+        document["paths"]["/profiles/compare"] = {
+            "post": profile_openapi.compare(_INSTANCE_BODY, _instance_problems())
+        }
+        document["paths"]["/profiles/{name}/explain"] = {
+            "post": profile_openapi.explain(_INSTANCE_BODY, _instance_problems())
+        }
         _finish_operations(document["paths"])
         app.openapi_schema = document
     return app.openapi_schema
@@ -76,33 +84,42 @@ def _anonymize_stream() -> dict[str, Any]:
             _parameter("organization", "Act for this organisation; the key must allow it.", "DEMO"),
             _parameter("profile", "De-identify by this profile; the key must allow it.", "basic"),
         ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/dicom": {"schema": _BINARY},
-                "application/octet-stream": {"schema": _BINARY},
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": _BINARY},
-                        "additionalProperties": False,
-                    }
-                },
-            },
-        },
+        "requestBody": _INSTANCE_BODY,
         "responses": {
             "200": {
                 "description": "The de-identified object.",
                 "headers": _answer_headers(),
-                "content": {"application/dicom": {"schema": _BINARY}},
+                "content": {
+                    "application/dicom": {"schema": _BINARY},
+                    "multipart/related": profile_openapi.RELATED,
+                },
             },
-            **{
-                str(status): _problem(status)
-                for status in (400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503)
-            },
+            **_instance_problems(),
         },
     }
+
+
+_INSTANCE_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {
+        "application/dicom": {"schema": _BINARY},
+        "application/octet-stream": {"schema": _BINARY},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": _BINARY},
+                "additionalProperties": False,
+            }
+        },
+    },
+}
+
+
+def _instance_problems() -> dict[str, Any]:
+    """Describe the problems of endpoints that take one object."""
+    statuses = (400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503)
+    return {str(status): _problem(status) for status in statuses}
 
 
 def _parameter(name: str, description: str, example: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class RuleKind(StrEnum):
     MARKER = "marker"
     VR = "vr"
     UNLISTED = "unlisted-identifier"
+    ALLOW_LIST = "allow-list"
     UNKNOWN = "unknown-element"
     ENCLOSING = "enclosing-sequence"
     STRUCTURE = "structure"
@@ -41,6 +42,8 @@ class RuleKind(StrEnum):
 _BEGINNINGS: Final = (
     ("Table E.1-1 ", RuleKind.TABLE),
     ("not in Table E.1-1, but ", RuleKind.UNLISTED),
+    ("not in Table E.1-1, nor on the allow-list", RuleKind.ALLOW_LIST),
+    ("not in Table E.1-1: on the allow-list", RuleKind.ALLOW_LIST),
     ("not in Table E.1-1", RuleKind.VR),
     ("Table E.3.4-1 ", RuleKind.CONTENT),
     ("not in Table E.3.4-1", RuleKind.CONTENT),

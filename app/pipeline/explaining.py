@@ -4,11 +4,12 @@ The instance goes through the very steps of ``deidentify``; the result is read a
 object, and what stands in it is what is told.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from app import __version__
+from app.audit.events import SUCCESS, Action, AuditEvent
 from app.deid.deciding import Effect
 from app.deid.explaining import Explainer, Line, Result
 from app.deid.explaining_kinds import (
@@ -24,13 +25,19 @@ from app.deid.explaining_kinds import (
 from app.deid.explaining_rules import Rule, RuleKind
 from app.deid.explaining_walk import Part
 from app.deid.profile import Profile
-from app.deid.standard import Action, dictionary_vr, keyword
+from app.deid.standard import Action as Letter
+from app.deid.standard import dictionary_vr, keyword
 from app.dicom import part10
 from app.dicom.elements import key_tag, key_vr, tag_text
 from app.dicom.source import Source
 from app.dicom.tokens import Limits, Tokens
+from app.errors import GatewayError
+from app.pipeline import Actor, deidentify
 from app.pipeline.output import ResultSource
 from app.pipeline.results import Context, Deidentified
+
+if TYPE_CHECKING:
+    from app.vault.service import Vault
 
 # Parts of a file in their order.
 _PREAMBLE, _META, _ROOT, _PIXELS, _TAIL, _TRAILING = range(6)
@@ -138,7 +145,7 @@ class Explanation:
             creator="",
             vr=vr,
             effect=Effect.KEEP if is_kept else Effect.CLEAN,
-            action=Action.KEEP if is_kept else Action.CLEAN,
+            action=Letter.KEEP if is_kept else Letter.CLEAN,
             result=Result.KEPT if is_kept else Result.CHANGED,
             rule=rule,
             old=old,
@@ -172,6 +179,68 @@ def explained(source: Source, context: Context, done: Deidentified) -> Explanati
         _after=part10.read(result, _wider(limits)),
         _source=source,
         _result=result,
+    )
+
+
+Explanations = tuple[Explanation, ...]
+Offload = Callable[[Callable[[], Explanations]], Awaitable[Explanations]]
+
+
+async def run(
+    source: Source,
+    contexts: Sequence[Context],
+    *,
+    vault: "Vault",
+    actor: Actor,
+    offload: Offload,
+    with_values: bool = False,
+) -> Explanations:
+    """Explain what each of some profiles does to one instance, and record that it was asked.
+
+    No mapping is made: no pseudonym is told, and nothing of the result leaves.
+
+    Args:
+        source: the instance; must stay open.
+        contexts: one or two, of one organisation.
+        vault: where the audit row goes.
+        actor: who asks.
+        offload: runs the work in a thread.
+        with_values: whether the caller is going to be told values.
+
+    Raises:
+        GatewayError: as ``deidentify``; audited.
+    """
+    event = _event(contexts, actor, with_values=with_values)
+    try:
+        found = await offload(lambda: tuple(_explained(source, context) for context in contexts))
+    except GatewayError as error:
+        path = {"path": error.path} if error.path else {}
+        detail = {**event.detail, **path}
+        await vault.audit(replace(event, outcome=error.code, detail=detail))
+        raise
+    await vault.audit(event)
+    return found
+
+
+def _explained(source: Source, context: Context) -> Explanation:
+    return explained(source, context, deidentify(source, context))
+
+
+def _event(contexts: Sequence[Context], actor: Actor, *, with_values: bool) -> AuditEvent:
+    profile = contexts[0].profile
+    detail: dict[str, str | int] = {"values": "shown"} if with_values else {}
+    for context in contexts[1:]:
+        detail["compared-with"] = f"{context.profile.name} {context.profile.version}"
+    return AuditEvent(
+        action=Action.EXPLAIN,
+        outcome=SUCCESS,
+        organization=contexts[0].organization,
+        actor=actor.name,
+        api_key_id=actor.api_key_id,
+        profile=profile.name,
+        profile_version=profile.version,
+        request_id=actor.request_id,
+        detail=detail,
     )
 
 
@@ -210,7 +279,7 @@ def _meta_line(tag: int, before: bytes | None, after: bytes | None, *, values: b
     result = _result(vr, before, after)
     effect, action = _META_EFFECTS[result]
     if result is Result.CHANGED and tag == _MEDIA_STORAGE_INSTANCE:
-        effect, action = Effect.MAP_UID, Action.MAP_UID
+        effect, action = Effect.MAP_UID, Letter.MAP_UID
     new = NOTHING if after is None else kind_made(effect, kind_of(vr, after, b""))
     is_told = values and (result is Result.KEPT or is_shown(effect, "")) and after is not None
     return Line(
@@ -232,10 +301,10 @@ def _meta_line(tag: int, before: bytes | None, after: bytes | None, *, values: b
 
 
 _META_EFFECTS: Final = {
-    Result.KEPT: (Effect.KEEP, Action.KEEP),
-    Result.CHANGED: (Effect.MARKER, Action.DUMMY),
-    Result.INSERTED: (Effect.MARKER, Action.DUMMY),
-    Result.REMOVED: (Effect.REMOVE, Action.REMOVE),
+    Result.KEPT: (Effect.KEEP, Letter.KEEP),
+    Result.CHANGED: (Effect.MARKER, Letter.DUMMY),
+    Result.INSERTED: (Effect.MARKER, Letter.DUMMY),
+    Result.REMOVED: (Effect.REMOVE, Letter.REMOVE),
 }
 
 

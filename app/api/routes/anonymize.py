@@ -5,11 +5,9 @@ Its description for the OpenAPI document is in ``app.api.openapi``.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
-from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
@@ -25,30 +23,20 @@ from app.api.dependencies import (
     require_role,
     services_of,
 )
-from app.api.multipart import OVERHEAD_BYTES, boundary_of, receive_multipart
-from app.api.spool import Body, Bytes, Disconnected, in_thread, receive_raw, too_large
+from app.api.instance_intake import MEDIA_TYPE, Head, check_size, read_head, receive_instance
+from app.api.reports import content_type, new_boundary, related, wants_report
+from app.api.sending import gathered, send_from_thread
+from app.api.spool import Body, in_thread
 from app.audit.events import Action, AuditEvent
 from app.deid.planning import Remark
+from app.dicom.source import Source
+from app.pipeline.explaining import Explanation, explained
+from app.pipeline.reporting import report_json
 
 NAME: Final = "anonymize"  # of the role, the scope and the action alike
-MEDIA_TYPE: Final = b"application/dicom"
-RAW_MEDIA_TYPES: Final = frozenset({MEDIA_TYPE, b"application/octet-stream"})
-MULTIPART: Final = b"multipart/form-data"
 CHUNK_BYTES: Final = 1 << 20
-GATHER_BYTES: Final = 64 << 10
 WARNINGS_BYTES: Final = 2048
 PARAMETERS: Final = frozenset({"organization", "profile"})
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What the head of the request says."""
-
-    media_type: bytes
-    boundary: bytes
-    declared_bytes: int
-    organization: str | None
-    profile: str | None
 
 
 class AnonymizeStream:
@@ -64,44 +52,20 @@ class AnonymizeStream:
         require_role(services, NAME)
         event = AuditEvent(action=Action.ANONYMIZE, request_id=request_id_of(scope))
         principal = await authorise(services, scope, needed=NAME, event=event)
-        head = read_head(scope)
+        head = read_head(scope, PARAMETERS)
         context = await _context(services, principal, head, event)
         actor = pipeline.Actor(principal.name, principal.api_key_id, event.request_id)
-        if head.declared_bytes > services.limits.max_bytes + OVERHEAD_BYTES:
-            raise too_large(services.limits)
+        check_size(head, services)
         async with self._places:
             with Body(services.limits, services.spool_dir, services.executor) as body:
-                await _receive(receive, body, head, services)
-                services.metrics.received.inc(body.size)
-                done = await _deidentify(services, body, context, actor)
-                await _answer(send, receive, done, services, threaded=body.is_spooled)
-
-
-def read_head(scope: Scope) -> Head:
-    """Read content type, length and parameters.
-
-    Raises:
-        errors.UnsupportedMediaType: the body is neither an object nor a form with one.
-        errors.InvalidRequest: a parameter is unknown or given twice.
-    """
-    content_type, declared = b"", 0
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-length":
-            declared = int(value)
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            raise errors.UnsupportedMediaType("The body must not be compressed")
-    media_type = content_type.partition(b";")[0].strip().lower()
-    if media_type not in RAW_MEDIA_TYPES and media_type != MULTIPART:
-        raise errors.UnsupportedMediaType(
-            "Send application/dicom, or multipart/form-data with a part named 'file'"
-        )
-    boundary = boundary_of(content_type) if media_type == MULTIPART else b""
-    parameters = _parameters(scope["query_string"])
-    return Head(
-        media_type, boundary, declared, parameters.get("organization"), parameters.get("profile")
-    )
+                await receive_instance(receive, body, head, services)
+                source = await body.source()
+                done = await _deidentify(services, body, source, context, actor)
+                if head.accept and wants_report(head.accept):
+                    explanation = await _explained(services, source, context, done)
+                    await _answer_with_report(send, receive, explanation, services)
+                else:
+                    await _answer(send, receive, done, services, threaded=body.is_spooled)
 
 
 def warnings_header(warnings: Iterable[Remark]) -> str:
@@ -120,48 +84,56 @@ def warnings_header(warnings: Iterable[Remark]) -> str:
     return ", ".join([*kept, f"more={len(entries) - len(kept)}"])
 
 
-def _parameters(query: bytes) -> dict[str, str]:
-    if not query:
-        return {}
-    pairs = parse_qsl(str(query, "latin-1"), keep_blank_values=True)
-    parameters = dict(pairs)
-    if len(parameters) != len(pairs) or not PARAMETERS.issuperset(parameters):
-        raise errors.InvalidRequest(
-            "The query parameters are organization and profile, each at most once"
-        )
-    return parameters
-
-
 async def _context(
     services: Services, principal: Principal, head: Head, event: AuditEvent
 ) -> pipeline.Context:
     try:
-        organization = chosen_organization(principal, head.organization)
-        profile = chosen_profile(principal, head.profile)
+        organization = chosen_organization(principal, head.parameters.get("organization"))
+        profile = chosen_profile(principal, head.parameters.get("profile"))
     except errors.NotAuthorised as denied:
         await services.vault.audit(described(event, principal, outcome=denied.code))
         raise
     return services.contexts.get(organization, profile)
 
 
-async def _receive(receive: Receive, body: Body, head: Head, services: Services) -> None:
-    if head.media_type == MULTIPART:
-        await receive_multipart(receive, body, services.limits, boundary=head.boundary)
-    else:
-        await receive_raw(receive, body, services.limits)
-    if not body.size:
-        raise errors.InvalidRequest("The body is empty")
-
-
 async def _deidentify(
-    services: Services, body: Body, context: pipeline.Context, actor: pipeline.Actor
+    services: Services,
+    body: Body,
+    source: Source,
+    context: pipeline.Context,
+    actor: pipeline.Actor,
 ) -> pipeline.Deidentified:
     """Run the pipeline: small bodies at once, as a thread would cost more than the work itself."""
-    source, vault = await body.source(), services.vault
     offload = None
     if body.size > services.limits.inline_bytes:
         offload = partial(in_thread, services.executor)
-    return await pipeline.run(source, context, vault=vault, actor=actor, offload=offload)
+    return await pipeline.run(source, context, vault=services.vault, actor=actor, offload=offload)
+
+
+async def _explained(
+    services: Services, source: Source, context: pipeline.Context, done: pipeline.Deidentified
+) -> Explanation:
+    return await in_thread(services.executor, partial(explained, source, context, done))
+
+
+async def _answer_with_report(
+    send: Send, receive: Receive, explanation: Explanation, services: Services
+) -> None:
+    done, boundary = explanation.done, new_boundary()
+    alone = {b"content-type", b"content-length", b"content-disposition"}
+    headers = [(name, value) for name, value in _headers(done) if name not in alone]
+    headers.append((b"content-type", content_type(boundary)))
+    pieces = related(
+        boundary,
+        name=done.replacements.cloud_study_id,
+        size=done.size,
+        chunks=done.chunks(CHUNK_BYTES),
+        report=report_json(explanation),
+    )
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send_from_thread(send, receive, gathered(pieces), services)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    services.metrics.sent.inc(done.size)
 
 
 async def _answer(
@@ -170,49 +142,12 @@ async def _answer(
     await send({"type": "http.response.start", "status": 200, "headers": _headers(done)})
     chunks = gathered(done.chunks(CHUNK_BYTES))
     if threaded:
-        await _send_from_thread(send, receive, chunks, services)
+        await send_from_thread(send, receive, chunks, services)
     else:
         for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
     services.metrics.sent.inc(done.size)
-
-
-def gathered(chunks: Iterable[Bytes]) -> Iterator[Bytes]:
-    """Join runs of small chunks; large ones pass as they are."""
-    small: list[Bytes] = []
-    held = 0
-    for chunk in chunks:
-        if len(chunk) < GATHER_BYTES:
-            small.append(chunk)
-            held += len(chunk)
-            if held < GATHER_BYTES:
-                continue
-        if small:
-            yield b"".join(small)
-            small, held = [], 0
-        if len(chunk) >= GATHER_BYTES:
-            yield chunk
-    if small:
-        yield b"".join(small)
-
-
-async def _send_from_thread(
-    send: Send, receive: Receive, chunks: Iterator[Bytes], services: Services
-) -> None:
-    """Stream from the spool; stop reading it when the caller goes away.
-
-    Listening while sending is safe here: the body was taken whole, so the only message that can
-    still come is the disconnect.
-    """
-    gone = asyncio.ensure_future(receive())
-    try:
-        while (chunk := await in_thread(services.executor, lambda: next(chunks, None))) is not None:
-            if gone.done():
-                raise Disconnected
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    finally:
-        gone.cancel()
 
 
 def _headers(done: pipeline.Deidentified) -> list[tuple[bytes, bytes]]:
