@@ -44,6 +44,7 @@ class Cell:
     lawful: int = 0
     objects: int = 0
     refused: int = 0
+    reasons: set[str] = field(default_factory=set)
 
     @property
     def text(self) -> str:
@@ -124,7 +125,9 @@ def _column(
     column = Column(tool)
     for path in files:
         place, planted = carriers[path.stem]
-        _count(column, place, planted, _run(tool, root, [path]).outputs.get(path.stem))
+        made = _run(tool, root, [path])
+        _count(column, place, planted, made.outputs.get(path.stem))
+        column.cells[group_of(place)].reasons |= set(made.refused.values())
     inputs = study()
     together = [_written(root, stem, data) for stem, data in inputs.items()]
     made = _run(tool, root, together)
@@ -196,7 +199,13 @@ def _left(columns: Sequence[Column]) -> list[str]:
         [place, str(columns[0].cells[place].planted), *(c.cells[place].text for c in columns)]
         for place in columns[0].cells
     ]
-    return _table(titles, rows)
+    refused = [
+        f"- refused by {column.tool.title}: {place} ({', '.join(sorted(cell.reasons))})"
+        for column in columns
+        for place, cell in column.cells.items()
+        if cell.reasons
+    ]
+    return [*_table(titles, rows), "", *refused]
 
 
 def _chosen(columns: Sequence[Column]) -> list[str]:

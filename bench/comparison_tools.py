@@ -100,7 +100,15 @@ def python_tools() -> list[Tool]:
     return [_python_tool(name, *texts) for name, texts in _PYTHON_PEERS.items()]
 
 
+def _newest_edition() -> str:
+    folder = "lib/*/site-packages/dicomanonymizer/*/dicomfields_*.py"
+    found = [path.stem for path in PEERS_PYTHON.parent.parent.glob(folder)]
+    return max(found, default="dicomfields_unknown").removeprefix("dicomfields_")
+
+
 def _python_tool(name: str, title: str, settings: str) -> Tool:
+    if name == "dicom-anonymizer-newest":
+        settings = f"{settings}: {_newest_edition()}"
     tool = Tool(title, "", settings, lambda _files, _scratch: Results())
 
     def run(files: Sequence[Path], scratch: Path) -> Results:
