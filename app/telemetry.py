@@ -164,7 +164,7 @@ class Metrics:
 
 
 class BatchMetrics:
-    """What batches count: work done by this process, and what waits for all of them.
+    """What worker processes count: the work that they did.
 
     Args:
         registry: one of their own where this is None.
@@ -192,10 +192,33 @@ class BatchMetrics:
             ["kind", "code"],
             registry=registry,
         )
+
+    def count_files(self, states: Mapping[str, int], size: int) -> None:
+        """Count the files of a chunk by what became of them, and the bytes of the results."""
+        for state, count in states.items():
+            self.files.labels(state).inc(count)
+        self.bytes.inc(size)
+
+
+class BatchLevels:
+    """What waits, in all batches of the database and in one staging area."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.backlog = Gauge(
             "deid_batch_backlog",
             "Chunks and batches that wait or are worked on, everywhere.",
             ["what"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "deid_batch_waiting",
+            "Batches that do not get on, by what they wait for, everywhere.",
+            ["code"],
+            registry=registry,
+        )
+        self.staging_waiting = Gauge(
+            "deid_batch_staging_waiting_bytes",
+            "Bytes of source files whose results wait in the staging area.",
             registry=registry,
         )
         self.staging_state = Gauge(
@@ -209,12 +232,13 @@ class BatchMetrics:
             "Free space of the staging area's file system.",
             registry=registry,
         )
+        self._codes: set[str] = set()
 
-    def count_files(self, states: Mapping[str, int], size: int) -> None:
-        """Count the files of a chunk by what became of them, and the bytes of the results."""
-        for state, count in states.items():
-            self.files.labels(state).inc(count)
-        self.bytes.inc(size)
+    def set_waiting(self, batches: Mapping[str, int]) -> None:
+        """Set how many batches wait for what; what none waits for any more is 0."""
+        self._codes.update(batches)
+        for code in self._codes:
+            self.waiting.labels(code).set(batches.get(code, 0))
 
 
 def _only_allowed_fields(

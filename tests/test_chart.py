@@ -43,6 +43,10 @@ EVERYTHING = {
 VALUES = {
     "default": {},
     "everything": EVERYTHING,
+    "metrics-of-workers": {
+        "worker": {"metrics": {"enabled": True, "port": 9500}},
+        "networkPolicy": {"scrapers": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]},
+    },
     "disk-of-each-pod": {"staging": {"kind": "pod"}},
     "only-single-objects": {
         name: {"enabled": False} for name in ("batches", "worker", "reidentify", "migrate")
@@ -333,3 +337,25 @@ def test_only_serving_components_are_reached_and_only_workers_leave_the_house(ev
     assert reached == SERVING
     assert leaving == {"worker"}
     assert policies["reidentify"]["ingress"][0]["from"] != policies["gateway"]["ingress"][0]["from"]
+
+
+def test_workers_are_asked_for_metrics_where_that_is_wanted_and_by_scrapers_alone(documents):
+    asked = documents["metrics-of-workers"]
+    template = of_kind(asked, "Deployment")["worker"]["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    (rule,) = of_kind(asked, "NetworkPolicy")["worker"]["spec"]["ingress"]
+
+    assert "--metrics-port=9500" in container["args"]
+    assert container["ports"] == [{"name": "metrics", "containerPort": 9500}]
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == "9500"
+    assert rule["ports"] == [{"port": "metrics"}]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+    assert "metrics" not in json.dumps(of_kind(documents["default"], "Deployment"))
+
+
+def test_the_metrics_port_of_the_chart_is_one_of_the_program(documents):
+    pod = pods(documents["metrics-of-workers"])["worker"]
+
+    arguments = [*pod["containers"][0]["args"], "--help"]
+
+    assert CliRunner().invoke(group, arguments).exit_code == 0

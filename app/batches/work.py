@@ -5,6 +5,7 @@ heard of. Whoever lost it (it was too slow, was stopped, the batch was cancelled
 any more: the methods that answer a bool say False then, and what was done is to be dropped.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID, uuid4
@@ -17,6 +18,7 @@ from app.batches.publications import Endings, Publications
 from app.batches.records import ChunkClaim, FinishClaim, PublishClaim, ScanClaim
 from app.batches.settling import end, lock_batch
 from app.batches.sql import row, rows, run, transaction
+from app.batches.standing import AreaState, area_state
 from app.batches.states import WORKING, BatchState, ChunkState
 from app.batches.tickets import Task, defer
 from app.errors import StorageUnavailable
@@ -36,6 +38,13 @@ SELECT coalesce(sum(open_chunks), 0)::bigint AS open_chunks,
 FROM batches WHERE state IN ('queued', 'processing', 'publishing')
 """
 
+_WAITING: Final = """
+SELECT CASE WHEN parked_behind IS NULL THEN waiting_for ELSE 'staging-yielded' END AS code,
+    count(*) AS batches FROM batches
+WHERE state IN ('queued', 'processing', 'publishing')
+    AND (waiting_for IS NOT NULL OR parked_behind IS NOT NULL)
+GROUP BY 1
+"""
 _BATCH_WAITS: Final = """
 UPDATE batches SET version = version + 1, waiting_for = %(reason)s,
     waiting_since = CASE WHEN waiting_for = %(reason)s THEN waiting_since ELSE now() END,
@@ -185,6 +194,16 @@ class BatchWork(Scans, Chunks, Publications, Endings, Aftermath):
                 staging=staging,
             )
         return int(found["bytes"]) if found else 0
+
+    async def area(self, staging: UUID) -> AreaState:
+        """Ask what waits in a staging area."""
+        return await area_state(self._database, staging)
+
+    async def waiting(self) -> Mapping[str, int]:
+        """Count the batches that do not get on, by what they wait for."""
+        async with transaction(self._database) as connection:
+            found = await rows(connection, _WAITING)
+        return {entry["code"]: entry["batches"] for entry in found}
 
     async def backlog(self) -> Backlog:
         """Count what waits, from the counters of the batches that are worked on."""

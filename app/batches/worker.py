@@ -20,7 +20,6 @@ from app import telemetry
 from app.batches.callbacks import Callbacks
 from app.batches.ending import Ending, pause_s
 from app.batches.finishing import Finisher
-from app.batches.gauges import show_room
 from app.batches.heartbeat import Heartbeat
 from app.batches.holdings import Holdings
 from app.batches.opening import OpenSource, OpenSources
@@ -267,7 +266,6 @@ class _Worker:
                 await self._sources.close_idle()
                 await self._remove_unused_uploads()
                 await self._tell_waiting()
-                show_room(self._metrics, self._room.state, self._parts.staging.free_bytes())
                 failures = 0
             except Unavailable as error:
                 if not failures % FAILURES_TOLD:

@@ -20,6 +20,7 @@ from app.db.guardian import die_with_parent
 
 ALIVE_EVERY_S: Final = 5.0
 ALIVE: Final = b"alive\n"
+COUNTED: Final = b"counted "
 JOINED: Final = b"joined "
 
 
@@ -38,6 +39,8 @@ class Lifeline:
     def __init__(self) -> None:
         self._input = os.dup(sys.stdin.fileno())
         self._output = os.dup(sys.stdout.fileno())
+        self._writing = threading.Lock()
+        self._count: Callable[[], object] | None = None
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, sys.stdin.fileno())
         os.close(nothing)
@@ -65,6 +68,16 @@ class Lifeline:
         """Tell under which id the process takes work."""
         self._write(JOINED + f"{worker}\n".encode())
 
+    def count(self, count: Callable[[], object]) -> None:
+        """Tell from now on what this process has counted, in words of JSON, with every sign."""
+        self._count = count
+
+    def tell_counts(self) -> bool:
+        """Tell what was counted so far; False when nobody listens any more."""
+        if self._count is None:
+            return True
+        return self._write(COUNTED + json.dumps(self._count()).encode() + b"\n")
+
     def watch(self, stop: Callable[[], None]) -> None:
         """Call ``stop`` from the running loop when the parent is gone and this process is not."""
         loop = asyncio.get_running_loop()
@@ -77,10 +90,12 @@ class Lifeline:
         loop.add_reader(self._input, ended)
 
     def _tell(self) -> None:
-        while self._write(ALIVE):
+        while self._write(ALIVE) and self.tell_counts():
             threading.Event().wait(ALIVE_EVERY_S)
 
     def _write(self, line: bytes) -> bool:
-        with suppress(OSError):  # nobody listens any more
-            return os.write(self._output, line) == len(line)
+        with suppress(OSError), self._writing:  # where nobody listens any more
+            while line:
+                line = line[os.write(self._output, line) :]
+            return True
         return False

@@ -5,35 +5,49 @@ Being told to stop is the cancellation of its one task, at whatever point of its
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, cast
 
 import uvloop
+from prometheus_client import CollectorRegistry, generate_latest
 
 from app import bootstrap, errors, telemetry
 from app.batches.remaining import is_aftermath_left, is_work_left
 from app.batches.staging import StagingArea
+from app.cli.metrics_port import exposed
 from app.cli.workers import Workers
 from app.settings import Role, Settings
 
 LOOK_EVERY_S: Final = 0.5
 
 
-def run(settings: Settings, *, count: int, once: bool) -> None:
-    """Keep so many worker processes going until told to stop, or until no work is left."""
+def run(
+    settings: Settings, *, count: int, once: bool, metrics: tuple[str, int] | None = None
+) -> None:
+    """Keep so many worker processes going until told to stop, or until no work is left.
+
+    Args:
+        settings: what they work by.
+        count: how many.
+        once: end when no work is left.
+        metrics: address and port where metrics are answered; None for nowhere.
+    """
     telemetry.configure(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_supervise(settings, count, once=once))
+        runner.run(_supervise(settings, count, once=once, metrics=metrics))
 
 
-async def _supervise(settings: Settings, count: int, *, once: bool) -> None:
+async def _supervise(
+    settings: Settings, count: int, *, once: bool, metrics: tuple[str, int] | None
+) -> None:
     telemetry.guard_event_loop(asyncio.get_running_loop())
     narrowed = for_workers(settings)
     with stopped_by_signals() as signals, suppress(asyncio.CancelledError):
         async with (
             bootstrap.opened(narrowed) as gateway,
             Workers(narrowed, count, on_death=gateway.work.leave) as workers,
+            _metrics(gateway, workers, metrics),
         ):
             signals.on_impatience = workers.kill
             telemetry.log().info("workers-started", count=count)
@@ -42,6 +56,28 @@ async def _supervise(settings: Settings, count: int, *, once: bool) -> None:
             else:
                 await asyncio.Event().wait()
     telemetry.log().info("workers-stopped")
+
+
+@asynccontextmanager
+async def _metrics(
+    gateway: bootstrap.Gateway, workers: Workers, place: tuple[str, int] | None
+) -> AsyncIterator[None]:
+    """Answer metrics where that is asked for."""
+    if place is None:
+        yield
+        return
+    registry = CollectorRegistry()
+    registry.register(workers.counts)
+    gauges = gateway.gauges(registry)
+
+    async def exposition() -> bytes:
+        await gauges.refresh()
+        return generate_latest(registry)
+
+    host, port = place
+    async with exposed(host, port, exposition) as number:
+        telemetry.log().info("metrics-answered", port=number)
+        yield
 
 
 def for_workers(settings: Settings) -> Settings:

@@ -22,8 +22,27 @@ from app.cli.options import load_settings
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory of keys, database and staging area (DEID_DATA_DIR; default ./data).",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Answer GET /metrics on this TCP port, without a key; 0 takes a free one, and logs it.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of --metrics-port.",
+)
 @click.option("--one", is_flag=True, hidden=True)
-def worker(*, concurrency: int | None, once: bool, data_dir: Path | None, one: bool) -> None:
+def worker(
+    *,
+    concurrency: int | None,
+    once: bool,
+    data_dir: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
+    one: bool,
+) -> None:
     """Work on batches, until told to stop.
 
     Takes what is due by priority and turn, wherever it was handed in. Killed at any moment, it
@@ -35,7 +54,8 @@ def worker(*, concurrency: int | None, once: bool, data_dir: Path | None, one: b
     settings = load_settings(data_dir=data_dir)
     from app.cli.supervising import run  # noqa: PLC0415 - wrong usage is told before much is loaded
 
-    run(settings, count=concurrency or usable_cores(), once=once)
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    run(settings, count=concurrency or usable_cores(), once=once, metrics=metrics)
 
 
 def _be_one() -> None:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from app import errors, telemetry
 from app.cli import lifeline
+from app.cli.worker_counts import WorkerCounts
 from app.settings import Settings
 
 # The child finds the program where its parent found it, whatever directory it is started in.
@@ -25,6 +26,8 @@ _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from app.cli import main; main(sys.argv[1:])"
 )
+# Longer than what a process tells at once.
+LINE_BYTES: Final = 1 << 20
 OnDeath = Callable[[UUID], Awaitable[None]]
 
 
@@ -73,6 +76,9 @@ class Workers:
             others at once and not after the time that a silent worker gets.
         rhythm: times.
         start: command of one process.
+
+    Attributes:
+        counts: what the processes have counted, for metrics.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Workers:
         self._children: set[_Child] = set()
         self._places: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self.counts = WorkerCounts()
 
     async def __aenter__(self) -> Self:
         self._places = [asyncio.create_task(self._fill_place()) for _ in range(self._count)]
@@ -152,8 +159,9 @@ class Workers:
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
+            limit=LINE_BYTES,
         )
-        child = _Child(process)
+        child = _Child(process, self.counts)
         self._children.add(child)
         try:
             await self._accompany(child)
@@ -161,6 +169,7 @@ class Workers:
             child.kill()
             self._children.discard(child)
         if child.worker is not None:
+            self.counts.ended(child.worker)
             await self._report(child.worker)
         age_s = time.monotonic() - began
         if not self._stopping.is_set():
@@ -194,8 +203,9 @@ class _Ended:
 class _Child:
     """The parent's end of the lifeline of one process."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, counts: WorkerCounts) -> None:
         self._process = process
+        self._counts = counts
         self._input = cast("asyncio.StreamWriter", process.stdin)
         self._output = cast("asyncio.StreamReader", process.stdout)
         self.worker: UUID | None = None
@@ -214,6 +224,9 @@ class _Child:
         while line := await self._next_line(silent_after_s):
             if line.startswith(lifeline.JOINED):
                 self.worker = UUID(line.removeprefix(lifeline.JOINED).decode().strip())
+                self._counts.begun(self.worker)
+            elif line.startswith(lifeline.COUNTED) and self.worker is not None:
+                self._counts.told(self.worker, json.loads(line.removeprefix(lifeline.COUNTED)))
 
     async def wait(self) -> None:
         await self._process.wait()

@@ -20,6 +20,7 @@ from app.batches.staging import StagingArea
 from app.batches.worker import Parts, run_worker
 from app.cli import memory
 from app.cli.lifeline import Lifeline
+from app.cli.worker_counts import counted
 from app.settings import Settings
 from app.storage.archives import ArchiveBounds
 from app.storage.sources import Sources
@@ -61,7 +62,10 @@ async def _work(settings: Settings, lifeline: Lifeline) -> None:
     async with bootstrap.opened(settings) as gateway:
         parts = await asyncio.to_thread(parts_of, gateway)
         memory.settle()
-        await run_worker(parts, stop, on_joined=lifeline.joined)
+        metrics = telemetry.BatchMetrics()
+        lifeline.count(lambda: counted(metrics.registry))
+        await run_worker(parts, stop, on_joined=lifeline.joined, metrics=metrics)
+        await asyncio.to_thread(lifeline.tell_counts)
 
 
 def parts_of(gateway: bootstrap.Gateway) -> Parts:

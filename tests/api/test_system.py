@@ -43,6 +43,13 @@ async def test_requests_are_counted_by_route_and_status(
     assert "PLANTED" not in text
 
 
+async def test_the_metrics_tell_what_waits_in_batches(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics")).text
+
+    assert 'deid_batch_backlog{what="waiting_batches"} 0.0' in text
+    assert 'deid_batch_staging_state{state="open"}' in text
+
+
 @pytest.mark.parametrize(
     ("request_scope", "local"),
     [

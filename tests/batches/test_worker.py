@@ -9,21 +9,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from prometheus_client import generate_latest
 
 from app.batches import pieces, worker
 from app.batches.ending import Ending, Setbacks, pause_s
-from app.batches.gauges import BatchGauges
 from app.batches.publishing import Publisher
 from app.batches.quiet import Baton, Quiet
 from app.batches.records import Request
-from app.batches.room import Bounds, Room, RoomState, state_of
+from app.batches.room import Bounds, RoomState, state_of
 from app.batches.standing import AreaState, Standing
 from app.batches.states import BatchState, OnError, Priority
 from app.batches.work import BatchWork
 from app.errors import DatabaseUnavailable, DestinationRefused, StorageUnavailable
 from app.storage.staged import StagedFileDamaged
-from app.telemetry import BatchMetrics
 from tests.batches import station as stations
 from tests.batches.house import event, new_batch
 from tests.batches.station import Station, below, fill
@@ -578,44 +575,6 @@ async def test_a_turn_may_be_passed_on_before_its_end() -> None:
             baton.release()
             assert lock.locked()
     assert not lock.locked()
-
-
-async def test_the_gauges_tell_what_waits_and_whether_there_is_room(station: Station) -> None:
-    fill(root(station), 10)
-    await station.submit()
-    metrics = BatchMetrics()
-    now = 0.0
-    room = Room(station.database, station.area, Bounds(min_free_bytes=1 << 60))
-    gauges = BatchGauges(metrics, station.work, station.area, room, lambda: now)
-
-    await gauges.refresh()
-    first = generate_latest(metrics.registry).decode()
-    await station.submit()
-    await gauges.refresh()
-    second = generate_latest(metrics.registry).decode()
-    now = 6.0
-    await gauges.refresh()
-    third = generate_latest(metrics.registry).decode()
-
-    assert 'deid_batch_staging_state{state="disk"} 1.0' in first
-    assert 'deid_batch_backlog{what="waiting_batches"} 1.0' in first
-    assert 'deid_batch_backlog{what="waiting_batches"} 1.0' in second
-    assert 'deid_batch_backlog{what="waiting_batches"} 2.0' in third
-
-
-async def test_the_gauges_stay_while_the_database_is_away(
-    station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(_self):
-        raise DatabaseUnavailable
-
-    monkeypatch.setattr(BatchWork, "backlog", away)
-    room = Room(station.database, station.area, Bounds())
-    metrics = BatchMetrics()
-
-    await BatchGauges(metrics, station.work, station.area, room).refresh()
-
-    assert 'state="open"} 1.0' in generate_latest(metrics.registry).decode()
 
 
 async def test_who_gives_up_waiting_to_be_alone_lets_the_others_in() -> None:

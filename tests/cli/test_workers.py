@@ -104,6 +104,25 @@ def noting(path: Path, body: str) -> str:
     return f"open({str(path)!r}, 'a').write(f'{{os.getpid()}}\\n')\n{body}"
 
 
+async def test_what_the_processes_count_is_known_here_and_outlives_them(
+    settings: Settings, deaths: Deaths
+) -> None:
+    said = 'counted [["deid_x", "counter", "X.", [["deid_x_total", {}, 2.0]]]]'
+    body = f"line.joined(worker); line._write({(said + chr(10)).encode()!r}); time.sleep(0.2)"
+    start = child(body)
+
+    def total() -> float:
+        return sum(
+            sample.value
+            for family in workers.counts.collect()
+            for sample in family.samples
+            if sample.name == "deid_x_total"
+        )
+
+    async with Workers(settings, 1, on_death=deaths, rhythm=QUICK, start=start) as workers:
+        await until(lambda: total() >= 4, "what an ended process had counted is gone")
+
+
 async def test_as_many_processes_run_as_were_asked_for(
     settings: Settings, deaths: Deaths, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ async def readyz(request: Request, response: Response) -> Readiness:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Answer the counters of this process.
+    """Answer the counters of this process and its workers, and what waits in batches.
 
     Callers on this very machine need no key, unless they come through a proxy; all others need
     the scope `admin`.
@@ -60,6 +60,8 @@ async def metrics(request: Request) -> Response:
     if not is_local(request.scope):
         event = AuditEvent(action="read-metrics", request_id=request_id_of(request.scope))
         await authorise(services, request.scope, needed=ADMIN, event=event)
+    if services.gauges is not None:
+        await services.gauges.refresh()
     return Response(services.metrics.exposition(), media_type=telemetry.METRICS_MEDIA_TYPE)
 
 

@@ -172,6 +172,13 @@ metadata:
     {{- end }}
   annotations:
     checksum/stores: {{ .root.Values.stores | toYaml | sha256sum }}
+    {{- with .values.metrics }}
+    {{- if and .enabled .annotations }}
+    prometheus.io/scrape: "true"
+    prometheus.io/port: {{ .port | quote }}
+    prometheus.io/path: /metrics
+    {{- end }}
+    {{- end }}
     {{- with .values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
