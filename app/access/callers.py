@@ -9,6 +9,7 @@ from app.access.limits import Lockout, Rate
 from app.access.oidc import BearerTokens
 from app.access.principals import Principal
 from app.access.tokens import looks_like_token
+from app.db.acting import act_for
 from app.errors import NotAuthenticated
 
 Address = Callable[[], str]
@@ -45,7 +46,7 @@ class Callers:
         self.anonymous = anonymous
 
     async def recognise(self, credential: str, address: Address) -> Principal:
-        """Find out who presents a credential.
+        """Find out who presents a credential; this task acts for its organisations from now on.
 
         Args:
             credential: an API key or a token.
@@ -57,11 +58,13 @@ class Callers:
             IdentityProviderUnavailable, DatabaseUnavailable: it cannot be told now.
         """
         if self._lockout.is_idle:
-            return await self._listened(credential, address)
-        name = _fingerprint(credential)
-        self._lockout.check(address(), name)
-        principal = await self._listened(credential, address)
-        self._lockout.succeeded(address(), name)
+            principal = await self._listened(credential, address)
+        else:
+            name = _fingerprint(credential)
+            self._lockout.check(address(), name)
+            principal = await self._listened(credential, address)
+            self._lockout.succeeded(address(), name)
+        act_for(principal.every_organization)
         return principal
 
     async def close(self) -> None:

@@ -28,6 +28,11 @@ class Principal:
     organizations: frozenset[str]
 
     @property
+    def every_organization(self) -> frozenset[str]:
+        """Those that the caller may act for."""
+        return self.organizations | {self.organization}
+
+    @property
     def caller(self) -> str:
         """What limits count by: an id of a key has no colon, a subject's name has one."""
         return self.api_key_id or self.name

@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from app.db.acting import acting_for
 from app.db.models import api_keys, organizations
 from app.db.session import Database, database_errors
 from app.errors import OrganizationNotFound
@@ -137,8 +138,8 @@ class ApiKeyRepository:
         return await self._require(key_id)
 
     async def get(self, key_id: str) -> StoredApiKey | None:
-        """Read one key."""
-        with database_errors():
+        """Read one key; whose it is shows then."""
+        with database_errors(), acting_for(api_keys=[key_id]):
             async with self._database.engine.connect() as connection:
                 row = (
                     await connection.execute(select(api_keys).where(api_keys.c.id == key_id))

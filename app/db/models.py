@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -76,7 +77,23 @@ organizations: Final = Table(
     Column("number", Integer, Identity(always=True), nullable=False, unique=True),
     Column("name", Text, nullable=False),
     _moment("created_at"),
+    Column("profile", Text, nullable=False, server_default="basic"),
+    Column("profiles", ARRAY(Text), nullable=False, server_default=text("'{*}'")),
+    Column("objects_per_day", BigInteger),
+    Column("open_batches", Integer),
     CheckConstraint("id ~ '^[A-Za-z0-9_-]{1,24}$'", name="id"),
+)
+
+# Empty for ever: whoever may read it crosses organisations by nature, while it names none.
+every_organization: Final = Table("every_organization", metadata, Column("nobody", Boolean))
+
+# Single instances by day, added up by every process now and then.
+organization_usage: Final = Table(
+    "organization_usage",
+    metadata,
+    Column("objects", BigInteger, nullable=False),
+    Column("day", Date, primary_key=True),
+    _organization(primary_key=True),
 )
 
 api_keys: Final = Table(

@@ -50,6 +50,9 @@ _APPEND_MAPPING: Final = (
     "INSERT, SELECT (organization, uid, lookup) ON series",
     "INSERT, SELECT (organization, uid, lookup) ON instances",
 )
+_COUNT_OBJECTS: Final = "SELECT, INSERT, UPDATE ON organization_usage"
+# Everybody else sees the rows of the organisations that a transaction names: app/db/acting.py.
+_CROSS: Final = "SELECT ON every_organization"
 # The queue's functions run with the rights of whoever calls them.
 _ADD_TICKETS: Final = (
     "SELECT, INSERT ON procrastinate_jobs",
@@ -58,7 +61,7 @@ _ADD_TICKETS: Final = (
 )
 
 GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
-    DatabaseRole.ANONYMIZE: (*_EVERYBODY, *_APPEND_AUDIT, *_APPEND_MAPPING),
+    DatabaseRole.ANONYMIZE: (*_EVERYBODY, *_APPEND_AUDIT, *_APPEND_MAPPING, _COUNT_OBJECTS),
     DatabaseRole.BATCH: (
         *_EVERYBODY,
         *_APPEND_AUDIT,
@@ -73,6 +76,8 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         *_EVERYBODY,
         *_APPEND_AUDIT,
         *_APPEND_MAPPING,
+        _COUNT_OBJECTS,
+        _CROSS,
         *_ADD_TICKETS,
         "UPDATE, DELETE ON procrastinate_jobs",
         "UPDATE ON procrastinate_periodic_defers",
@@ -98,14 +103,19 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
     DatabaseRole.AUDIT: (
         "SELECT ON alembic_version",
         "SELECT ON audit_events, audit_heads, audit_checkpoints",
+        _CROSS,
     ),
     DatabaseRole.AUDITOR: (
         *_EVERYBODY,
         *_APPEND_AUDIT,
         "SELECT ON audit_events",
         "SELECT, INSERT, UPDATE ON audit_forwards",
+        _CROSS,
     ),
-    DatabaseRole.SCALE: ("SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches",),
+    DatabaseRole.SCALE: (
+        "SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches",
+        _CROSS,
+    ),
 }
 """What each user may do; whatever is not here is refused by Postgres."""
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.db.acting import NAME, acting, confine
 from app.errors import DatabaseUnavailable, Misconfigured
 
 CONNECT_TIMEOUT_S: Final = 5
@@ -40,10 +41,17 @@ class Database:
     async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         """Open a raw connection outside of the pool; the caller closes it.
 
+        It names the organisations of the task that opens it.
+
         Raises:
             psycopg.OperationalError: the server does not answer; never to be shown.
         """
-        return await psycopg.AsyncConnection.connect(**connect_arguments(self._url))
+        connection = await psycopg.AsyncConnection.connect(**connect_arguments(self._url))
+        named = acting()
+        if named is not None:
+            await connection.execute(NAME, named.parameters(is_local=False))
+            await connection.commit()
+        return connection
 
     async def is_ready(self) -> bool:
         """Ask the server for a sign of life."""
@@ -68,7 +76,7 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
     """
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     parsed = parse_url(url)
-    return create_async_engine(
+    engine = create_async_engine(
         parsed,
         hide_parameters=True,
         pool_size=pool_size,
@@ -77,6 +85,8 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args=connect_arguments(parsed),
     )
+    confine(engine.sync_engine)
+    return engine
 
 
 def parse_url(url: str) -> URL:

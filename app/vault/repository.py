@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import psycopg
 from sqlalchemy import select
 
+from app.db.acting import IS_CONFINED, NAME, Acting, acting_for
 from app.db.models import api_keys, data_keys, organizations, study_identities
 from app.db.session import Database, database_errors, unavailable
 from app.errors import (
@@ -205,6 +206,7 @@ class MappingRepository:
         self._trail = trail
         self._connection: _Connection | None = None
         self._is_committing = False
+        self._is_confined = False
         self._numbers: dict[str, int] = {}
         self.known = KnownRows()
 
@@ -232,7 +234,7 @@ class MappingRepository:
         valid = select(api_keys.c.id).where(
             api_keys.c.id == api_key_id, api_keys.c.revoked_at.is_(None)
         )
-        with database_errors():
+        with database_errors(), acting_for(api_keys=[api_key_id]):
             async with self._database.engine.connect() as connection:
                 return (await connection.execute(valid)).scalar_one_or_none() is not None
 
@@ -346,6 +348,8 @@ class MappingRepository:
         connection = await self._connected()
         events = [entry.event for entry in entries]
         async with connection.pipeline():
+            if self._is_confined:
+                await connection.execute(NAME, _named(entries))
             written = [
                 (table, rows, await connection.execute(_INSERT[table], _literals(rows)))
                 for table, rows in tables.items()
@@ -409,6 +413,8 @@ class MappingRepository:
         if self._connection is None:
             connection = await self._database.connect()
             await connection.execute(_BOUND_TRANSACTIONS)
+            confined = await (await connection.execute(IS_CONFINED)).fetchone()
+            self._is_confined = confined == (True,)
             await connection.commit()
             self._connection = connection
         return self._connection
@@ -452,6 +458,12 @@ def _literals(rows: Sequence[Row]) -> list[str]:
 def _keys_of(entries: Sequence[Entry]) -> list[str]:
     keys = {entry.event.api_key_id for entry in entries if entry.needs_valid_key}
     return [key for key in keys if key is not None]
+
+
+def _named(entries: Sequence[Entry]) -> dict[str, object]:
+    """Name the organisations whose rows a group writes: no policy lets it touch others'."""
+    names = sorted({entry.event.organization or "" for entry in entries})
+    return Acting(",".join(names), ",".join(_keys_of(entries))).parameters(is_local=True)
 
 
 def _revoked(entries: Sequence[Entry], valid: set[str]) -> dict[int, GatewayError]:

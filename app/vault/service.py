@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from app.db.acting import acting_for
 from app.db.groups import GroupCommitter
 from app.db.session import Database
 from app.errors import (
@@ -176,7 +177,8 @@ class Vault:
             raise KeyUnavailable
         if event.api_key_id and not await self._repository.is_key_valid(event.api_key_id):
             raise NotAuthenticated
-        stored = await self._repository.identities(canonical)
+        with acting_for(organization):
+            stored = await self._repository.identities(canonical)
         own = [identity for identity in stored if identity.organization == organization]
         if not own:
             raise WrongOrganization if stored else PseudonymNotFound

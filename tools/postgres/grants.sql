@@ -24,6 +24,7 @@ GRANT INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects TO dei
 GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_gateway;
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_gateway;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_gateway;
+GRANT SELECT, INSERT, UPDATE ON organization_usage TO deid_gateway;
 
 -- The batch interface takes batches in and shows them; it writes no mapping.
 GRANT SELECT ON alembic_version TO deid_batch;
@@ -54,6 +55,8 @@ GRANT INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects TO dei
 GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_worker;
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_worker;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_worker;
+GRANT SELECT, INSERT, UPDATE ON organization_usage TO deid_worker;
+GRANT SELECT ON every_organization TO deid_worker;
 GRANT SELECT, INSERT ON procrastinate_jobs TO deid_worker;
 GRANT INSERT ON procrastinate_events TO deid_worker;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO deid_worker;
@@ -84,5 +87,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON reidentify_requests, reidentify_notices 
 
 -- An autoscaler counts what waits.
 GRANT SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches TO deid_scaler;
+GRANT SELECT ON every_organization TO deid_scaler;
 
 COMMIT;
