@@ -24,7 +24,7 @@ _TAKE_CALLBACK: Final = """
 UPDATE batches SET callback_due_at = now() + make_interval(secs => %(lease)s),
     callback_attempts = callback_attempts + 1
 WHERE id = (SELECT id FROM batches WHERE callback_due_at <= now()
-    ORDER BY callback_due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY callback_due_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id, callback_attempts
 """
 _WITH_ARCHIVES: Final = """

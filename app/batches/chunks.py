@@ -1,6 +1,7 @@
 """Claims on the listing of a source and on its chunks of files."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -24,7 +25,7 @@ WHERE id = (SELECT id FROM batches
     WHERE state IN ('queued', 'processing', 'publishing') AND state <> 'publishing'
     AND NOT is_scanned AND task_worker IS NULL AND due_at <= now()
     AND (home IS NULL OR home = %(staging)s)
-    ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id, task_epoch, total_files, chunks, sealed_cursor
 """
 _COUNT_SCANNED: Final = """
@@ -152,6 +153,14 @@ class Scans(Claims):
         return True
 
 
+class ItemsAddedBefore(Exception):
+    """A chunk that nobody has finished has items."""
+
+
+class _NotTaken(Exception):
+    """The chunk is not the claimant's any more: what its transaction did is taken back."""
+
+
 class Chunks(Claims):
     """The right to de-identify a chunk of files."""
 
@@ -188,39 +197,67 @@ class Chunks(Claims):
     async def finish_chunk(
         self, claim: ChunkClaim, results: Sequence[ItemResult], staging: UUID
     ) -> bool:
-        """Record what became of every file of a chunk; its results are staged, durably."""
+        """Record what became of every file of a chunk; its results are staged, durably.
+
+        The items are added before the batch is locked, which other chunks wait for, and only
+        then it is certain whether the chunk is still the claimant's: if not, they go again.
+        """
         names = Names(self._vault.data_key, claim.organization)
         sealed = item_results.sealed(claim.batch_id, results, names)  # before anybody waits for it
-        async with transaction(self._database) as connection:
-            batch = await lock_batch(connection, claim.batch_id)
-            if batch is None or batch["state"] != BatchState.PROCESSING:
-                return False
-            chunk = await row(
-                connection,
-                "SELECT bytes FROM batch_chunks WHERE batch = %(batch)s AND number = %(number)s"
-                " AND epoch = %(epoch)s AND state = 'processing' FOR UPDATE",
-                batch=claim.batch_id,
-                number=claim.number,
-                epoch=claim.epoch,
-            )
-            if chunk is None:
-                return False
-            settled = await item_results.record(
-                connection,
-                organization=batch["organization"],
-                batch_id=claim.batch_id,
-                chunk=claim.number,
-                results=results,
-                sealed=sealed,
-            )
-            has_objects = await item_results.count(
-                connection, batch_id=claim.batch_id, results=settled, bytes_in=chunk["bytes"]
-            )
-            await self._stage(connection, claim, staging, has_objects=has_objects)
-            if has_objects and claim.on_error is OnError.SKIP:
-                await defer(connection, Task.PUBLISH, staging=staging, priority=claim.priority)
-            await settle(connection, claim.batch_id)
-        return True
+        with suppress(_NotTaken):
+            async with transaction(self._database) as connection:
+                organization = await self._organization(connection, claim)
+                settled = await item_results.record(
+                    connection,
+                    organization=organization,
+                    batch_id=claim.batch_id,
+                    chunk=claim.number,
+                    results=results,
+                    sealed=sealed,
+                )
+                bytes_in = await self._locked_bytes(connection, claim)
+                if len(settled) < len(results):
+                    raise ItemsAddedBefore
+                has_objects = await item_results.count(
+                    connection, batch_id=claim.batch_id, results=settled, bytes_in=bytes_in
+                )
+                await self._stage(connection, claim, staging, has_objects=has_objects)
+                if has_objects and claim.on_error is OnError.SKIP:
+                    await defer(connection, Task.PUBLISH, staging=staging, priority=claim.priority)
+                await settle(connection, claim.batch_id)
+            return True
+        return False
+
+    async def _organization(self, connection: AsyncConnection, claim: ChunkClaim) -> int:
+        """Return the batch's organisation if the chunk seems to be the claimant's."""
+        found = await row(
+            connection,
+            "SELECT organization FROM batch_chunks WHERE batch = %(batch)s"
+            " AND number = %(number)s AND epoch = %(epoch)s AND state = 'processing'",
+            batch=claim.batch_id,
+            number=claim.number,
+            epoch=claim.epoch,
+        )
+        if found is None:
+            raise _NotTaken
+        return int(found["organization"])
+
+    async def _locked_bytes(self, connection: AsyncConnection, claim: ChunkClaim) -> int:
+        """Lock batch and chunk, and return the chunk's bytes if it is the claimant's."""
+        batch = await lock_batch(connection, claim.batch_id)
+        if batch is None or batch["state"] != BatchState.PROCESSING:
+            raise _NotTaken
+        chunk = await row(
+            connection,
+            "SELECT bytes FROM batch_chunks WHERE batch = %(batch)s AND number = %(number)s"
+            " AND epoch = %(epoch)s AND state = 'processing' FOR UPDATE",
+            batch=claim.batch_id,
+            number=claim.number,
+            epoch=claim.epoch,
+        )
+        if chunk is None:
+            raise _NotTaken
+        return int(chunk["bytes"])
 
     async def _stage(
         self, connection: AsyncConnection, claim: ChunkClaim, staging: UUID, *, has_objects: bool

@@ -50,7 +50,7 @@ WHERE id = (SELECT id FROM batches
     WHERE state IN ('queued', 'processing', 'publishing') AND state = 'publishing'
     AND unpublished_chunks = 0 AND task_worker IS NULL AND due_at <= now()
     AND (home IS NULL OR home = %(staging)s)
-    ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id, task_epoch
 """
 _ENTRIES: Final = """

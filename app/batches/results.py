@@ -44,11 +44,13 @@ _SELECTED: Final = ", ".join(
     "string_to_array(warnings, E'\\n')" if name == "warnings" else name for name in _COLUMNS
 )
 _ARRAYS: Final = ", ".join(f"%({name})s::{kind}[]" for name, kind in _COLUMNS.items())
+# Everybody adds instances in one order, so that nobody waits for somebody who waits for them. A
+# number that is there already is that of a claimant who came first.
 _INSERT: Final = f"""
 INSERT INTO batch_items (batch, chunk, {", ".join(_COLUMNS)})
 SELECT %(batch)s, %(chunk)s, {_SELECTED} FROM unnest({_ARRAYS}) AS new ({", ".join(_COLUMNS)})
-ORDER BY seq
-ON CONFLICT (batch, sop_instance_uid) WHERE state = 'succeeded' DO NOTHING
+ORDER BY sop_instance_uid, seq
+ON CONFLICT DO NOTHING
 RETURNING seq
 """  # noqa: S608 - made of the constants above
 _INSERT_KEYS: Final = """
@@ -130,7 +132,10 @@ async def record(
     results: Sequence[ItemResult],
     sealed: Sealed,
 ) -> tuple[ItemResult, ...]:
-    """Add the items of a chunk; return them as they were settled, duplicates recognised."""
+    """Add the items of a chunk; return those that were added, duplicates recognised.
+
+    An item that somebody else has added before is not among them.
+    """
     await _insert_keys(connection, organization, sealed)
     inserted = await _insert(connection, batch_id, chunk, [_values(r, sealed) for r in results])
     doubles = [result for result in results if result.file.seq not in inserted]
@@ -138,8 +143,9 @@ async def record(
         return tuple(results)
     settled = await _settled(connection, batch_id, doubles)
     again = [_values(result, sealed) for result in settled.values()]
-    await _insert(connection, batch_id, chunk, again)
-    return tuple(settled.get(result.file.seq, result) for result in results)
+    inserted |= await _insert(connection, batch_id, chunk, again)
+    added = (settled.get(result.file.seq, result) for result in results)
+    return tuple(result for result in added if result.file.seq in inserted)
 
 
 async def count(
@@ -204,6 +210,7 @@ async def _settled(
     return {
         result.file.seq: _double(result, winners[result.sop_instance_uid] == result.sha256)
         for result in doubles
+        if result.sop_instance_uid in winners
     }
 
 

@@ -21,11 +21,12 @@ CLEAN_AFTER_S: Final = 30.0
 MAX_ROWS_AT_ONCE: Final = 20_000
 """Rows that are deleted in one transaction: well below what a statement may take."""
 
+# Adding an item holds the key of its batch, which this lock lets be.
 _LOCK: Final = """
 SELECT id, organization, state, on_error, priority, home, is_scanned, succeeded_files,
     refused_files + failed_files AS unsuccessful_files, open_chunks, unpublished_chunks, revision,
     has_callback, sealed_request
-FROM batches WHERE id = %(batch)s AND state <> 'deleted' FOR UPDATE
+FROM batches WHERE id = %(batch)s AND state <> 'deleted' FOR NO KEY UPDATE
 """
 _PUBLISHABLE: Final = """
 SELECT staging, count(*) AS chunks FROM batch_chunks

@@ -10,10 +10,11 @@ import pytest
 
 from app import errors
 from app.batches import settling, upkeep
+from app.batches.chunks import ItemsAddedBefore
 from app.batches.heartbeat import Heartbeat
 from app.batches.states import BatchState, ItemState, OnError, Priority
 from app.batches.upkeep import DEATHS_OF_CHUNK, DEATHS_OF_FILE, DEATHS_OF_SUSPECT, PARTS
-from tests.batches.house import LOST_AFTER_S, event, files, results
+from tests.batches.house import LOST_AFTER_S, event, files, result, results
 from tests.mapping_house import NORTH, SOUTH
 
 pytestmark = pytest.mark.db
@@ -31,6 +32,20 @@ async def die(house, deaths: int) -> None:
         assert await house.work.claim_chunk(worker, house.staging) is not None
         await house.work.leave(worker)
         await house.upkeep.run()
+
+
+def until_somebody_waits(house) -> None:
+    """Return as soon as a connection waits for a lock of another."""
+    while not is_waiting_for_a_lock(house):
+        time.sleep(0.01)
+
+
+def is_waiting_for_a_lock(house) -> bool:
+    found = house.mapping.query(
+        "SELECT count(*) AS n FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return found[0]["n"] > 0
 
 
 async def test_a_scan_is_claimed_once(house):
@@ -433,3 +448,52 @@ async def test_the_heartbeat_beats_by_itself_and_ends(house, heartbeat):
     heartbeat.stop()
 
     assert "heartbeat" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_chunks_with_the_same_instances_in_another_order_end_at_the_same_time(house):
+    batch = await house.scanned([40, 40])
+    claims = [await house.claim(), await house.claim()]
+    made = [
+        [
+            result(file, sop_instance_uid=f"2.25.{number}", sha256=b"same")
+            for file, number in zip(c.files, order, strict=True)
+        ]
+        for c, order in zip(claims, (range(40), reversed(range(40))), strict=True)
+    ]
+
+    done = await asyncio.gather(
+        *(house.work.finish_chunk(c, r, house.staging) for c, r in zip(claims, made, strict=True))
+    )
+
+    assert done == [True, True]
+    found = await house.get(batch)
+    assert (found.succeeded_files, found.duplicate_files) == (40, 40)
+
+
+async def test_items_of_a_claim_that_was_lost_meanwhile_are_taken_back(house):
+    batch = await house.scanned([3])
+    late = await house.claim()
+
+    with psycopg.connect(house.mapping.url) as hand:  # whoever decides holds the batch's lock
+        hand.execute("SELECT FROM batches FOR NO KEY UPDATE")
+        finishing = asyncio.create_task(house.work.finish_chunk(late, results(late), house.staging))
+        await asyncio.to_thread(until_somebody_waits, house)
+        hand.execute("UPDATE batch_chunks SET epoch = epoch + 1, worker = NULL, state = 'pending'")
+
+    assert not await finishing
+    assert house.mapping.query("SELECT count(*) AS n FROM batch_items")[0]["n"] == 0
+    assert await house.process() is not None
+    assert (await house.get(batch)).succeeded_files == 3
+
+
+async def test_a_chunk_that_has_items_without_being_finished_is_no_success(house):
+    await house.scanned([2])
+    claim = await house.claim()
+    with psycopg.connect(house.mapping.url, autocommit=True) as hand:
+        hand.execute(
+            "INSERT INTO batch_items (batch, seq, chunk, state, data_key, sealed_name)"
+            " SELECT id, 1, 0, 'failed', 1, '' FROM batches"
+        )
+
+    with pytest.raises(ItemsAddedBefore):
+        await house.work.finish_chunk(claim, results(claim), house.staging)
