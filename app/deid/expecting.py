@@ -25,6 +25,7 @@ from app.errors import MalformedDicom, ResidualIdentifier
 _LONG = frozenset(LONG_VRS)
 _MAX_CLASSES = 16_384
 _OVERLAY_TYPE = 0x0040
+_REPLACING = frozenset({Deed.DUMMY, Deed.EMPTY, Deed.REPLACE})
 _DUMMIES = {
     vr: frozenset(v.rstrip(b"\0 ") for v in dummy_values(0, vr)) | {b""}
     for vr in ("DA", "DT", "PN", "TM")
@@ -58,17 +59,41 @@ class ElementClass:
     keeps_uid: bool
 
 
+# Where no override holds that is for one path only.
+_ELSEWHERE = (0,)
+
+
 class Expectation:
-    """Classifies the elements of results under one rulebook."""
+    """Classifies the elements of results under one rulebook, at one place.
 
-    __slots__ = ("_gone", "_rules", "known")
+    Args:
+        rules: the rulebook.
+        path: tags of the enclosing sequences, outermost first.
+    """
 
-    def __init__(self, rules: Rulebook) -> None:
+    __slots__ = ("_gone", "_inside", "_path", "_rules", "has_paths", "known")
+
+    def __init__(self, rules: Rulebook, path: tuple[int, ...] = ()) -> None:
         self._rules = rules
+        self._path = path
+        self._inside: dict[int, Expectation] = {}
+        #: Whether it matters where an element stands.
+        self.has_paths = bool(rules.paths)
         gone = frozenset(tag for tag, row in ROWS.items() if row.basic == "X")
         self._gone = gone - REQUIRED_SOMEWHERE - rules.cells.keys()
         #: What was classified already, by key; looked at before ``of`` is called.
         self.known: dict[int, ElementClass] = {}
+
+    def inside(self, tag: int) -> "Expectation":
+        """Return what is expected in the items of a sequence here."""
+        if self._path == _ELSEWHERE:
+            return self
+        found = self._inside.get(tag)
+        if found is None:
+            path = (*self._path, tag)
+            leads_on = any(one[: len(path)] == path for one in self._rules.paths)
+            found = self._inside[tag] = Expectation(self._rules, path if leads_on else _ELSEWHERE)
+        return found
 
     @property
     def safe_private(self) -> SafeList | None:
@@ -126,8 +151,10 @@ class Expectation:
         return tag in self._gone or 0x5000 <= group <= 0x501E
 
     def _deeds(self, tag: int) -> frozenset[Deed]:
+        """Return what the override does that decides here, if one does."""
         known = dictionary_vr(tag)
-        return self._rules.deeds(tag, known) if known else frozenset()
+        override = self._rules.override(tag, known, self._path) if known else None
+        return frozenset({override.deed} if override else ())
 
     def _temporal(self, tag: int, vr: str) -> str:
         """Return the VR whose every value is right for an element; empty where none is."""
@@ -180,10 +207,10 @@ class Expectation:
         return Deed.KEEP in self._deeds(tag) or (cell is not None and cell.action is Action.KEEP)
 
     def _is_replaced(self, tag: int) -> bool:
-        """Say whether the allow-list leaves an attribute but not its value."""
-        if not self._rules.has_allow_list or self._deeds(tag):
-            return False
-        return allowance(tag) in {Allowance.EMPTY, Allowance.DUMMY}
+        """Say whether an override or the allow-list leaves an attribute but not its value."""
+        if deeds := self._deeds(tag):
+            return deeds <= _REPLACING
+        return self._rules.has_allow_list and allowance(tag) in {Allowance.EMPTY, Allowance.DUMMY}
 
     def _allowed(self, tag: int, vr: str) -> frozenset[bytes] | None:
         """Return the only values that a result may hold, or None where any may stand."""

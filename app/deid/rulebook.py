@@ -92,9 +92,10 @@ class Rulebook:
         """Return the override that decides an element, if one does."""
         return find(self.overrides, tag, vr, path) if self.overrides else None
 
-    def deeds(self, tag: int, vr: str) -> frozenset[Deed]:
-        """Return what overrides do to an attribute, at whatever depth."""
-        return frozenset(one.deed for one in self.overrides if one.covers(tag, vr))
+    @property
+    def paths(self) -> frozenset[tuple[int, ...]]:
+        """Where some override holds that does not hold everywhere."""
+        return frozenset(one.path for one in self.overrides if one.path is not None)
 
 
 _CLEANING = frozenset(

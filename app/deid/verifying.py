@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
-from app.deid.expecting import ElementClass, Privates, expectation_of
+from app.deid.expecting import ElementClass, Expectation, Privates, expectation_of
 from app.deid.private import NO_DECLARATIONS, Declarations
 from app.deid.rulebook import BASIC, Rulebook
 from app.deid.rules.dummies import dummy_values
@@ -136,9 +136,11 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
     """Return every element that is no sequence, at any depth; refuse what must not be there."""
     leaves: list[_Leaf] = []
     add = leaves.append
-    known, classify = privates.expected.known, privates.expected.of
-    # Open containers: end (None: delimited), whether their elements carry a VR, their beginning.
-    outer: list[tuple[int | None, bool, int]] = []
+    expected = privates.expected
+    known, classify, has_paths = expected.known, expected.of, expected.has_paths
+    # Open containers: end (None: delimited), whether their elements carry a VR, their beginning,
+    # what is expected in them.
+    outer: list[tuple[int | None, bool, int, Expectation]] = []
     here = 0
     end: int | None = len(data)
     position = 0
@@ -146,7 +148,9 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
         if position == end:
             if not outer:
                 return leaves
-            end, explicit, here = outer.pop()
+            end, explicit, here, expected = outer.pop()
+            if has_paths:
+                known, classify = expected.known, expected.of
             continue
         if end is not None and position > end:
             raise MalformedDicom
@@ -154,12 +158,14 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
         if word & 0xFFFF == 0xFFFE:
             position += 8
             if word >> 16 & 0xFFFF == 0xE000:
-                outer.append((end, explicit, here))
+                outer.append((end, explicit, here, expected))
                 here = position
                 length = word >> 32
                 end = None if length == _UNDEFINED else position + length
             else:
-                end, explicit, here = outer.pop()
+                end, explicit, here, expected = outer.pop()
+                if has_paths:
+                    known, classify = expected.known, expected.of
             continue
         key = word & 0xFFFFFFFFFFFF if explicit else word & 0xFFFFFFFF
         kind = known.get(key) or (
@@ -173,9 +179,12 @@ def _read(  # noqa: C901, PLR0912, PLR0915 - one loop, no call per element
             length = word >> 48
         position += kind.header
         if kind.is_sequence or length == _UNDEFINED:
-            outer.append((end, explicit, here))
+            outer.append((end, explicit, here, expected))
             end = None if length == _UNDEFINED else position + length
             explicit = kind.explicit
+            if has_paths:
+                expected = expected.inside((word & 0xFFFF) << 16 | word >> 16 & 0xFFFF)
+                known, classify = expected.known, expected.of
             continue
         start, position = position, position + length
         tag = (word & 0xFFFF) << 16 | word >> 16 & 0xFFFF

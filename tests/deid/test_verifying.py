@@ -4,6 +4,8 @@ import base64
 
 import pytest
 
+from app.deid.override_text import read_overrides
+from app.deid.overrides import Override
 from app.deid.rulebook import rulebook_of
 from app.deid.rules.identifiers import Kind
 from app.deid.searching import compile_search
@@ -224,3 +226,61 @@ def test_listed_private_elements_may_stand_behind_their_creator() -> None:
 def test_other_private_elements_are_refused_with_the_option_too(data: bytes) -> None:
     with pytest.raises(ResidualIdentifier):
         check(data, options=SAFE_PRIVATE)
+
+
+KEPT_AT_ROOT = read_overrides([{"keyword": "StudyDescription", "action": "K", "at": "root"}])
+KEPT_INSIDE = read_overrides(
+    [{"keyword": "StudyDescription", "action": "K", "at": "ReferencedStudySequence"}]
+)
+DESCRIPTION = encode_text(0x00081030, "LO", "CHEST", explicit=True)
+
+
+def inside(*tags: int) -> bytes:
+    data = DESCRIPTION
+    for tag in tags:
+        data = encode_element(tag, "SQ", encode_item(data), explicit=True)
+    return data
+
+
+def check_rules(data: bytes, overrides: tuple[Override, ...]) -> None:
+    verify(
+        data,
+        explicit=True,
+        originals=Originals((), (), frozenset()),
+        own=frozenset(),
+        rules=rulebook_of(("basic",), (), overrides),
+    )
+
+
+def test_a_rule_for_one_path_lets_a_value_stand_there() -> None:
+    check_rules(DESCRIPTION, KEPT_AT_ROOT)
+    check_rules(inside(0x00081110), KEPT_INSIDE)
+    check_rules(inside(0x00081110) + encode_text(0x00081090, "LO", "X", explicit=True), KEPT_INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides"),
+    [
+        (inside(0x00081110), KEPT_AT_ROOT),
+        (DESCRIPTION, KEPT_INSIDE),
+        (inside(0x00082218), KEPT_INSIDE),
+        (inside(0x00082218, 0x00081110), KEPT_INSIDE),
+        (inside(0x00081110, 0x00082218), KEPT_INSIDE),
+        (inside(0x00082218, 0x00082218) + DESCRIPTION, KEPT_INSIDE),
+        (inside(0x00081110) + DESCRIPTION, KEPT_INSIDE),
+    ],
+    ids=["below", "root", "beside", "deeper", "inside", "behind others", "behind"],
+)
+def test_a_rule_for_one_path_lets_no_value_stand_elsewhere(
+    data: bytes, overrides: tuple[Override, ...]
+) -> None:
+    with pytest.raises(ResidualIdentifier):
+        check_rules(data, overrides)
+
+
+def test_what_a_rule_replaces_holds_nothing_else() -> None:
+    overrides = read_overrides([{"keyword": "ManufacturerModelName", "action": "D"}])
+
+    check_rules(encode_text(0x00081090, "LO", "REMOVED", explicit=True), overrides)
+    with pytest.raises(ResidualIdentifier):
+        check_rules(encode_text(0x00081090, "LO", "LightSpeed", explicit=True), overrides)
