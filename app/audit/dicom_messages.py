@@ -35,7 +35,8 @@ MAX_BYTES: Final = 1000
 """Of one value: receivers take messages of at least 32,768 octets (PS3.15, A.6)."""
 MAX_DETAILS: Final = 16
 
-_IN_ATTRIBUTES: Final = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+_IN_TEXT: Final = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+_IN_ATTRIBUTES: Final = {'"': "&quot;", **_IN_TEXT}
 _APPLICATION_SERVER: Final = "4"
 _SYSTEM_OBJECT, _REPORT, _SECURITY_RESOURCE = "2", "3", "13"
 
@@ -173,7 +174,7 @@ def _attributes(**values: str) -> str:
 
 
 def _text(value: str) -> str:
-    return escape(_legible(value), {"\r": "&#13;"})
+    return escape(_legible(value), _IN_TEXT)
 
 
 def _base64(value: str) -> str:

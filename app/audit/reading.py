@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, literal, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Row, Select, and_, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.chain import OWN_CHAIN, canonical, facts_of_row
@@ -204,9 +204,15 @@ async def newest(database: Database, chains: Sequence[str] | None = None) -> lis
         DatabaseUnavailable: Postgres does not answer.
     """
     table = audit_checkpoints.c
-    wanted = select(audit_checkpoints).distinct(table.chain).order_by(table.chain, table.seq.desc())
+    last = select(table.chain, func.max(table.seq).label("seq")).group_by(table.chain)
     if chains is not None:
-        wanted = wanted.where(table.chain.in_(chains))
+        last = last.where(table.chain.in_(chains))
+    here = last.subquery()
+    wanted = (
+        select(audit_checkpoints)
+        .join(here, and_(table.chain == here.c.chain, table.seq == here.c.seq))
+        .order_by(table.chain)
+    )
     with database_errors():
         async with database.engine.connect() as connection:
             rows = (await connection.execute(wanted)).all()

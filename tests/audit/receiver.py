@@ -2,7 +2,6 @@
 
 import datetime as dt
 import ipaddress
-import os
 import signal
 import subprocess
 import time
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.audit.syslog import Receiver
+from app.telemetry import utc_now
 from tools import debian_tools
 
 PATIENCE_S = 30
@@ -77,7 +77,7 @@ class Authority:
     def _certificate(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey
     ) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
+        now = utc_now()
         identifier = x509.SubjectKeyIdentifier.from_public_key(key)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
@@ -118,8 +118,7 @@ class Rsyslog:
         pid_file = str(self.folder / "pid")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(tool.path), *arguments, "-i", pid_file],
-                env={**os.environ, **tool.environment},
+                tool.command(*arguments, "-i", pid_file),
                 stdout=log,
                 stderr=log,
             )
