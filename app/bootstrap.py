@@ -1,7 +1,8 @@
 """The composition root: settings in, running parts out. The only place that knows all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ from app.vault.keyrings.providers import ProviderOptions
 from app.vault.keys import Wrappers, ensure_key_files
 from app.vault.keys_ring import KeyRing
 from app.vault.keys_store import KeyFiles, KeyMaterial, KeySource
+from app.vault.pseudonyms import Pseudonyms
 from app.vault.sealing import Opener
 from app.vault.service import Vault
 from app.vault.signing import Signer
@@ -147,6 +149,18 @@ class Contexts:
         """Return the context for a profile at hand."""
         pseudonyms = self._vault.pseudonyms(organization)
         return Context(organization, profile, pseudonyms, self._limits, self._recognize)
+
+
+def passing_contexts(settings: Settings, profiles: Iterable[Profile]) -> list[Context]:
+    """Return contexts for results that go nowhere: one passing key makes their pseudonyms.
+
+    Raises:
+        errors.Misconfigured: the recogniser cannot be used.
+    """
+    organization, recognizer = settings.organization, _recognizer(settings)
+    pseudonyms = Pseudonyms(os.urandom(32), organization)
+    limits = _limits(settings)
+    return [Context(organization, one, pseudonyms, limits, recognizer) for one in profiles]
 
 
 @dataclass(frozen=True, slots=True)

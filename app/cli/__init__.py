@@ -16,6 +16,7 @@ from app import __version__, errors
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("app.cli.serve:serve", "Start the gateway."),
     "anonymize": ("app.cli.anonymize:anonymize", "De-identify files and folders without a server."),
+    "explain": ("app.cli.explain:explain", "Show what a profile does to a file, and why."),
     "batch": ("app.cli.batch:batch", "De-identify a study directory or archive as one batch."),
     "worker": ("app.cli.worker:worker", "Work on batches."),
     "reidentify": ("app.cli.reidentify:reidentify", "Find the patient behind a cloud study id."),

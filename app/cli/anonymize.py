@@ -40,6 +40,11 @@ EXIT_SOME_REFUSED: Final = 1
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write what became of every file as JSON; it names your input paths.",
 )
+@click.option(
+    "--report-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for a report on every object, {cloud_study_id}/{series}/{instance}.json.",
+)
 @with_settings
 def anonymize(  # noqa: PLR0913 - click hands every option over by itself
     settings: Settings,
@@ -50,6 +55,7 @@ def anonymize(  # noqa: PLR0913 - click hands every option over by itself
     organization: str | None,
     jobs: int,
     report: Path | None,
+    report_dir: Path | None,
 ) -> None:
     """De-identify files and folders, recursively.
 
@@ -68,6 +74,7 @@ def anonymize(  # noqa: PLR0913 - click hands every option over by itself
         chosen_profile(settings, profile),
         output,
         with_counts=report is not None,
+        reports=report_dir,
     )
     started = time.perf_counter()
     with _progress(len(files)) as advance:

@@ -8,13 +8,15 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from app import errors, pipeline, telemetry
-from app.dicom.source import FileSource
+from app.dicom.source import FileSource, write_all
+from app.pipeline.explaining import Explanation, explained
+from app.pipeline.reporting import report_json
 from app.vault.service import Vault
 
 IN_FLIGHT: Final = 16
@@ -29,6 +31,7 @@ class Task:
     actor: pipeline.Actor
     output: Path
     with_counts: bool = False
+    reports: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ async def _run_one(path: Path, task: Task, vault: Vault) -> Outcome:
         source = FileSource(fd)
         done = await pipeline.run(source, task.context, vault=vault, actor=task.actor)
         output = write(done, task.output)
+        if task.reports is not None:
+            write_report(explained(source, task.context, done), task.reports)
         return Outcome(
             str(path),
             output=str(output),
@@ -119,14 +124,38 @@ def write(done: pipeline.Deidentified, directory: Path) -> Path:
     Raises:
         errors.StorageUnavailable: the directory cannot be written.
     """
+    relative = _name(done, ".dcm")
+    _write_whole(directory / relative, done.write_to)
+    return relative
+
+
+def write_report(explanation: Explanation, directory: Path) -> Path:
+    """Write the report on one object under the object's pseudonyms; it holds no value.
+
+    Raises:
+        errors.StorageUnavailable: the directory cannot be written.
+    """
+    relative = _name(explanation.done, ".json")
+
+    def into(fd: int) -> None:
+        for piece in report_json(explanation):
+            write_all(fd, piece)
+
+    _write_whole(directory / relative, into)
+    return relative
+
+
+def _name(done: pipeline.Deidentified, suffix: str) -> Path:
     names = done.replacements
-    relative = Path(names.cloud_study_id, names.series_uid, f"{names.sop_instance_uid}.dcm")
-    target = directory / relative
+    return Path(names.cloud_study_id, names.series_uid, f"{names.sop_instance_uid}{suffix}")
+
+
+def _write_whole(target: Path, write_into: Callable[[int], None]) -> None:
     part = target.with_name(f".{target.name}.{next(_serial)}-{os.getpid()}{PART_SUFFIX}")
     try:
         fd = _create(part)
         try:
-            done.write_to(fd)
+            write_into(fd)
         finally:
             os.close(fd)
         part.replace(target)
@@ -138,7 +167,6 @@ def write(done: pipeline.Deidentified, directory: Path) -> Path:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
-    return relative
 
 
 _serial = itertools.count()

@@ -30,12 +30,13 @@ class Job:
     profile: Profile
     output: Path
     with_counts: bool
+    reports: Path | None = None
 
     def task(self, gateway: bootstrap.Gateway) -> Task:
         """Bind the job to the opened parts of this process."""
         context = gateway.contexts.of(self.settings.organization, self.profile)
         actor = pipeline.Actor(f"cli:{operating_system_user()}")
-        return Task(context, actor, self.output, with_counts=self.with_counts)
+        return Task(context, actor, self.output, with_counts=self.with_counts, reports=self.reports)
 
 
 def chosen_profile(settings: Settings, name: str) -> Profile:
