@@ -15,7 +15,7 @@ GatewayError
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused
 ├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
-│                    DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
+│                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
 │                    NothingToPublish · StagingTooSmall · DestinationRefused · CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
 │                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·

@@ -53,8 +53,9 @@ def _organization(*, primary_key: bool = False) -> Column[int]:
     return Column("organization", Integer, reference, primary_key=primary_key, nullable=False)
 
 
-def _data_key() -> Column[int]:
-    return Column("data_key", BigInteger, ForeignKey("data_keys.id"), nullable=False)
+def _data_key(*, nullable: bool = False) -> Column[int]:
+    """Name the data key; no foreign key: it would cost each row a look-up, and erasures scans."""
+    return Column("data_key", BigInteger, nullable=nullable)
 
 
 def _uid(name: str, *, primary_key: bool = False, nullable: bool = False) -> Column[object]:
@@ -66,8 +67,8 @@ def _lookup() -> Column[bytes]:
     return Column("lookup", LargeBinary, nullable=False)
 
 
-def _sealed() -> Column[bytes]:
-    return Column("sealed", LargeBinary, nullable=False)
+def _sealed(*, nullable: bool = False) -> Column[bytes]:
+    return Column("sealed", LargeBinary, nullable=nullable)
 
 
 organizations: Final = Table(
@@ -81,7 +82,11 @@ organizations: Final = Table(
     Column("profiles", ARRAY(Text), nullable=False, server_default=text("'{*}'")),
     Column("objects_per_day", BigInteger),
     Column("open_batches", Integer),
+    Column("retention_days", Integer),
+    Column("after_erasure", Text, nullable=False, server_default="refuse"),
     CheckConstraint("id ~ '^[A-Za-z0-9_-]{1,24}$'", name="id"),
+    CheckConstraint("retention_days > 0", name="retention_days"),
+    CheckConstraint("after_erasure IN ('refuse', 'recreate')", name="after_erasure"),
 )
 
 # Empty for ever: whoever may read it crosses organisations by nature, while it names none.
@@ -122,29 +127,31 @@ data_keys: Final = Table(
     _sealed(),
     _moment("created_at"),
     Index(None, "organization", "cloud_patient_id"),
+    Index(None, "organization", "created_at"),
 )
 
+# Originals of subjects and studies are emptied where others still refer to the row.
 subjects: Final = Table(
     "subjects",
     metadata,
-    _data_key(),
+    _data_key(nullable=True),
     _moment("first_seen_at"),
     _organization(primary_key=True),
     Column("cloud_patient_id", Text, primary_key=True),
     _lookup(),
-    _sealed(),
+    _sealed(nullable=True),
 )
 
 studies: Final = Table(
     "studies",
     metadata,
-    _data_key(),
+    _data_key(nullable=True),
     _moment("first_seen_at"),
     _organization(primary_key=True),
     Column("cloud_study_id", Text, primary_key=True),
     _uid("uid", nullable=True),
     _lookup(),
-    _sealed(),
+    _sealed(nullable=True),
     Index(None, "cloud_study_id"),
     Index(None, "uid"),
 )
@@ -197,6 +204,28 @@ instances: Final = Table(
     _uid("series_uid", nullable=True),
     _lookup(),
     _sealed(),
+    # Rows come in the order of time: a few bytes per thousand of them.
+    Index("instances_first_seen_at_idx", "first_seen_at", postgresql_using="brin"),
+)
+
+# Whose originals were destroyed: by request (erased_at) or by age (expired_at). The generation
+# tells processes whether what they remember of a patient is out of date.
+tombstones: Final = Table(
+    "tombstones",
+    metadata,
+    _organization(primary_key=True),
+    Column("generation", Integer, nullable=False, server_default="1"),
+    Column("erased_at", DateTime(timezone=True)),
+    Column("expired_at", DateTime(timezone=True)),
+    Column("cloud_patient_id", Text, primary_key=True),
+)
+
+# Processes may hold them in memory for a while; a trigger keeps them from coming back.
+destroyed_data_keys: Final = Table(
+    "destroyed_data_keys",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    _moment("destroyed_at"),
 )
 
 audit_events: Final = Table(

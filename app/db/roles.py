@@ -49,6 +49,7 @@ _APPEND_MAPPING: Final = (
     "INSERT, SELECT (organization, cloud_study_id, lookup) ON studies",
     "INSERT, SELECT (organization, uid, lookup) ON series",
     "INSERT, SELECT (organization, uid, lookup) ON instances",
+    "SELECT ON tombstones",
 )
 _COUNT_OBJECTS: Final = "SELECT, INSERT, UPDATE ON organization_usage"
 # Everybody else sees the rows of the organisations that a transaction names: app/db/acting.py.

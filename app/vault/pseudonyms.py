@@ -6,13 +6,15 @@ guess. Storing them and finding the way back is in `service`.
 """
 
 import hmac
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from app.errors import MistypedCloudStudyId
+from app.errors import InvalidRequest, MistypedCloudStudyId
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 MAX_OFFSET_DAYS: Final = 5 * 365
@@ -25,6 +27,11 @@ _AS_TYPED: Final = str.maketrans(
     dict.fromkeys("- \t\u00a0\u2010\u2011\u2012\u2013\u2212")
     | {"O": "0", "I": "1", "L": "1", "o": "0", "i": "1", "l": "1"}
 )
+# Within a longer text, such as a Patient ID that begins with the organisation.
+_STUDY_WITHIN: Final = re.compile(
+    rf"(?<![0-9A-Z])[{ALPHABET}]{{5}}-[{ALPHABET}]{{5}}-[{ALPHABET}]{{4}}(?![0-9A-Z])"
+)
+_PATIENT_WITHIN: Final = re.compile(rf"(?<![0-9A-Z])P[{ALPHABET}]{{12}}(?![0-9A-Z])")
 # RFC 9562, 5.8: the value of a 2.25 UID is a UUID; version 8 leaves 122 bits to the digest.
 # The fixed bits also mean that the number is never 0: it has 24 to 39 digits.
 _UUID_FIELDS: Final = ~((0xF << 76) | (0x3 << 62)) & ((1 << 128) - 1)
@@ -127,6 +134,36 @@ def parse_cloud_study_id(text: str) -> str:
     if len(known) != len(values) or _check_value(known[:-1]) != known[-1]:
         raise MistypedCloudStudyId
     return _grouped(symbols.upper())
+
+
+def cloud_study_ids_in(text: str) -> Sequence[str]:
+    """Find well-formed cloud study ids within a text, in either case."""
+    return [found for found in _STUDY_WITHIN.findall(text.upper()) if _has_check(found)]
+
+
+def cloud_patient_ids_in(text: str) -> Sequence[str]:
+    """Find well-formed cloud patient ids within a text, in either case."""
+    return [found for found in _PATIENT_WITHIN.findall(text.upper()) if _has_check(found[1:])]
+
+
+def _has_check(pseudonym: str) -> bool:
+    values = [_SYMBOL_VALUES[symbol] for symbol in pseudonym.replace("-", "")]
+    return _check_value(values[:-1]) == values[-1]
+
+
+def parse_cloud_patient_id(text: str) -> str:
+    """Read a cloud patient id and return its canonical form.
+
+    Raises:
+        InvalidRequest: length, alphabet or check symbol do not fit.
+    """
+    symbols = text.strip().upper()
+    values = [_SYMBOL_VALUES.get(symbol) for symbol in symbols[1:]]
+    known = [value for value in values if value is not None]
+    is_whole = len(known) == len(values) == _PATIENT_SYMBOLS + 1
+    if not is_whole or symbols[0] != "P" or _check_value(known[:-1]) != known[-1]:
+        raise InvalidRequest("This is not a cloud patient id; check it for typing errors")
+    return symbols
 
 
 def _subkey(root_key: bytes, purpose: str, organization: str) -> bytes:

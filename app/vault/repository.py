@@ -23,6 +23,7 @@ from app.errors import (
     OrganizationNotFound,
     PseudonymCollision,
 )
+from app.vault.erasing_guard import ErasureGuard, Subject
 from app.vault.rows import Row, RowKey
 from app.vault.sealing import SealedDataKey
 
@@ -139,6 +140,7 @@ class Entry:
     event: "AuditEvent"
     rows: tuple[Row, ...] = ()
     needs_valid_key: bool = False
+    subject: Subject | None = None
 
 
 class Trail(Protocol):
@@ -208,6 +210,7 @@ class MappingRepository:
         self._is_committing = False
         self._is_confined = False
         self._numbers: dict[str, int] = {}
+        self._generations: dict[tuple[str, str], int] = {}
         self.known = KnownRows()
 
     async def organization_number(self, organization: str) -> int:
@@ -228,6 +231,16 @@ class MappingRepository:
             raise OrganizationNotFound
         self._numbers[organization] = number
         return number
+
+    def subject(self, number: int, cloud_patient_id: str) -> Subject:
+        """Name a patient together with what is known of him; before his rows are built."""
+        name = (str(number), cloud_patient_id)
+        return Subject(*name, self._generations.get(name, 0))
+
+    def note_erasure(self, subject: Subject, generation: int) -> None:
+        """Forget what is known, since some of it was erased after it was learnt."""
+        self._generations[subject.name] = generation
+        self.known.clear()
 
     async def is_key_valid(self, api_key_id: str) -> bool:
         """Ask the database whether an API key exists and is not revoked."""
@@ -347,9 +360,11 @@ class MappingRepository:
     ) -> dict[int, GatewayError]:
         connection = await self._connected()
         events = [entry.event for entry in entries]
+        guard = ErasureGuard([entry.subject for entry in entries])
         async with connection.pipeline():
             if self._is_confined:
                 await connection.execute(NAME, _named(entries))
+            await guard.ask(connection)
             written = [
                 (table, rows, await connection.execute(_INSERT[table], _literals(rows)))
                 for table, rows in tables.items()
@@ -357,6 +372,7 @@ class MappingRepository:
             locked = await self._trail.lock(connection, events)
             valid_keys = await connection.execute(_VALID_KEYS, [_keys_of(entries)])
             refused = _revoked(entries, {key for (key,) in await valid_keys.fetchall()})
+            refused |= {id(entries[n]): error for n, error in (await guard.refusals()).items()}
             contested = {
                 table: rows for table, rows, cursor in written if cursor.rowcount < len(rows)
             }

@@ -3,6 +3,7 @@
 Which row says what is decided here; how it is sealed is in `sealing`, SQL in `repository`.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,8 +20,10 @@ from app.errors import (
     NotAuthenticated,
     PseudonymCollision,
     PseudonymNotFound,
+    SubjectErased,
     WrongOrganization,
 )
+from app.vault.erasing_guard import SubjectChanged
 from app.vault.keys import GatewayKeys
 from app.vault.mapping import Originals, Reidentified, Replacements
 from app.vault.pseudonyms import Pseudonyms, parse_cloud_study_id
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 MAX_PURPOSE_CHARACTERS: Final = 500
 
 _SUCCESS: Final = "success"
+# While an erasure of the same patient is under way. The first time is for a process that has not
+# heard of an earlier one.
+_PAUSES_S: Final = (0.0, 0.05, 0.2, 1.0)
 
 
 class Vault:
@@ -108,15 +114,30 @@ class Vault:
             OrganizationNotFound: there is none by that id.
             NotAuthenticated: the event's API key was revoked meanwhile.
             PseudonymCollision: a pseudonym stands for another original already.
+            SubjectErased: the patient's originals were erased, and no new ones are taken.
             DatabaseUnavailable: nothing is known to be durable; trying again does no harm.
         """
         number = await self._repository.organization_number(organization)
-        try:
-            rows = self._builder(organization, number).rows(originals, replacements)
-            await self._committer.submit(Entry(event, rows, event.api_key_id is not None))
-        except (NotAuthenticated, PseudonymCollision) as refusal:
-            await self.audit(replace(event, outcome=refusal.code))
-            raise
+        builder = self._builder(organization, number)
+        patient = replacements.cloud_patient_id
+        for pause_s in (*_PAUSES_S, None):
+            subject = self._repository.subject(number, patient)
+            try:
+                rows = builder.rows(originals, replacements)
+                entry = Entry(event, rows, event.api_key_id is not None, subject)
+                await self._committer.submit(entry)
+            except (NotAuthenticated, PseudonymCollision, SubjectErased) as refusal:
+                await self.audit(replace(event, outcome=refusal.code))
+                raise
+            except SubjectChanged as changed:
+                if changed.generation is not None:  # both at once: nobody may seal in between
+                    self._repository.note_erasure(subject, changed.generation)
+                    self._sealer.forget(organization, patient)
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     async def audit(self, event: "AuditEvent") -> None:
         """Make an audit row durable; committed on return.

@@ -24,6 +24,7 @@ GRANT INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects TO dei
 GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_gateway;
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_gateway;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_gateway;
+GRANT SELECT ON tombstones TO deid_gateway;
 GRANT SELECT, INSERT, UPDATE ON organization_usage TO deid_gateway;
 
 -- The batch interface takes batches in and shows them; it writes no mapping.
@@ -55,6 +56,7 @@ GRANT INSERT, SELECT (organization, cloud_patient_id, lookup) ON subjects TO dei
 GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_worker;
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_worker;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_worker;
+GRANT SELECT ON tombstones TO deid_worker;
 GRANT SELECT, INSERT, UPDATE ON organization_usage TO deid_worker;
 GRANT SELECT ON every_organization TO deid_worker;
 GRANT SELECT, INSERT ON procrastinate_jobs TO deid_worker;
