@@ -2,11 +2,13 @@
 
 import hashlib
 import io
+from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread  # noqa: TID251 - the oracle, not the border
 
 from app.deid.allowing import ALLOW_LIST_VERSION, Allowance, allowance, listed_tags
+from app.deid.data import all_types
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
 from app.deid.rulebook import rulebook_of
 from app.deid.standard import ROWS
@@ -18,6 +20,7 @@ from app.errors import ResidualIdentifier
 from app.pipeline import Context, deidentify
 from app.vault.pseudonyms import Pseudonyms
 from tests.builders import Identity, ct, part10, rtstruct, seg
+from tools import generate_types
 
 STRICT = BUILT_IN["strict"]
 KEEPS_LABEL = """
@@ -154,3 +157,9 @@ def test_a_change_of_the_list_raises_its_version() -> None:
     digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
 
     assert (ALLOW_LIST_VERSION, digest) == (1, "219be9dbd7f9")
+
+
+def test_the_types_are_what_the_generator_makes() -> None:
+    pytest.importorskip("highdicom", reason="its module tables are the source")
+
+    assert generate_types.module_text() == Path(all_types.__file__).read_text(encoding="utf-8")
