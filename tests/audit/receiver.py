@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -111,7 +112,6 @@ class Rsyslog:
         mode = "x509/certvalid" if self.asks_for_certificate else "anon"
         settings = _SETTINGS.format(folder=self.folder, mode=mode, port=self.port)
         (self.folder / "rsyslog.conf").write_text(settings)
-        (self.folder / "port").unlink(missing_ok=True)
         tool = debian_tools.provide("rsyslog-gnutls", "rsyslogd", prefer_installed=False)
         modules = next(tool.path.parents[1].glob("lib/*-linux-gnu*/rsyslog"))
         arguments = ["-n", "-f", str(self.folder / "rsyslog.conf"), "-M", str(modules)]
@@ -122,8 +122,10 @@ class Rsyslog:
                 stdout=log,
                 stderr=log,
             )
-        self._await(lambda: (self.folder / "port").exists() and self._told_port() > 0)
-        self.port = self._told_port()
+        if not self.port:
+            self._await(lambda: self._told_port() > 0)
+            self.port = self._told_port()
+        self._await(self._is_listening)
 
     def stop(self) -> None:
         process, self._process = self._process, None
@@ -144,8 +146,17 @@ class Rsyslog:
         return path.read_text("ascii").splitlines() if path.exists() else []
 
     def _told_port(self) -> int:
-        text = (self.folder / "port").read_text().strip()
+        """Return the port that it chose at its first start; 0 where it has not told yet."""
+        path = self.folder / "port"
+        text = path.read_text().strip() if path.exists() else ""
         return int(text) if text else 0
+
+    def _is_listening(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE_S).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def _await(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S

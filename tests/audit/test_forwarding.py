@@ -1,0 +1,281 @@
+import asyncio
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import psycopg
+import pytest
+
+from app.audit.events import AuditEvent
+from app.audit.forwarding import Forwarded, Forwarder
+from app.audit.keeping import kept
+from app.audit.syslog import Receiver, frame, receiver_of
+from app.errors import AuditReceiverUnavailable, Misconfigured
+from tests.audit.events import WHEN
+from tests.audit.receiver import Authority, Rsyslog
+from tests.mapping_house import NORTH, SOUTH, MappingHouse
+from tools import debian_tools
+
+pytestmark = pytest.mark.db
+HEADER = re.compile(
+    r"<(8[45])>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \S+ deid-gateway \d+ DICOM\+RFC3881 - (<.+)"
+)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority(tmp_path)
+    made.issue("server")
+    return made
+
+
+@pytest.fixture
+def rsyslog(authority: Authority) -> Iterator[Rsyslog]:
+    if not debian_tools.is_available():
+        pytest.skip("rsyslogd comes from Debian, and there is no apt-get here")
+    server = Rsyslog(authority.folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def strict(authority: Authority) -> Iterator[Rsyslog]:
+    """A receiver that takes nothing from whom it does not know."""
+    if not debian_tools.is_available():
+        pytest.skip("rsyslogd comes from Debian, and there is no apt-get here")
+    server = Rsyslog(authority.folder, asks_for_certificate=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+async def write(house: MappingHouse, count: int, organization: str | None = NORTH) -> None:
+    for number in range(count):
+        detail = {"number": number}
+        await house.vault.audit(AuditEvent(action="a", organization=organization, detail=detail))
+
+
+def rows_of(lines: list[str]) -> list[str]:
+    """Which rows of the audit the messages are, with a star where they say they are repeated."""
+    return [_row_of(line) for line in lines]
+
+
+def _row_of(line: str) -> str:
+    match = HEADER.fullmatch(line)
+    assert match is not None, line
+    record = ET.fromstring(match[2]).findall("ParticipantObjectIdentification")[-1]  # noqa: S314
+    details = {one.get("type"): one.get("value") for one in record.iter("ParticipantObjectDetail")}
+    repeated = base64.b64decode(details.get("repeated", "")) == b"true"
+    return record.get("ParticipantObjectID", "") + "*" * repeated
+
+
+async def test_a_real_receiver_gets_every_row_once(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    await asyncio.gather(write(house, 5), write(house, 2, SOUTH), write(house, 1, None))
+    forwarder = Forwarder(house.database, rsyslog.receiver(authority), at_once=2)
+
+    assert await forwarder.forward() == Forwarded(8, 0)
+    assert await forwarder.forward() == Forwarded(0, 0)
+    await write(house, 1)
+    assert await forwarder.forward() == Forwarded(1, 0)
+
+    north = [f"{NORTH}/{seq}" for seq in range(1, 6)]
+    wanted = ["/1", *north, f"{SOUTH}/1", f"{SOUTH}/2", f"{NORTH}/6"]
+    assert rows_of(rsyslog.received(9)) == wanted
+
+
+async def test_refusals_are_warnings(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    await house.vault.audit(AuditEvent(action="a", outcome="not-authorised"))
+    await house.vault.audit(AuditEvent(action="a"))
+
+    await Forwarder(house.database, rsyslog.receiver(authority)).forward()
+
+    assert [line[:4] for line in rsyslog.received(2)] == ["<84>", "<85>"]
+
+
+async def test_a_receiver_that_was_away_gets_what_it_missed(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    forwarder = Forwarder(house.database, rsyslog.receiver(authority))
+    await write(house, 2)
+    await forwarder.forward()
+    rsyslog.stop()
+    await write(house, 2)
+
+    with pytest.raises(AuditReceiverUnavailable):
+        await forwarder.forward()
+    rsyslog.start()
+    done = await forwarder.forward()
+
+    # Nothing can have arrived, but that is not known: they are marked.
+    assert done == Forwarded(2, 2)
+    rows = rows_of(rsyslog.received(4))
+    assert rows == [f"{NORTH}/1", f"{NORTH}/2", f"{NORTH}/3*", f"{NORTH}/4*"]
+
+
+class Forgetful(Receiver):
+    """Sends, and dies before it knows."""
+
+    def send(self, frames) -> None:
+        super().send(frames)
+        raise AuditReceiverUnavailable
+
+
+async def test_what_may_have_arrived_is_sent_again_and_says_so(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    forgetful = Forgetful("127.0.0.1", rsyslog.port, authority.file)
+    await write(house, 2)
+    with pytest.raises(AuditReceiverUnavailable):
+        await Forwarder(house.database, forgetful).forward()
+    await write(house, 1)
+
+    done = await Forwarder(house.database, rsyslog.receiver(authority)).forward()
+
+    assert done == Forwarded(3, 2)
+    rows = rows_of(rsyslog.received(5))
+    assert rows[:2] == [f"{NORTH}/1", f"{NORTH}/2"]
+    assert rows[2:] == [f"{NORTH}/1*", f"{NORTH}/2*", f"{NORTH}/3"]
+
+
+async def test_a_batch_in_doubt_that_is_sent_in_smaller_ones_stays_in_doubt(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    forgetful = Forgetful("127.0.0.1", rsyslog.port, authority.file)
+    await write(house, 3)
+    with pytest.raises(AuditReceiverUnavailable):
+        await Forwarder(house.database, forgetful).forward()
+
+    done = await Forwarder(house.database, rsyslog.receiver(authority), at_once=1).forward()
+
+    assert done == Forwarded(3, 3)
+
+
+async def test_of_many_that_forward_at_once_one_does(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    await write(house, 20)
+    receiver = rsyslog.receiver(authority)
+
+    done = await asyncio.gather(
+        *[Forwarder(house.database, receiver, at_once=2).forward() for _ in range(3)]
+    )
+
+    assert sum(one.messages for one in done if one is not None) == 20
+    assert len(set(rows_of(rsyslog.received(20)))) == 20
+
+
+async def test_while_another_process_forwards_nothing_is_sent(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    receiver = rsyslog.receiver(authority)
+    await write(house, 1)
+    with psycopg.connect(house.url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(4107006, hashtext(%s))", [receiver.name])
+
+        assert await Forwarder(house.database, receiver).forward() is None
+
+
+async def test_two_receivers_come_along_each_at_its_own_pace(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    by_address = rsyslog.receiver(authority)
+    by_name = Receiver("localhost", rsyslog.port, authority.file)
+    await write(house, 1)
+    await Forwarder(house.database, by_address).forward()
+    await write(house, 1)
+
+    assert await Forwarder(house.database, by_name).forward() == Forwarded(2, 0)
+    assert await Forwarder(house.database, by_address).forward() == Forwarded(1, 0)
+
+
+async def test_it_goes_on_by_itself_when_the_receiver_is_back(
+    house: MappingHouse, rsyslog: Rsyslog, authority: Authority
+) -> None:
+    forwarder = Forwarder(house.database, rsyslog.receiver(authority))
+    rsyslog.stop()
+    await write(house, 2)
+
+    async with kept(forwarder.run):
+        while not house.count("audit_forwards"):  # noqa: ASYNC110 - a row, no event
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(rsyslog.start)
+        received = await asyncio.to_thread(rsyslog.received, 2)
+
+    assert [row.rstrip("*") for row in rows_of(received)] == [f"{NORTH}/1", f"{NORTH}/2"]
+
+
+async def test_a_client_certificate_is_shown_where_it_is_asked_for(
+    house: MappingHouse, strict: Rsyslog, authority: Authority
+) -> None:
+    certificate, key = authority.issue("client")
+    await write(house, 2)
+
+    with pytest.raises(AuditReceiverUnavailable):
+        await Forwarder(house.database, strict.receiver(authority)).forward()
+    known = strict.receiver(authority, certificate_file=certificate, key_file=key)
+    await Forwarder(house.database, known).forward()
+
+    assert rows_of(strict.received(2)) == [f"{NORTH}/1*", f"{NORTH}/2*"]
+
+
+async def test_a_receiver_of_another_authority_is_not_trusted(
+    house: MappingHouse, rsyslog: Rsyslog, tmp_path: Path
+) -> None:
+    (tmp_path / "others").mkdir()
+    stranger = Authority(tmp_path / "others")
+    await write(house, 1)
+
+    with pytest.raises(AuditReceiverUnavailable, match="not trusted"):
+        await Forwarder(house.database, rsyslog.receiver(stranger)).forward()
+
+
+def test_a_receiver_that_speaks_no_tls_gets_nothing(authority: Authority) -> None:
+    with pytest.raises(AuditReceiverUnavailable):
+        Receiver("127.0.0.1", 9, authority.file).send([b"1 x"])
+
+
+def test_messages_are_counted_in_octets() -> None:
+    made = frame(b"<x/>", recorded_at=WHEN, is_success=True, host="here")
+
+    length, _, message = made.partition(b" ")
+    assert int(length) == len(message)
+    assert message.startswith(b"<85>1 2026-01-02T03:04:05.000006Z here deid-gateway ")
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("tls://audit.example:6515", "audit.example:6515"),
+        ("audit.example", "audit.example:6514"),
+        ("tls://[::1]:1", "::1:1"),
+    ],
+)
+def test_addresses_are_understood(address: str, name: str) -> None:
+    assert receiver_of(address).name == name
+
+
+@pytest.mark.parametrize(
+    "address", ["", "udp://x", "tls://x:port", "tls://x/path", "tls://u@x", "tls://x:70000"]
+)
+def test_other_addresses_are_refused(address: str) -> None:
+    with pytest.raises(Misconfigured):
+        receiver_of(address)
+
+
+def test_certificates_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+
+    for given in (
+        {"ca_file": tmp_path / "none.pem"},
+        {"ca_file": tmp_path / "empty.pem"},
+        {"certificate_file": tmp_path / "empty.pem"},
+    ):
+        with pytest.raises(Misconfigured):
+            receiver_of("tls://x", **given).check()
