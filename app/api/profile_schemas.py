@@ -87,7 +87,7 @@ class ExplainedRule(BaseModel):
     text: str = Field(description="The rule in words.", examples=["Table E.1-1 (0008,0090): Z"])
     row: str | None = Field(None, description="Row of Table E.1-1.", examples=["(0008,0090)"])
     option: str | None = Field(
-        None, description="The option whose column decided.", examples=["retain-device-identity"]
+        None, description="The option whose column decided.", examples=["retain_device_identity"]
     )
     number: int | None = Field(None, description="Number of the profile's rule, from 1.")
 
@@ -194,7 +194,7 @@ class Comparison(BaseModel):
                                     "kind": "table-e1-1",
                                     "text": "Table E.1-1 (0008,1030): C, Clean Descriptors",
                                     "row": "(0008,1030)",
-                                    "option": "clean-descriptors",
+                                    "option": "clean_descriptors",
                                 },
                                 "old": "LO(11 chars)",
                                 "new": "unchanged",
