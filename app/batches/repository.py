@@ -1,7 +1,6 @@
 """Batches as clients see them: handed in, listed, cancelled, tried again, deleted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -9,27 +8,22 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.batches import waiting
-from app.batches.cutting import insert_chunks
-from app.batches.records import Item, NewBatch, SourceFile, object_name
+from app.batches.records import Item, NewBatch, object_name
+from app.batches.retrying import try_again
 from app.batches.sealing import BatchBox
 from app.batches.settling import (
-    change,
     defer_for,
-    defer_publishing,
     end,
     forget,
     leave_over,
     lock_batch,
-    settle,
 )
 from app.batches.sql import BATCH_COLUMNS, BATCH_TABLES, row, rows, run, transaction
 from app.batches.states import (
     ENDED,
     RETRIABLE,
-    UNSUCCESSFUL,
     BatchState,
     ItemState,
-    OnError,
 )
 from app.batches.tickets import Task
 from app.db.session import Database
@@ -81,27 +75,6 @@ SELECT i.seq, i.state, coalesce(i.code, '') AS code, i.sealed_name,
 FROM batch_items AS i JOIN data_keys AS k ON k.id = i.data_key
 WHERE i.batch = %(batch)s AND i.seq > %(after)s ORDER BY i.seq LIMIT %(limit)s
 """
-_UNSUCCESSFUL_CHUNKS: Final = """
-SELECT c.number, c.sealed_files, array_agg(i.seq) AS seqs
-FROM batch_items AS i JOIN batch_chunks AS c ON c.batch = i.batch AND c.number = i.chunk
-WHERE i.batch = %(batch)s AND i.state <> 'succeeded' AND i.state = ANY(%(states)s)
-GROUP BY c.number, c.sealed_files ORDER BY c.number
-"""
-_FORGET_UNSUCCESSFUL: Final = """
-WITH gone AS (DELETE FROM batch_items WHERE batch = %(batch)s AND state <> 'succeeded'
-    AND state = ANY(%(states)s) RETURNING code),
-counted AS (SELECT code, count(*) AS count FROM gone GROUP BY code)
-UPDATE batch_problems AS p SET count = p.count - counted.count FROM counted
-WHERE p.batch = %(batch)s AND p.code = counted.code
-"""
-# Speed is counted from here on: what did not succeed is taken out of the counters.
-_RUN_AGAIN: Final = """
-UPDATE batches SET run_at = now(), run_bytes = bytes_in, run_published = published_files,
-    run_files = succeeded_files + duplicate_files + ignored_files
-WHERE id = %(batch)s
-"""
-# As many chunks as a transaction takes in one statement.
-_AGAIN_AT_ONCE: Final = 500
 
 
 class BatchRepository:
@@ -249,16 +222,7 @@ class BatchRepository:
             batch = await self._locked(connection, organization, batch_id)
             if batch["state"] not in RETRIABLE:
                 raise IllegalTransition(f"A batch that is {batch['state']} has nothing to retry")
-            await change(connection, batch, BatchState.PROCESSING)
-            await self._free_claims(connection, batch_id)
-            await run(connection, _RUN_AGAIN, batch=batch_id)
-            if not batch["is_scanned"]:
-                await defer_for(connection, batch, Task.SCAN)
-                return
-            await self._open_again(connection, organization, batch)
-            await settle(connection, batch_id)
-            if batch["on_error"] == OnError.SKIP:
-                await defer_publishing(connection, batch)
+            await try_again(connection, self._box, organization, batch)
 
     async def delete(self, organization: str, batch_id: UUID, *, objects: bool) -> None:
         """Forget a batch that has ended; workers tidy up after it.
@@ -316,70 +280,6 @@ class BatchRepository:
             raise IdempotencyKeyReused
         earlier: UUID = found[0]["id"]
         return earlier
-
-    async def _free_claims(self, connection: AsyncConnection, batch_id: UUID) -> None:
-        """Take what workers of the ended run may still hold from them."""
-        for held, free in (("processing", "pending"), ("publishing", "processed")):
-            await run(
-                connection,
-                "UPDATE batch_chunks SET state = %(free)s, worker = NULL, epoch = epoch + 1"
-                " WHERE batch = %(batch)s AND state = %(held)s",
-                batch=batch_id,
-                held=held,
-                free=free,
-            )
-        await run(
-            connection,
-            "UPDATE batch_chunks SET not_before = now(), attempts = 0, waits = 0"
-            " WHERE batch = %(batch)s AND state IN ('pending', 'processed')",
-            batch=batch_id,
-        )
-        await run(
-            connection,
-            "UPDATE batches SET task_worker = NULL, task_epoch = task_epoch + 1, due_at = now()"
-            " WHERE id = %(batch)s",
-            batch=batch_id,
-        )
-
-    async def _open_again(
-        self, connection: AsyncConnection, organization: str, batch: RowMapping
-    ) -> None:
-        """Make a chunk of what did not succeed in each chunk, and take it out of the counters."""
-        batch_id = batch["id"]
-        values = {"batch": batch_id, "states": sorted(map(str, UNSUCCESSFUL))}
-        await run(connection, "SET LOCAL statement_timeout = 0")  # it grows with what failed
-        chunks = await rows(connection, _UNSUCCESSFUL_CHUNKS, **values)
-        await run(connection, _FORGET_UNSUCCESSFUL, **values)
-        counted = await row(
-            connection,
-            "UPDATE batches SET chunks = chunks + %(new)s, open_chunks = open_chunks + %(new)s,"
-            " unpublished_chunks = unpublished_chunks + %(new)s, refused_files = 0,"
-            " failed_files = 0 WHERE id = %(batch)s RETURNING chunks",
-            new=len(chunks),
-            batch=batch_id,
-        )
-        first = counted["chunks"] - len(chunks) if counted else 0
-        for begin in range(0, len(chunks), _AGAIN_AT_ONCE):
-            page = chunks[begin : begin + _AGAIN_AT_ONCE]
-            again = {
-                number: self._files_again(organization, batch_id, chunk)
-                for number, chunk in enumerate(page, start=first + begin)
-            }
-            await insert_chunks(connection, self._box, organization, batch, again)
-        if chunks:
-            await defer_for(connection, batch, Task.PROCESS, count=len(chunks))
-
-    def _files_again(
-        self, organization: str, batch_id: UUID, chunk: RowMapping
-    ) -> Sequence[SourceFile]:
-        wanted = set(chunk["seqs"])
-        files = self._box.open_files(organization, batch_id, chunk["number"], chunk["sealed_files"])
-        return [_tried_again(file) for file in files if file.seq in wanted]
-
-
-def _tried_again(file: SourceFile) -> SourceFile:
-    """Have a file opened that was not even tried; what a directory holds only a scan can tell."""
-    return file if file.name.endswith("/") else replace(file, code="")
 
 
 def _destination_name(new: NewBatch) -> str:

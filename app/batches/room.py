@@ -77,6 +77,10 @@ class Room:
         """Note that a result could not be written for want of room, whatever the bounds say."""
         self._overflowed_at = self._clock()
 
+    def relieved(self) -> None:
+        """Note that room was made."""
+        self._overflowed_at = None
+
     @property
     def is_short(self) -> bool:
         """Whether the disk has, or had a moment ago, no room for a result."""

@@ -35,8 +35,8 @@ UPDATE batches SET task_worker = NULL, due_at = now()
 WHERE id = %(batch)s AND task_epoch = %(epoch)s AND task_worker = %(worker)s
 """
 _AREA: Final = """
-SELECT coalesce(sum(c.bytes), 0)::bigint AS bytes, coalesce(bool_or(c.state = 'publishing'
-    OR b.state = 'publishing' OR (b.state = 'processing' AND b.on_error = 'skip')), false) AS drains
+SELECT coalesce(sum(c.bytes), 0)::bigint AS bytes, coalesce(bool_or(b.state = 'publishing'
+    OR (b.state = 'processing' AND b.on_error = 'skip')), false) AS drains
 FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch
 WHERE c.staging = %(staging)s AND c.state IN ('processed', 'publishing')
 """

@@ -55,6 +55,13 @@ WHERE state IN ('queued', 'processing', 'publishing') AND task_worker IS NOT NUL
     AND NOT EXISTS (SELECT FROM batch_workers AS w WHERE w.id = b.task_worker
         AND w.seen_at > now() - make_interval(secs => %(lost_after)s))
 """
+# Whom a batch gave its place to is at its end, one way or another.
+_UNPARK: Final = """
+UPDATE batches AS b SET parked_behind = NULL, parked_at = NULL, version = version + 1
+WHERE b.state IN ('queued', 'processing', 'publishing') AND b.parked_behind IS NOT NULL
+    AND NOT EXISTS (SELECT FROM batches AS first WHERE first.id = b.parked_behind
+        AND first.state IN ('queued', 'processing', 'publishing'))
+"""
 _STILL_LOST: Final = """
 SELECT c.number, c.state, c.files, c.bytes, c.attempts, c.waits, c.is_suspect, c.staging,
     c.sealed_files,
@@ -184,6 +191,7 @@ class Upkeep:
             homeless = await rows(connection, _LOST_AREAS, lost_after=AREA_LOST_AFTER_S)
             expired = await rows(connection, _EXPIRED, days=self._kept_days)
             await run(connection, _LOST_TASKS, lost_after=self._lost_after_s)
+            await run(connection, _UNPARK)
             await run(connection, _DROP_ORPHANS, lost_after=self._lost_after_s)
             await self._forget_old(connection)
             deleted = await row(connection, _DELETED)

@@ -34,6 +34,7 @@ from app.batches.standing import Standing
 from app.batches.tickets import Task
 from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
+from app.batches.yielding import Yielding
 from app.db.session import Database
 from app.errors import StagingFull, Unavailable
 from app.storage.uploads import Uploads
@@ -164,6 +165,7 @@ class _Worker:
         self._sources = OpenSources(parts.open_source)
         self._destinations = OpenDestinations(parts.open_destination)
         self._room = Room(parts.database, parts.staging, parts.room_bounds)
+        self._yielding = Yielding(parts.database, parts.staging, self._room)
         self._woken = {
             task: [asyncio.Event() for _ in range(count)] for task, count in ATTENDANTS.items()
         }
@@ -266,6 +268,7 @@ class _Worker:
                 await self._sources.close_idle()
                 await self._remove_unused_uploads()
                 await self._tell_waiting()
+                await self._yielding.look()
                 failures = 0
             except Unavailable as error:
                 if not failures % FAILURES_TOLD:
