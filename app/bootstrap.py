@@ -1,6 +1,7 @@
 """The composition root: settings in, running parts out. The only place that knows all of them."""
 
 import asyncio
+import datetime as dt
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -8,22 +9,27 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
 from app import errors, telemetry
 from app.access.api_keys import ApiKeys
 from app.access.callers import Callers
-from app.access.limits import Lockout, Rate
+from app.access.limits import Lockout, Rate, Rates
 from app.access.oidc import BearerTokens, TokenRules
 from app.access.organizations import Organizations
 from app.access.policies import OrganizationPolicies
 from app.access.provider import Provider, ProviderKeys
+from app.access.quotas import Quotas
 from app.access.tokens import Expected
+from app.access.webhooks import Receiver as WebhookReceiver
+from app.access.webhooks import Webhooks
 from app.api.batch_parts import BatchIntake
 from app.api.clients import Proxies
 from app.api.dependencies import Services
 from app.api.spool import BodyLimits, prepare_directory
+from app.audit.events import AuditEvent
 from app.audit.forwarding import Forwarder
 from app.audit.keeping import Keeper, kept
 from app.audit.reading import AuditReader
@@ -53,6 +59,12 @@ from app.storage.destinations import open_destination
 from app.storage.roots import Roots
 from app.storage.stores import Stores
 from app.storage.uploads import Uploads
+from app.vault.disclosure.approvals import Lifetimes
+from app.vault.disclosure.asking import Limits as DisclosureLimits
+from app.vault.disclosure.notices import Notices
+from app.vault.disclosure.quotas import Bounds as QuotaBounds
+from app.vault.disclosure.service import Disclosure
+from app.vault.disclosure.transactions import Recorder
 from app.vault.keyrings.providers import Provider as WrappingProvider
 from app.vault.keyrings.providers import ProviderOptions
 from app.vault.keys import Wrappers, ensure_key_files
@@ -60,6 +72,7 @@ from app.vault.keys_ring import KeyRing
 from app.vault.keys_store import KeyFiles, KeyMaterial, KeySource
 from app.vault.pseudonyms import Pseudonyms
 from app.vault.sealing import Opener
+from app.vault.pseudonyms import Pseudonyms
 from app.vault.service import Vault
 from app.vault.signing import Signer
 from app.vault.workbox import WorkBox
@@ -170,8 +183,10 @@ class Gateway:
     settings: Settings
     database: Database
     vault: Vault
+    disclosure: Disclosure
     api_keys: ApiKeys
     callers: Callers
+    quotas: Quotas
     organizations: Organizations
     contexts: Contexts
     executor: Executor
@@ -188,7 +203,9 @@ class Gateway:
         settings, metrics = self.settings, telemetry.Metrics()
         return Services(
             vault=self.vault,
+            disclosure=self.disclosure,
             callers=self.callers,
+            quotas=self.quotas,
             contexts=self.contexts,
             batches=self.batches,
             intake=self.intake,
@@ -262,7 +279,11 @@ async def administration(settings: Settings) -> AsyncIterator[Administration]:
         await _bring_schema(settings, url)
         connected = Database(url, pool_size=settings.database_pool_size)
         stack.push_async_callback(connected.close)
-        yield Administration(connected, ApiKeys(connected, AuditTrail()), Organizations(connected))
+        yield Administration(
+            connected,
+            ApiKeys(connected, AuditTrail()),
+            Organizations(connected, AuditTrail()),
+        )
 
 
 @asynccontextmanager
@@ -287,14 +308,19 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
         ring.tell(lambda renewed: _renew(renewed, vault, opener, work_box, signer))
         watching = asyncio.create_task(ring.watch(), name="keys")
         stack.push_async_callback(_stopped, watching)
-        callers = _callers(settings, held)
+        policies = OrganizationPolicies(held.database)
+        callers = _callers(settings, held, policies)
         stack.push_async_callback(callers.close)
+        quotas = Quotas(held.database, policies)
+        stack.push_async_callback(quotas.close)
         gateway = Gateway(
             settings=settings,
             database=held.database,
             vault=vault,
+            disclosure=disclosure_of(settings, held.database, vault, opener, signer),
             api_keys=held.api_keys,
             callers=callers,
+            quotas=quotas,
             organizations=held.organizations,
             contexts=Contexts(vault, profiles, _limits(settings), _recognizer(settings)),
             executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
@@ -315,6 +341,72 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
         if not settings.is_production:
             await gateway.require_organization(settings.organization)
         yield gateway
+
+
+def disclosure_of(
+    settings: Settings,
+    database: Database,
+    vault: Vault | None = None,
+    opener: Opener | None = None,
+    signer: Signer | None = None,
+) -> Disclosure:
+    """Put the way back together.
+
+    Without vault and keys it decides about requests and answers none.
+
+    Raises:
+        errors.Misconfigured: the receiver of notices is not fit.
+    """
+    recorder = Recorder(database, AuditTrail)
+    return Disclosure(
+        recorder,
+        _no_pseudonyms if vault is None else vault.pseudonyms,
+        opener=opener,
+        notices=Notices(recorder, _told_of_emergencies(settings, signer), _of_notice),
+        limits=DisclosureLimits(
+            looks=QuotaBounds(settings.reidentify_per_hour, settings.reidentify_per_day),
+            emergencies=QuotaBounds(0, settings.break_glass_per_day),
+            max_batch=settings.reidentify_batch_max,
+            lifetimes=Lifetimes(
+                pending=dt.timedelta(seconds=settings.approval_pending_s),
+                approved=dt.timedelta(seconds=settings.approval_valid_s),
+            ),
+        ),
+    )
+
+
+def _told_of_emergencies(settings: Settings, signer: Signer | None) -> WebhookReceiver | None:
+    url = settings.break_glass_url
+    if url is None or signer is None:
+        return None
+    policy = CallbackPolicy([urlsplit(url).netloc], is_loopback_allowed=not settings.is_production)
+    try:
+        policy.check(url)
+    except errors.CallbackNotAllowed as error:
+        raise errors.Misconfigured(f"DEID_BREAK_GLASS_URL: {error}") from None
+    return WebhookReceiver(Webhooks(policy, signer), url)
+
+
+def _of_notice(organization: str, outcome: str, detail: Mapping[str, str | int]) -> AuditEvent:
+    return AuditEvent(
+        action="reidentify-notice",
+        outcome=outcome,
+        organization=organization,
+        actor="gateway",
+        detail=detail,
+    )
+
+
+def _no_pseudonyms(_organization: str) -> Pseudonyms:
+    raise errors.KeyUnavailable
+
+
+@asynccontextmanager
+async def notices_kept(gateway: Gateway) -> AsyncIterator[None]:
+    """Tell of emergencies meanwhile."""
+    keepers = [gateway.disclosure.notices.run] if Role.REIDENTIFY in gateway.settings.roles else []
+    async with kept(*keepers):
+        yield
 
 
 @asynccontextmanager
@@ -495,20 +587,22 @@ def _intake(settings: Settings) -> BatchIntake:
     )
 
 
-def _callers(settings: Settings, held: Administration) -> Callers:
+def _callers(settings: Settings, held: Administration, policies: OrganizationPolicies) -> Callers:
     """Put together who is recognised and how often anybody may ask.
 
     Raises:
         errors.Misconfigured: the provider's address or certificates are not fit.
     """
-    policies = OrganizationPolicies(held.database)
     return Callers(
         held.api_keys,
         _bearer_tokens(settings, policies),
+        policies,
         lockout=Lockout(settings.lockout_failures, settings.lockout_s),
-        requests=Rate(settings.requests_per_minute),
-        uploads=Rate(settings.uploads_per_minute),
-        anonymous=Rate(settings.anonymous_requests_per_minute),
+        rates=Rates(
+            requests=Rate(settings.requests_per_minute),
+            uploads=Rate(settings.uploads_per_minute),
+            anonymous=Rate(settings.anonymous_requests_per_minute),
+        ),
     )
 
 

@@ -70,7 +70,7 @@ class ApiKeys:
         name: str,
         organization: str,
         scopes: Iterable[str],
-        profile: str = "basic",
+        profile: str = "",
         profiles: Iterable[str] = (),
         organizations: Iterable[str] = (),
         actor: str = "",
@@ -81,7 +81,7 @@ class ApiKeys:
             name: for people, to tell keys apart.
             organization: whom it belongs to.
             scopes: what it may do.
-            profile: the profile it uses where a call names none.
+            profile: the profile it uses where a call names none; empty for the organisation's.
             profiles: further profiles that a call may name; ``*`` is any.
             organizations: further organisations that a call may act for.
             actor: who makes it, for the audit.

@@ -5,9 +5,10 @@ from hashlib import sha256
 from typing import Final
 
 from app.access.api_keys import ApiKeys, key_id_of
-from app.access.limits import Lockout, Rate
+from app.access.limits import Lockout, Rates
 from app.access.oidc import BearerTokens
-from app.access.principals import Principal
+from app.access.policies import OrganizationPolicies
+from app.access.principals import Principal, bounded
 from app.access.tokens import looks_like_token
 from app.db.acting import act_for
 from app.errors import NotAuthenticated
@@ -22,28 +23,25 @@ class Callers:
     Args:
         api_keys: those of every organisation.
         tokens: of the OpenID provider; None where none is configured.
+        policies: what organisations allow.
         lockout: who failed too often.
-        requests: how often one caller may ask.
-        uploads: how many single instances one caller may send.
-        anonymous: how often one address may ask without a credential.
+        rates: how often whom may ask.
     """
 
     def __init__(
         self,
         api_keys: ApiKeys,
         tokens: BearerTokens | None,
+        policies: OrganizationPolicies,
         *,
         lockout: Lockout,
-        requests: Rate,
-        uploads: Rate,
-        anonymous: Rate,
+        rates: Rates,
     ) -> None:
         self._api_keys = api_keys
         self._tokens = tokens
+        self._policies = policies
         self._lockout = lockout
-        self.requests = requests
-        self.uploads = uploads
-        self.anonymous = anonymous
+        self.rates = rates
 
     async def recognise(self, credential: str, address: Address) -> Principal:
         """Find out who presents a credential; this task acts for its organisations from now on.
@@ -65,12 +63,20 @@ class Callers:
             principal = await self._listened(credential, address)
             self._lockout.succeeded(address(), name)
         act_for(principal.every_organization)
-        return principal
+        return await self._bounded(principal)
 
     async def close(self) -> None:
         """End what is under way."""
         if self._tokens is not None:
             await self._tokens.close()
+
+    async def _bounded(self, principal: Principal) -> Principal:
+        policies = {}
+        for organization in principal.every_organization:
+            policy = await self._policies.get(organization) if organization else None
+            if policy is not None:
+                policies[organization] = policy
+        return bounded(principal, policies)
 
     async def _listened(self, credential: str, address: Address) -> Principal:
         try:

@@ -59,6 +59,21 @@ class Rate:
         return len(self._due)
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often whom may ask.
+
+    Attributes:
+        requests: one caller, single instances not counted.
+        uploads: one caller, single instances alone.
+        anonymous: one address without a credential.
+    """
+
+    requests: Rate
+    uploads: Rate
+    anonymous: Rate
+
+
 @dataclass(slots=True)
 class _Failures:
     count: int

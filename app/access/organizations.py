@@ -3,9 +3,10 @@
 import re
 from typing import Final
 
-from app.access.repository import Organization, OrganizationRepository
+from app.access.principals import OrganizationPolicy
+from app.access.repository import Organization, OrganizationRepository, Trail
 from app.db.session import Database
-from app.errors import AlreadyExists, InvalidRequest
+from app.errors import AlreadyExists, InvalidRequest, OrganizationNotFound
 
 ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,24}"
 MAX_NAME_CHARACTERS: Final = 200
@@ -16,10 +17,12 @@ class Organizations:
 
     Args:
         database: where they are kept.
+        trail: appends audit rows; needed to change an organisation.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: Trail | None = None) -> None:
         self._repository = OrganizationRepository(database)
+        self._trail = trail
 
     async def create(self, organization: str, name: str = "") -> None:
         """Add an organisation; its name for people is the id where none is given.
@@ -48,6 +51,33 @@ class Organizations:
             DatabaseUnavailable: Postgres does not answer.
         """
         return await self._repository.exists(organization)
+
+    async def policy(self, organization: str) -> OrganizationPolicy:
+        """Return what an organisation allows.
+
+        Raises:
+            OrganizationNotFound: there is none by that id.
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        found = await self._repository.policy(organization)
+        if found is None:
+            raise OrganizationNotFound
+        return found
+
+    async def change(self, organization: str, policy: OrganizationPolicy, *, actor: str) -> None:
+        """Change what an organisation allows; processes follow within five seconds.
+
+        Raises:
+            InvalidRequest: a quota is negative.
+            OrganizationNotFound: there is none by that id.
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        if any((quota or 0) < 0 for quota in (policy.objects_per_day, policy.open_batches)):
+            raise InvalidRequest("A quota is a whole number from 0")
+        await self.policy(organization)
+        if self._trail is None:
+            raise TypeError("organisations are changed where there is an audit")
+        await self._repository.change(organization, policy, self._trail, actor=actor)
 
     async def list(self) -> "list[Organization]":
         """List the organisations by id.

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from app.access.repository import OrganizationPolicy, OrganizationRepository
+from app.access.principals import OrganizationPolicy
+from app.access.repository import OrganizationRepository
 from app.db.session import Database
 
 CACHE_LIFETIME_S: Final = 5.0

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import psycopg
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from app.access.principals import OrganizationPolicy
 from app.db.acting import acting_for
-from app.db.models import api_keys, organizations
+from app.db.models import api_keys, batches, organization_usage, organizations
 from app.db.session import Database, database_errors
 from app.errors import OrganizationNotFound
 
@@ -23,7 +24,14 @@ INSERT INTO api_keys (
     %(organizations)s
 )
 """
+# Batches are above this package; a test compares the words.
+_OPEN_STATES: Final = ("queued", "processing", "publishing")
 _KNOWN_ORGANIZATIONS: Final = "SELECT id FROM organizations WHERE id = ANY(%s)"
+_CHANGE: Final = """
+UPDATE organizations SET profile = %(profile)s, profiles = %(profiles)s,
+    objects_per_day = %(objects_per_day)s, open_batches = %(open_batches)s
+WHERE id = %(id)s
+"""
 _REVOKE: Final = "UPDATE api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL"
 
 
@@ -65,19 +73,6 @@ class Organization:
     id: str
     name: str
     created_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OrganizationPolicy:
-    """What callers of one organisation get where nothing else is said.
-
-    Attributes:
-        profile: used where neither key nor call names one.
-        profiles: further profiles that a call may name; ``*`` is any.
-    """
-
-    profile: str
-    profiles: frozenset[str]
 
 
 class ApiKeyRepository:
@@ -198,6 +193,77 @@ class OrganizationRepository:
 
     async def policy(self, organization: str) -> OrganizationPolicy | None:
         """Read what an organisation allows; None where there is none by that id."""
-        if not await self.exists(organization):
+        table = organizations.c
+        wanted = select(
+            table.number, table.profile, table.profiles, table.objects_per_day, table.open_batches
+        ).where(table.id == organization)
+        with database_errors():
+            async with self._database.engine.connect() as connection:
+                row = (await connection.execute(wanted)).one_or_none()
+        if row is None:
             return None
-        return OrganizationPolicy("basic", frozenset())
+        members = row._asdict()
+        return OrganizationPolicy(**members | {"profiles": frozenset(row.profiles)})
+
+    async def change(
+        self,
+        organization: str,
+        policy: OrganizationPolicy,
+        trail: Trail,
+        *,
+        actor: str,
+    ) -> None:
+        """Write what an organisation allows, with its audit row."""
+        values = {
+            "id": organization,
+            "profile": policy.profile,
+            "profiles": sorted(policy.profiles),
+            "objects_per_day": policy.objects_per_day,
+            "open_batches": policy.open_batches,
+        }
+        facts = {name: _fact(value) for name, value in values.items() if name != "id"}
+        with database_errors(), acting_for(organization):
+            async with await self._database.connect() as connection:
+                await connection.execute(_CHANGE, values)
+                await trail.record(
+                    connection,
+                    action="change-organization",
+                    organization=organization,
+                    actor=actor,
+                    detail=facts,
+                )
+
+
+class UsageRepository:
+    """Adds up what organisations use."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, organization: str, number: int, day: dt.date, objects: int) -> int:
+        """Add instances to a day; returns how many it has now."""
+        row = insert(organization_usage).values(organization=number, day=day, objects=objects)
+        added = row.on_conflict_do_update(
+            index_elements=[organization_usage.c.organization, organization_usage.c.day],
+            set_={"objects": organization_usage.c.objects + row.excluded.objects},
+        ).returning(organization_usage.c.objects)
+        with database_errors(), acting_for(organization):
+            async with self._database.engine.begin() as connection:
+                return int((await connection.execute(added)).scalar_one())
+
+    async def open_batches(self, number: int) -> int:
+        """Count the batches that have not ended, as the task that asks sees them."""
+        counted = (
+            select(func.count())
+            .select_from(batches)
+            .where(batches.c.organization == number, batches.c.state.in_(_OPEN_STATES))
+        )
+        with database_errors():
+            async with self._database.engine.connect() as connection:
+                return int((await connection.execute(counted)).scalar_one())
+
+
+def _fact(value: object) -> str | int:
+    if isinstance(value, int):
+        return value
+    return " ".join(value) if isinstance(value, list) else str(value or "unbounded")

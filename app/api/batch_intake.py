@@ -100,7 +100,8 @@ def terms(
             "Give exactly one of study_directory, source_url and an archive"
         )
     organization = chosen_organization(principal, asked.organization_id)
-    profile = services.contexts.get(organization, chosen_profile(principal, asked.profile)).profile
+    name = chosen_profile(principal, asked.profile, organization)
+    profile = services.contexts.get(organization, name).profile
     if asked.callback_url is not None:
         intake.callbacks.check(asked.callback_url)
     destination, is_local = _destination(intake.stores, organization, asked.destination)

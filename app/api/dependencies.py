@@ -15,6 +15,7 @@ from starlette.types import Scope
 from app import errors, telemetry
 from app.access.callers import Callers
 from app.access.principals import Principal
+from app.access.quotas import Quotas
 from app.api.batch_parts import BatchIntake
 from app.api.batch_watching import Watchers
 from app.api.clients import Proxies
@@ -80,6 +81,7 @@ class Services:
 
     vault: Vault
     callers: Callers
+    quotas: Quotas
     contexts: Contexts
     batches: BatchService
     intake: BatchIntake | None
@@ -153,7 +155,8 @@ def _admit(callers: Callers, principal: Principal, needed: str) -> None:
     Raises:
         errors.RateLimited, errors.NotAuthorised: as said.
     """
-    (callers.uploads if needed == _UPLOAD else callers.requests).admit(principal.caller)
+    rate = callers.rates.uploads if needed == _UPLOAD else callers.rates.requests
+    rate.admit(principal.caller)
     if not principal.organization:
         raise errors.NotAuthorised("The token names no organisation of this gateway")
     if needed not in principal.scopes:
@@ -192,16 +195,23 @@ def chosen_organization(principal: Principal, asked: str | None) -> str:
     raise errors.NotAuthorised("The caller may not act for that organisation")
 
 
-def chosen_profile(principal: Principal, asked: str | None) -> str:
+def chosen_profile(principal: Principal, asked: str | None, organization: str | None = None) -> str:
     """Return the name of the profile to use.
 
+    Args:
+        principal: who asks.
+        asked: for which profile; None for the caller's own.
+        organization: to act for; None for the caller's own.
+
     Raises:
-        errors.NotAuthorised: the key may not choose the one asked for.
+        errors.NotAuthorised: the caller may not choose it, or the organisation not use it.
     """
-    if asked is None or asked == principal.profile:
-        return principal.profile
-    if asked in principal.profiles or ANY in principal.profiles:
-        return asked
+    name = principal.profile if asked is None else asked
+    bounds = principal.bounds.get(organization or principal.organization)
+    if bounds is not None and name not in bounds:
+        raise errors.NotAuthorised("The organisation may not use that profile")
+    if name == principal.profile or name in principal.profiles or ANY in principal.profiles:
+        return name
     raise errors.NotAuthorised("The caller may not choose that profile")
 
 

@@ -78,7 +78,7 @@ class _Exchange:
             errors.RateLimited: its address sends too many of them.
         """
         if not has_credential(self._scope):
-            services.callers.anonymous.admit(services.proxies.client_of(self._scope))
+            services.callers.rates.anonymous.admit(services.proxies.client_of(self._scope))
 
     def _endpoint(self) -> str:
         """Return the route's own pattern: a path as sent could carry anything."""

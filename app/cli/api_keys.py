@@ -26,7 +26,7 @@ def api_keys() -> None:
     type=click.Choice([member.value for member in Scope]),
     help="What the key may do; may be given several times.",
 )
-@click.option("--profile", default="basic", show_default=True, help="Profile that the key uses.")
+@click.option("--profile", default="", help="Profile that the key uses; else its organisation's.")
 @click.option("--allow-profile", multiple=True, help="Profile that a call may name; '*' is any.")
 @click.option("--allow-organization", multiple=True, help="Organisation a call may act for.")
 @with_settings
@@ -41,7 +41,7 @@ def create(  # noqa: PLR0913 - click hands every option over by itself
     allow_organization: tuple[str, ...],
 ) -> None:
     """Make an API key. Its token is printed once and kept nowhere."""
-    _require_profiles(settings, {profile, *allow_profile} - {"*"})
+    _require_profiles(settings, {profile, *allow_profile} - {"", "*"})
 
     async def make(held: Administration) -> tuple[ApiKeyRecord, str]:
         return await held.api_keys.create(

@@ -89,9 +89,11 @@ async def _context(
 ) -> pipeline.Context:
     try:
         organization = chosen_organization(principal, head.parameters.get("organization"))
-        profile = chosen_profile(principal, head.parameters.get("profile"))
-    except errors.NotAuthorised as denied:
-        await services.vault.audit(described(event, principal, outcome=denied.code))
+        profile = chosen_profile(principal, head.parameters.get("profile"), organization)
+        await services.quotas.admit_object(organization)
+    except (errors.NotAuthorised, errors.QuotaExceeded) as denied:
+        if not isinstance(denied, errors.QuotaExceeded) or denied.is_first:
+            await services.vault.audit(described(event, principal, outcome=denied.code))
         raise
     return services.contexts.get(organization, profile)
 

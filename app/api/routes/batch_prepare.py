@@ -122,7 +122,7 @@ class _Preparation:
         """
         try:
             return await self._taken()
-        except (errors.Denied, errors.NotFound, errors.Refused) as error:
+        except (errors.Denied, errors.NotFound, errors.Refused, errors.QuotaExceeded) as error:
             event = described(self._event, self._principal, outcome=error.code)
             await self._services.vault.audit(event)
             raise
@@ -152,12 +152,14 @@ class _Preparation:
         limits = self._services.limits
         body = await receive_text(self._receive, limits, max_bytes=MAX_JSON_BYTES)
         agreed = self._terms(asked_in_json(body), has_archive=False)
+        await self._services.quotas.admit_batch(agreed.organization)
         batch, _ = await self._services.batches.submit(await self._new(agreed, None))
         return batch
 
     async def _sent_alone(self) -> Batch:
         """Take a batch whose archive is the body."""
         agreed = self._terms(asked_in_fields(query_fields(self._query)), has_archive=True)
+        await self._services.quotas.admit_batch(agreed.organization)
         async with self._intake.places, self._upload() as upload:
             await receive_archive(self._receive, upload, self._services.limits)
             return await self._submitted(agreed, upload)
@@ -175,6 +177,7 @@ class _Preparation:
             form = ArchiveForm(upload, boundary, check)
             await receive_form(self._receive, upload, form, self._services.limits)
             agreed = self._terms(asked_in_fields(form.fields), has_archive=True)
+            await self._services.quotas.admit_batch(agreed.organization)
             return await self._submitted(agreed, upload)
 
     def _upload(self) -> ArchiveUpload:
