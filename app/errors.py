@@ -4,15 +4,19 @@ No HTTP here (status numbers live in ``app.api.problems``) and never a value of 
 error names the element path and the reason.
 
 GatewayError
-├── InvalidInput     NotDicom · Truncated · MalformedDicom · LimitExceeded · TooLarge ·
-│                    UnsupportedTransferSyntax · UnsupportedSOPClass (MediaDirectory) ·
+├── InvalidInput     NotDicom · Truncated · MalformedDicom · LimitExceeded (ArchiveTooLarge) ·
+│                    TooLarge · UnsupportedTransferSyntax · UnsupportedSOPClass (MediaDirectory) ·
 │                    MissingIdentifier · InvalidProfile · InvalidRequest · BodyTimeout ·
-│                    UnsupportedMediaType · MistypedCloudStudyId
-├── Denied           NotAuthenticated (TokenExpired) · NotAuthorised · WrongOrganization
-├── Throttled        RateLimited · LockedOut · QuotaExceeded
-├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound · BatchNotFound ·
+│                    UnsupportedMediaType · MistypedCloudStudyId · MistypedPseudonym
+├── Denied           NotAuthenticated (TokenExpired) · NotAuthorised · ApprovalRequired ·
+│                    OwnRequest · BreakGlassNotAllowed
+├── Throttled        RateLimited · LockedOut · QuotaExceeded · ReidentifyQuotaExceeded
+├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound · ApprovalNotFound ·
+│                    BatchNotFound ·
 │                    DestinationNotFound
-├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused
+├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused ·
+│                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
+│                    ApprovalExpired · ApprovalUsed · AlreadyDecided
 ├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
@@ -146,11 +150,22 @@ class MistypedCloudStudyId(InvalidInput):
     title = "This is not a cloud study id; check it for typing errors"
 
 
+class MistypedPseudonym(InvalidInput):
+    """A Patient ID, UID or accession number is not of the form that this gateway gives out."""
+
+    code = "mistyped-pseudonym"
+    title = "This is not a pseudonym of this gateway; check it for typing errors"
+
+
 class InvalidArchive(InvalidInput):
     """The ZIP archive is cut short or damaged, or its members overlap."""
 
     code = "invalid-archive"
     title = "The ZIP archive is damaged"
+
+
+class ArchiveTooLarge(LimitExceeded):
+    """The archive holds more files than it may, or unpacks to more bytes."""
 
 
 class Denied(GatewayError):
@@ -183,11 +198,25 @@ class NotAuthorised(Denied):
     title = "The caller may not do this"
 
 
-class WrongOrganization(Denied):
-    """The pseudonym belongs to another organisation."""
+class ApprovalRequired(Denied):
+    """The organisation lets nobody re-identify without a second person's approval."""
 
-    code = "wrong-organization"
-    title = "This id does not belong to your organisation"
+    code = "approval-required"
+    title = "A second person must approve this first: POST /reidentify/requests"
+
+
+class OwnRequest(Denied):
+    """Whoever asked cannot be the second person."""
+
+    code = "own-request"
+    title = "Another person must approve this request"
+
+
+class BreakGlassNotAllowed(Denied):
+    """The organisation has switched emergencies off."""
+
+    code = "break-glass-not-allowed"
+    title = "This organisation allows no emergency access"
 
 
 class Throttled(GatewayError):
@@ -231,6 +260,13 @@ class QuotaExceeded(Throttled):
     title = "The organisation's quota is used up"
 
 
+class ReidentifyQuotaExceeded(Throttled):
+    """The caller has looked up as many patients as it may in this hour or day."""
+
+    code = "reidentify-quota-exceeded"
+    title = "The quota of re-identifications is used up"
+
+
 class NotFound(GatewayError):
     """There is nothing by that name."""
 
@@ -257,6 +293,13 @@ class PseudonymNotFound(NotFound):
 
     code = "pseudonym-not-found"
     title = "This id was not issued by this gateway"
+
+
+class ApprovalNotFound(NotFound):
+    """No request for approval by that id, or not one of this caller."""
+
+    code = "approval-not-found"
+    title = "There is no request for approval by that id"
 
 
 class BatchNotFound(NotFound):
@@ -306,6 +349,55 @@ class IdempotencyKeyReused(Conflict):
 
     code = "idempotency-key-reused"
     title = "The Idempotency-Key was used for another request"
+
+
+class DifferentPatients(Conflict):
+    """The pseudonyms that were given together belong to different patients; none is answered."""
+
+    code = "different-patients"
+    title = "The ids given belong to different patients"
+
+
+class DifferentStudies(Conflict):
+    """The pseudonyms that were given together belong to different studies of one patient."""
+
+    code = "different-studies"
+    title = "The ids given belong to different studies"
+
+
+class ApprovalPending(Conflict):
+    """Nobody has decided yet."""
+
+    code = "approval-pending"
+    title = "The request waits for a second person"
+
+
+class ApprovalDenied(Conflict):
+    """A second person said no."""
+
+    code = "approval-denied"
+    title = "The request was denied"
+
+
+class ApprovalExpired(Conflict):
+    """It was not decided, or its answer not fetched, in time."""
+
+    code = "approval-expired"
+    title = "The request or its approval has expired"
+
+
+class ApprovalUsed(Conflict):
+    """The answer was given already; an approval is good for one."""
+
+    code = "approval-used"
+    title = "The approval was used already"
+
+
+class AlreadyDecided(Conflict):
+    """Another second person was faster."""
+
+    code = "already-decided"
+    title = "The request was decided already"
 
 
 class Refused(GatewayError):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.batches.sql import row, rows, run
 from app.batches.states import BatchState, ChunkState, OnError, check_transition
 from app.batches.tickets import Task, defer
-from app.errors import GatewayError, NothingToPublish
+from app.errors import ArchiveTooLarge, GatewayError, InvalidArchive, NothingToPublish
 
 # A worker that lost its claim may put one more object before it learns so: tidy up after that.
 CLEAN_AFTER_S: Final = 30.0
@@ -179,8 +179,17 @@ async def end(
         if state is BatchState.CANCELLED and not batch["revision"]:
             kinds.append("published")
         await leave_over(connection, batch, kinds)
+    elif _is_spent(batch, error):
+        await leave_over(connection, batch, ["upload"])
     if batch["has_callback"]:
         await defer(connection, Task.CALL_BACK, priority=batch["priority"])
+
+
+def _is_spent(batch: RowMapping, error: GatewayError | None) -> bool:
+    """Tell whether no retry could make more of the source, if it is an archive."""
+    if isinstance(error, NothingToPublish):
+        return not batch["unsuccessful_files"]
+    return isinstance(error, InvalidArchive | ArchiveTooLarge)
 
 
 async def leave_over(connection: AsyncConnection, batch: RowMapping, kinds: Sequence[str]) -> None:

@@ -23,9 +23,9 @@ from typing import Final, NamedTuple, Self
 from app.dicom.source import MemorySource, Source, write_all
 from app.dicom.tokens import Limits
 from app.errors import (
+    ArchiveTooLarge,
     GatewayError,
     InvalidArchive,
-    LimitExceeded,
     MissingReferencedFile,
     NotARegularFile,
     SourceNotAllowed,
@@ -104,7 +104,7 @@ class Contents:
 
     Raises:
         InvalidArchive: it is no ZIP archive, damaged, or its members overlap.
-        LimitExceeded: it holds more than the bounds allow.
+        ArchiveTooLarge: it holds more than the bounds allow.
     """
 
     __slots__ = ("members", "order", "paths")
@@ -112,7 +112,7 @@ class Contents:
     def __init__(self, fd: int, bounds: ArchiveBounds) -> None:
         infos, table = _table(fd, bounds)
         if sum(info.file_size for info in infos) > bounds.max_bytes:
-            raise LimitExceeded("The archive unpacks to more bytes than the bound allows")
+            raise ArchiveTooLarge("The archive unpacks to more bytes than the bound allows")
         self.members = {
             member.name: member for member in _members(infos, _stops(infos, table), bounds)
         }
@@ -144,11 +144,11 @@ class _Bounded(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > self._max_files * _ENTRY_BYTES + _CHUNK:
-            raise LimitExceeded("The archive's table of contents is longer than the bound allows")
+            raise ArchiveTooLarge("The archive's table of contents is longer than the bound allows")
         data = super().read(size) or b""
         # Before anything is made of them: an entry takes twenty times its length in memory.
         if data.count(_ENTRY) > self._max_files:
-            raise LimitExceeded("The archive holds more files than the bound allows")
+            raise ArchiveTooLarge("The archive holds more files than the bound allows")
         return data
 
 

@@ -72,7 +72,7 @@ class Sources:
         Raises:
             SourceNotAllowed: it is not configured, not there any more, or of no kind that is read.
             UnreadableFile: the directory may not be read.
-            InvalidArchive, LimitExceeded: the archive is damaged or too large.
+            InvalidArchive, ArchiveTooLarge: the archive is damaged or too large.
             DestinationNotFound: the organisation has no such store.
             InvalidRequest, Misconfigured: the store's URL or settings are not right.
             StorageUnavailable: it does not answer now.

@@ -386,6 +386,22 @@ async def test_an_archive_that_is_not_needed_any_more_is_not_kept(
     assert uploads(house) == []
 
 
+async def test_an_archive_that_was_found_damaged_is_not_kept_again(
+    client: httpx.AsyncClient, house: House, headers: dict[str, str], worker: Worker
+) -> None:
+    await send(client, headers | KEY, archive())
+    work, staging = house.gateway.work, intake_of(house).staging_id
+    scan = await work.claim_scan(worker.worker, staging)
+    assert await work.fail(scan, errors.InvalidArchive())
+    [kept] = uploads(house)
+    kept.unlink()  # as the workers do
+
+    answer = await send(client, headers | KEY, archive())
+
+    assert (answer.status_code, answer.json()["code"]) == (200, "invalid-archive")
+    assert uploads(house) == []
+
+
 class Unsure(BatchService):
     """Takes the batch and loses the connection before it learns of that."""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from app.batches.room import Bounds, RoomState, state_of
 from app.batches.standing import AreaState, Standing
 from app.batches.states import BatchState, OnError, Priority
 from app.batches.work import BatchWork
+from app.deid.profile import BUILT_IN
 from app.errors import DatabaseUnavailable, DestinationRefused, StorageUnavailable
 from app.storage.staged import StagedFileDamaged
 from tests.batches import station as stations
@@ -606,3 +608,32 @@ async def test_an_archive_whose_batch_was_never_made_is_removed_after_a_day(
 
     assert fresh.exists()
     assert needed.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"PK\x03\x04 and then nothing", "invalid-archive"), (None, "nothing-to-publish")],
+    ids=["damaged", "without an object"],
+)
+async def test_an_archive_that_no_retry_could_make_more_of_is_removed_soon(
+    station: Station, content: bytes | None, code: str
+) -> None:
+    upload = station.area.uploads / ("c" * 32)
+    if content is None:
+        with zipfile.ZipFile(upload, "w") as archive:
+            archive.writestr("letter.txt", "Dear colleague")
+    else:
+        upload.write_bytes(content)
+    request = Request({"kind": "archive", "name": upload.name}, {"kind": "staging"})
+    profile_version = BUILT_IN["basic"].version
+    batch, _ = await station.service.submit(
+        new_batch(request=request, home=station.area.staging_id, profile_version=profile_version)
+    )
+
+    async with station.working():
+        ended = await station.ended(batch)
+        with psycopg.connect(station.order.url, autocommit=True) as hand:
+            hand.execute("UPDATE batch_leftovers SET due_at = now()")
+        await station.until_so(lambda: not upload.exists())
+
+    assert (ended.state, ended.code) == (BatchState.FAILED, code)

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from app.dicom.source import MemorySource
 from app.dicom.tokens import Limits
 from app.errors import (
+    ArchiveTooLarge,
     GatewayError,
     InvalidArchive,
-    LimitExceeded,
     MissingReferencedFile,
     NotARegularFile,
     SourceNotAllowed,
@@ -325,14 +325,14 @@ def test_more_members_than_the_bound_are_refused_as_a_whole(path):
 
     assert names(source_of(path, data, ArchiveBounds(max_files=11)))
     refused = opening_error(path, data, ArchiveBounds(max_files=10))
-    assert type(refused) is LimitExceeded
+    assert type(refused) is ArchiveTooLarge
 
 
 def test_a_number_of_members_that_is_a_lie_changes_nothing(path):
     data = bytearray(archive({str(number): b"" for number in range(11)}))
     struct.pack_into("<HH", data, len(data) - 14, 3, 3)
 
-    assert type(opening_error(path, data, ArchiveBounds(max_files=10))) is LimitExceeded
+    assert type(opening_error(path, data, ArchiveBounds(max_files=10))) is ArchiveTooLarge
 
 
 def test_a_table_of_contents_without_end_is_not_read_into_memory(path):
@@ -344,7 +344,7 @@ def test_a_table_of_contents_without_end_is_not_read_into_memory(path):
 
     refused = opening_error(path, table.ljust(start, b"x") + end, ArchiveBounds(max_files=10))
 
-    assert type(refused) is LimitExceeded
+    assert type(refused) is ArchiveTooLarge
 
 
 def test_more_bytes_than_the_bound_are_refused_as_a_whole(path):
@@ -352,7 +352,7 @@ def test_more_bytes_than_the_bound_are_refused_as_a_whole(path):
 
     assert names(source_of(path, data, ArchiveBounds(max_bytes=12000))) == ["a", "b"]
     refused = opening_error(path, data, ArchiveBounds(max_bytes=11999))
-    assert type(refused) is LimitExceeded
+    assert type(refused) is ArchiveTooLarge
 
 
 def test_a_member_beyond_the_bound_is_reported_and_the_rest_is_read(path):

@@ -8,11 +8,11 @@ import pytest
 
 from app.dicom.tokens import Limits
 from app.errors import (
+    ArchiveTooLarge,
     DestinationNotFound,
     GatewayError,
     InvalidArchive,
     InvalidRequest,
-    LimitExceeded,
     SourceNotAllowed,
     StorageUnavailable,
 )
@@ -172,8 +172,8 @@ def test_an_archive_that_is_not_there_is_refused(sources, name):
     ("data", "error"),
     [
         (b"no archive", InvalidArchive),
-        (archive({str(number): b"" for number in range(6)}), LimitExceeded),
-        (archive({"x": bytes(1001)}), LimitExceeded),
+        (archive({str(number): b"" for number in range(6)}), ArchiveTooLarge),
+        (archive({"x": bytes(1001)}), ArchiveTooLarge),
     ],
 )
 def test_an_archive_that_is_damaged_or_beyond_the_bounds_is_refused(sources, uploads, data, error):

@@ -56,6 +56,7 @@ FORM: Final = "multipart/form-data"
 MAX_JSON_BYTES: Final = 64 << 10
 # The workers have tidied an archive away, or will: one that comes again is not needed.
 _NEEDS_NO_ARCHIVE: Final = frozenset({BatchState.SUCCEEDED, BatchState.CANCELLED})
+_SPENT: Final = frozenset({errors.InvalidArchive.code, errors.ArchiveTooLarge.code})
 
 router = APIRouter()
 
@@ -201,7 +202,8 @@ class _Preparation:
         except errors.GatewayError:
             upload.is_kept = False
             raise
-        if not is_new and batch.state in _NEEDS_NO_ARCHIVE:
+        is_spent = batch.state is BatchState.FAILED and batch.code in _SPENT
+        if not is_new and (is_spent or batch.state in _NEEDS_NO_ARCHIVE):
             upload.is_kept = False
         return batch
 
