@@ -107,6 +107,7 @@ async def test_the_description_has_every_endpoint_with_examples(client: httpx.As
     assert set(document["paths"]) == {
         *("/anonymize-stream", "/reidentify", "/healthz", "/readyz", "/metrics"),
         *("/problems/{code}", "/signing-keys", "/batch-prepare", "/batches"),
+        *("/profiles", "/profiles/{name}", "/profiles/{name}/explain", "/profiles/compare"),
         *(f"/batches/{{batch_id}}{part}" for part in ("", "/items", "/originals", "/events")),
         *(f"/batches/{{batch_id}}{part}" for part in ("/cancel", "/retry")),
     }
@@ -180,7 +181,7 @@ async def test_an_unforeseen_failure_is_opaque(house: House) -> None:
     [
         (errors.NotDicom(), 400, ()),
         (errors.NotAuthenticated(), 401, (b"www-authenticate",)),
-        (errors.WrongOrganization(), 403, ()),
+        (errors.ApprovalRequired(), 403, ()),
         (errors.ProfileNotFound(), 404, ()),
         (errors.PseudonymCollision(), 409, ()),
         (errors.TooLarge(), 413, ()),
