@@ -19,10 +19,14 @@ from app.errors import DatabaseUnavailable, Misconfigured
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 10_000
 LOCK_TIMEOUT_MS: Final = 5_000
+# A process that froze in a transaction keeps what it locked from all others for so long. Raw
+# connections read large results page by page, with work between; transactions of the pool are
+# short, and over before the silence of a worker is noticed.
+IDLE_TIMEOUT_MS: Final = 30_000
+POOLED_IDLE_TIMEOUT_MS: Final = 8_000
 
 _SESSION_OPTIONS: Final = (
-    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
-    " -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
 )
 
 
@@ -83,7 +87,7 @@ def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
-        connect_args=connect_arguments(parsed),
+        connect_args=connect_arguments(parsed, idle_timeout_ms=POOLED_IDLE_TIMEOUT_MS),
     )
     confine(engine.sync_engine)
     return engine
@@ -104,10 +108,11 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg")
 
 
-def connect_arguments(url: URL) -> dict[str, Any]:
+def connect_arguments(url: URL, *, idle_timeout_ms: int = IDLE_TIMEOUT_MS) -> dict[str, Any]:
     """Return what psycopg connects with; SQLAlchemy's own text of a URL is not libpq's."""
     _, arguments = url.get_dialect()().create_connect_args(url)
-    options = f"{_SESSION_OPTIONS} {arguments.pop('options', '')}".strip()
+    idle = f"-c idle_in_transaction_session_timeout={idle_timeout_ms}"
+    options = f"{_SESSION_OPTIONS} {idle} {arguments.pop('options', '')}".strip()
     return {"connect_timeout": CONNECT_TIMEOUT_S, "options": options, **arguments}
 
 

@@ -5,8 +5,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.db.session import Database, create_engine, database_errors
+from app.db.session import POOLED_IDLE_TIMEOUT_MS, Database, create_engine, database_errors
 from app.errors import DatabaseUnavailable, Misconfigured
+from app.settings import Settings
 
 PLANTED = "DOE^JANE"
 
@@ -77,3 +78,34 @@ async def test_options_of_the_url_are_kept_beside_ours(database_url: str) -> Non
     await database.close()
 
     assert (pooled.scalar_one(), shown, limit.scalar_one()) == ("7MB", ("7MB",), "5s")
+
+
+@pytest.mark.db
+async def test_what_a_frozen_process_locked_is_free_before_a_worker_counts_as_lost(
+    database_url: str,
+) -> None:
+    asked = "SHOW idle_in_transaction_session_timeout"
+    database = Database(database_url)
+
+    async with database.engine.connect() as connection:
+        pooled = (await connection.execute(text(asked))).scalar_one()
+    raw = await database.connect()
+    paging = await (await raw.execute(asked)).fetchone()
+    await raw.close()
+    await database.close()
+
+    assert (pooled, paging) == ("8s", ("30s",))
+    assert POOLED_IDLE_TIMEOUT_MS < 1000 * Settings.model_fields["worker_lost_after_s"].default
+
+
+@pytest.mark.db
+async def test_what_the_url_says_of_frozen_processes_wins(database_url: str) -> None:
+    option = "options=-c%20idle_in_transaction_session_timeout%3D2s"
+    database = Database(f"{database_url}&{option}")
+
+    async with database.engine.connect() as connection:
+        found = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
+        shown = found.scalar_one()
+    await database.close()
+
+    assert shown == "2s"
