@@ -11,6 +11,7 @@ from app.deid.marking import method_codes_element, method_element
 from app.deid.planning import Remark
 from app.deid.private import View
 from app.deid.rules.documents import notice
+from app.deid.rules.numbers import is_number
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
 from app.deid.rules.text import TextCleaner, only_known
 from app.deid.standard import dictionary_vr, is_uid, uid_kind, well_known_uid
@@ -141,6 +142,16 @@ class ElementWriter:
         self.findings.warnings.append(Remark("date-unreadable-replaced", tag_text(tag)))
         return dummy
 
+    def _number(
+        self, dataset: Dataset, plan: ShapePlan, index: int, vr: str, nothing: bytes
+    ) -> bytes:
+        """Return a number as it was; what is none goes. Operands: index, VR, an empty element."""
+        if is_number(self._value(dataset, index), vr):
+            return self._cleaned_element(dataset, plan, index, self.cleaner)
+        tag = key_tag(dataset.keys[index])
+        self.findings.warnings.append(Remark("number-unreadable-emptied", tag_text(tag)))
+        return nothing
+
     def _clean(
         self,
         dataset: Dataset,
@@ -268,4 +279,5 @@ SPECIAL: dict[Op, Callable[..., bytes]] = {
     Op.OFFSET_TABLE: ElementWriter._offset_table,  # noqa: SLF001
     Op.PSEUDONYM: ElementWriter._pseudonym,  # noqa: SLF001
     Op.TEMPORAL: ElementWriter._temporal,  # noqa: SLF001
+    Op.NUMBER: ElementWriter._number,  # noqa: SLF001
 }
