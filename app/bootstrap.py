@@ -144,24 +144,24 @@ class Contexts:
         self._vault = vault
         self._profiles = profiles
         self._limits = limits
-        self._known: dict[tuple[str, str], Context] = {}
+        self._known: dict[tuple[str, str, str], Context] = {}
 
-    def get(self, organization: str, profile: str) -> Context:
+    def get(self, organization: str, profile: str, domain: str = "") -> Context:
         """Return the context by names; raise errors.ProfileNotFound for an unknown profile."""
-        known = self._known.get((organization, profile))
+        known = self._known.get((organization, profile, domain))
         if known is None:
-            known = self.of(organization, self._profiles.get(profile))
-            self._known[organization, profile] = known
+            known = self.of(organization, self._profiles.get(profile), domain)
+            self._known[organization, profile, domain] = known
         return known
 
     def profiles(self) -> tuple[Profile, ...]:
         """Return every profile, the ready-made ones first."""
         return self._profiles.all()
 
-    def of(self, organization: str, profile: Profile) -> Context:
+    def of(self, organization: str, profile: Profile, domain: str = "") -> Context:
         """Return the context for a profile at hand."""
-        pseudonyms = self._vault.pseudonyms(organization)
-        return Context(organization, profile, pseudonyms, self._limits, self._recognize)
+        pseudonyms = self._vault.pseudonyms(organization, domain)
+        return Context(organization, profile, pseudonyms, self._limits, self._recognize, domain)
 
 
 def passing_contexts(settings: Settings, profiles: Iterable[Profile]) -> list[Context]:

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
-from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
@@ -44,9 +43,11 @@ def asked_in_json(body: bytes) -> BatchRequest:
         errors.InvalidRequest: it is not a valid one; nothing of it is repeated.
     """
     try:
-        return BatchRequest.model_validate_json(body)
+        asked = BatchRequest.model_validate_json(body)
+        json.loads(body, object_pairs_hook=_once)
     except ValidationError as error:
         raise _complaint(error) from None
+    return asked
 
 
 def asked_in_fields(fields: Mapping[str, str]) -> BatchRequest:
@@ -59,24 +60,6 @@ def asked_in_fields(fields: Mapping[str, str]) -> BatchRequest:
         return BatchRequest.model_validate_strings(dict(fields))
     except ValidationError as error:
         raise _complaint(error) from None
-
-
-def query_fields(query: bytes) -> Mapping[str, str]:
-    """Read query parameters.
-
-    Raises:
-        errors.InvalidRequest: one comes twice, or they are not text.
-    """
-    try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100
-        )
-    except ValueError:
-        raise errors.InvalidRequest("The query parameters are malformed") from None
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise errors.InvalidRequest("A query parameter comes twice")
-    return fields
 
 
 def terms(
@@ -213,7 +196,10 @@ def _destination(
     if name is None or name == STAGING:
         return {"kind": STAGING}, True
     config = stores.destination(organization, name)
-    return {"kind": "store", "name": name}, isinstance(config, DiskConfig)
+    destination = {"kind": "store", "name": name}
+    if config.pseudonym_domain:  # from now on: a batch keeps the one that it began with
+        destination["domain"] = config.pseudonym_domain
+    return destination, isinstance(config, DiskConfig)
 
 
 async def _source(intake: BatchIntake, agreed: Terms, archive: str | None) -> Mapping[str, str]:
@@ -224,6 +210,13 @@ async def _source(intake: BatchIntake, agreed: Terms, archive: str | None) -> Ma
     # Not among the threads that treat bodies: a network file system may let this one wait for long.
     root, path = await asyncio.to_thread(intake.roots.locate, agreed.asked.study_directory or "")
     return {"kind": "directory", "root": root, "path": path}
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
+    """Refuse an object with a key that comes twice: readers differ in which one counts."""
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise errors.InvalidRequest("A field comes twice")
+    return dict(pairs)
 
 
 def _complaint(error: ValidationError) -> errors.InvalidRequest:

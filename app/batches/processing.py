@@ -61,7 +61,7 @@ Answer = TypeVar("Answer")
 class Contexts(Protocol):
     """Gives the pipeline what one organisation and profile need."""
 
-    def get(self, organization: str, profile: str) -> Context:
+    def get(self, organization: str, profile: str, domain: str = "") -> Context:
         """Return it; raise ProfileNotFound for a name that nobody defined."""
 
 
@@ -127,7 +127,8 @@ class Processor:
 
     def _context(self, claim: ChunkClaim) -> Context:
         """Return the context with the very version of the profile that the batch came with."""
-        context = self.contexts.get(claim.organization, claim.profile)
+        domain = claim.request.destination.get("domain", "")
+        context = self.contexts.get(claim.organization, claim.profile, domain)
         if context.profile.version != claim.profile_version:
             raise ProfileNotFound("The profile has another version at this worker")
         return context

@@ -22,7 +22,7 @@ class Request:
             uploads of the staging area) or ``{"kind": "store", "name": …, "prefix": …}`` (a named
             object store), or ``{"kind": "url", "url": …}`` (the command line's own).
         destination: ``{"kind": "staging"}``, ``{"kind": "store", "name": …}`` or, from the command
-            line, ``{"kind": "url", "url": …}``.
+            line, ``{"kind": "url", "url": …}``; ``"domain": …`` where its pseudonyms are its own.
         callback_url: who is told when the batch has ended.
         fhir: write a FHIR ImagingStudy beside every study.
     """

@@ -97,6 +97,7 @@ async def _record(result: Deidentified, context: Context, *, vault: "Vault", act
     replacements = result.replacements
     await vault.record(
         organization=context.organization,
+        domain=context.domain,
         originals=result.originals,
         replacements=replacements,
         event=AuditEvent(

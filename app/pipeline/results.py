@@ -24,6 +24,7 @@ class Context:
         pseudonyms: the organisation's.
         limits: bounds on the instance.
         recognize: finds persons and places in text that is cleaned, beside the built-in rules.
+        domain: of the pseudonyms, for a destination that has its own; empty for the common one.
     """
 
     organization: str
@@ -31,6 +32,7 @@ class Context:
     pseudonyms: Pseudonyms
     limits: Limits = field(default_factory=Limits)
     recognize: Recognizer | None = None
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -123,6 +123,12 @@ class StoreConfig(_Fields):
     use: frozenset[Use] = Field(
         frozenset({Use.DESTINATION}), min_length=1, description="What the store is for."
     )
+    pseudonym_domain: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}$",
+        description="Gives the objects that go there pseudonyms of their own, which cannot be "
+        "linked to those of other destinations; stores with the same domain share them.",
+    )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

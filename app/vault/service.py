@@ -65,8 +65,8 @@ class Vault:
         self._keys = keys
         self._opener = opener
         self._sealer = Sealer(keys, clock)
-        self._pseudonyms: dict[str, Pseudonyms] = {}
-        self._builders: dict[str, RowBuilder] = {}
+        self._pseudonyms: dict[tuple[str, str], Pseudonyms] = {}
+        self._builders: dict[tuple[str, str], RowBuilder] = {}
         self._repository = MappingRepository(database, trail)
         self._committer = GroupCommitter(self._repository.write)
 
@@ -74,12 +74,14 @@ class Vault:
         """Seal with other keys from now on; pseudonyms stay what they are."""
         self._sealer.renew(keys)
 
-    def pseudonyms(self, organization: str) -> Pseudonyms:
-        """Return the pseudonyms of one organisation."""
-        known = self._pseudonyms.get(organization)
+    def pseudonyms(self, organization: str, domain: str = "") -> Pseudonyms:
+        """Return the pseudonyms of one organisation, or of one domain of it."""
+        known = self._pseudonyms.get((organization, domain))
         if known is None:
-            known = Pseudonyms(self._keys.organization_root(organization), organization)
-            self._pseudonyms[organization] = known
+            # No id of an organisation has a slash: its domains are nobody else's roots.
+            root = self._keys.organization_root("/".join(filter(None, (organization, domain))))
+            known = Pseudonyms(root, organization)
+            self._pseudonyms[organization, domain] = known
         return known
 
     def data_key(self, organization: str, cloud_patient_id: str) -> DataKey:
@@ -105,6 +107,7 @@ class Vault:
         originals: Originals,
         replacements: Replacements,
         event: "AuditEvent",
+        domain: str = "",
     ) -> None:
         """Make the mapping of one instance and its audit row durable; committed on return.
 
@@ -118,7 +121,7 @@ class Vault:
             DatabaseUnavailable: nothing is known to be durable; trying again does no harm.
         """
         number = await self._repository.organization_number(organization)
-        builder = self._builder(organization, number)
+        builder = self._builder(organization, number, domain)
         patient = replacements.cloud_patient_id
         for pause_s in (*_PAUSES_S, None):
             subject = self._repository.subject(number, patient)
@@ -206,12 +209,12 @@ class Vault:
         opened = [_opened(self._opener, canonical, identity) for identity in own]
         return replace(opened[0], others=tuple(opened[1:]))
 
-    def _builder(self, organization: str, number: int) -> RowBuilder:
-        known = self._builders.get(organization)
+    def _builder(self, organization: str, number: int, domain: str) -> RowBuilder:
+        known = self._builders.get((organization, domain))
         if known is None:
-            pseudonyms = self.pseudonyms(organization)
+            pseudonyms = self.pseudonyms(organization, domain)
             known = RowBuilder(number, pseudonyms, self._sealer, self._repository.known.get)
-            self._builders[organization] = known
+            self._builders[organization, domain] = known
         return known
 
 
