@@ -582,6 +582,13 @@ class StagingYielded(Unavailable):
     title = "Another batch has the staging area first"
 
 
+class Overloaded(Unavailable):
+    """Too many requests or connections at once; nothing was taken."""
+
+    code = "overloaded"
+    title = "The gateway has more to do than it can take"
+
+
 class NoWorker(Unavailable):
     """No worker process runs that could do the batch."""
 

@@ -26,7 +26,15 @@ def app() -> FastAPI:
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         async with bootstrap.opened(loaded) as gateway:
             application.state.services = gateway.services()
-            async with bootstrap.audit_kept(gateway):
+            async with (
+                bootstrap.audit_kept(gateway),
+                bootstrap.notices_kept(gateway),
+                bootstrap.retention_kept(gateway),
+            ):
                 yield
 
-    return create_app(lifespan=lifespan, max_concurrent_uploads=loaded.max_concurrent_uploads)
+    return create_app(
+        lifespan=lifespan,
+        max_concurrent_uploads=loaded.max_concurrent_uploads,
+        max_waiting_uploads=loaded.max_waiting_uploads,
+    )

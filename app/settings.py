@@ -56,6 +56,7 @@ class Role(StrEnum):
     BATCH = "batch"
     REIDENTIFY = "reidentify"
     AUDIT = "audit"
+    ADMIN = "admin"
 
 
 class KeyProvider(StrEnum):
@@ -103,6 +104,21 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(
         8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one."
+    )
+    tls_certificate_file: Path | None = Field(
+        None,
+        description="Certificate chain (PEM) that is shown to callers; with it only TLS is spoken.",
+    )
+    tls_key_file: Path | None = Field(
+        None,
+        description="Private key (PEM, without a password) of that certificate, mode 0600.",
+    )
+    tls_client_ca_file: Path | None = Field(
+        None,
+        description="Certificates (PEM) of which every caller must show one that they signed.",
+    )
+    max_connections: int = Field(
+        1000, ge=1, description="Connections that are held at once; further ones hear 503."
     )
     shutdown_grace_s: int = Field(
         30, ge=0, description="Time that running requests get to finish when the gateway stops."
@@ -277,10 +293,21 @@ class Settings(BaseSettings):
         description="Private directory of the nameless spool files; default spool in data_dir.",
     )
     body_idle_timeout_s: float = Field(
-        60.0, gt=0, description="Longest pause between two parts of a body, in seconds."
+        60.0,
+        gt=0,
+        description="Longest pause between two parts of a body or of its answer, in seconds.",
+    )
+    min_bytes_per_s: int = Field(
+        1024,
+        ge=0,
+        description="Slowest sender of a body or reader of an answer that is borne for longer "
+        "than that pause.",
     )
     max_concurrent_uploads: int = Field(
         64, ge=1, description="Uploads that are taken at once; further ones wait."
+    )
+    max_waiting_uploads: int = Field(
+        256, ge=0, description="Uploads that wait for that; further ones hear 503."
     )
 
     # Batches
@@ -337,6 +364,41 @@ class Settings(BaseSettings):
         90, ge=1, description="Days after its end that a batch's record and staged files are kept."
     )
 
+    # Re-identification
+    reidentify_per_hour: int = Field(
+        300,
+        ge=0,
+        description="Most patients that one caller looks up in an hour, in all processes together; "
+        "an organisation may set its own; 0 for no bound.",
+    )
+    reidentify_per_day: int = Field(
+        2000, ge=0, description="The same for a day; 0 for no bound."
+    )
+    reidentify_batch_max: int = Field(
+        100, ge=1, le=1000, description="Most questions of one worklist."
+    )
+    break_glass_per_day: int = Field(
+        20,
+        ge=0,
+        description="Most emergencies of one caller in a day, counted apart; 0 for no bound.",
+    )
+    break_glass_url: str | None = Field(
+        None,
+        description="Address that is told of every emergency at once, signed like callbacks; "
+        "https, in development http to this machine as well.",
+    )
+    approval_pending_s: float = Field(
+        86_400.0,
+        ge=60,
+        description="Time that a request for approval waits for a second person, in seconds.",
+    )
+    approval_valid_s: float = Field(
+        900.0,
+        ge=10,
+        le=86_400,
+        description="Time after the approval in which the answer can be had, in seconds.",
+    )
+
     # Audit
     audit_checkpoint_s: float = Field(
         300.0,
@@ -367,6 +429,14 @@ class Settings(BaseSettings):
     )
     audit_syslog_key_file: Path | None = Field(
         None, description="Private key (PEM, without a password) of that certificate."
+    )
+
+    # Retention
+    retention_every_s: float = Field(
+        3600.0,
+        ge=1,
+        description="How often a process of the role admin destroys originals that are older than "
+        "their organisation keeps them, in seconds.",
     )
 
     # Bounds on one instance
@@ -482,6 +552,7 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - any field of Settings
     except ValidationError as error:
         raise InvalidSettings("; ".join(_complaints(error))) from None
     _check_listening(settings)
+    _check_tls(settings)
     _check_identity(settings)
     if settings.is_production:
         _check_production(settings)
@@ -510,6 +581,16 @@ def _check_listening(settings: Settings) -> None:
             "DEID_HOST: development mode listens on the loopback interface only; "
             "set DEID_MODE=production to listen elsewhere"
         )
+
+
+def _check_tls(settings: Settings) -> None:
+    """Half of it would mean plain HTTP, or callers who need show nothing."""
+    if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
+        raise InvalidSettings(
+            "DEID_TLS_CERTIFICATE_FILE and DEID_TLS_KEY_FILE: both are needed, or none"
+        )
+    if settings.tls_client_ca_file is not None and settings.tls_certificate_file is None:
+        raise InvalidSettings("DEID_TLS_CLIENT_CA_FILE: needs DEID_TLS_CERTIFICATE_FILE")
 
 
 def _check_identity(settings: Settings) -> None:

@@ -144,6 +144,9 @@ class Metrics:
             ["code"],
             registry=self.registry,
         )
+        self.break_glass = Counter(
+            "deid_break_glass", "Re-identifications in an emergency.", registry=self.registry
+        )
         self.in_flight = Gauge(
             "deid_requests_in_flight", "Requests being answered.", registry=self.registry
         )

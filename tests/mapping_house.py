@@ -1,8 +1,9 @@
 """A vault on a database of its own, and made-up identifiers to put into it."""
 
-from collections.abc import AsyncIterator
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,14 @@ from app.access.organizations import Organizations
 from app.audit.events import AuditEvent
 from app.audit.repository import AuditTrail
 from app.db.session import Database
+from app.vault.disclosure.approvals import Lifetimes
+from app.vault.disclosure.asking import Asked, Limits
+from app.vault.disclosure.notices import Notices, Receiver
+from app.vault.disclosure.purposes import Purpose
+from app.vault.disclosure.questions import Question
+from app.vault.disclosure.quotas import Bounds
+from app.vault.disclosure.service import Disclosure
+from app.vault.disclosure.transactions import Recorder
 from app.vault.keys import GatewayKeys, ReidentifyKeys, ensure_key_files, load_keys
 from app.vault.keys import load_reidentify_keys as load_private
 from app.vault.mapping import Originals, Replacements
@@ -20,6 +29,7 @@ from app.vault.sealing import Opener
 from app.vault.service import Vault
 
 NORTH, SOUTH = "NORTH", "SOUTH"
+REPORT = Purpose("TREAT", "TICKET-1", "report delivery")
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class MappingHouse:
     pair: KeyPair
     vault: Vault
     api_keys: ApiKeys
+    disclosure: Disclosure
 
     def replacements(
         self, originals: Originals, organization: str = NORTH, **given: str
@@ -76,9 +87,33 @@ class MappingHouse:
         return made
 
     async def reidentify(self, cloud_study_id: str, organization: str = NORTH, **given: object):
-        event = AuditEvent(action="reidentify", actor="reader", **({"purpose": "report"} | given))
-        return await self.vault.reidentify(
-            organization=organization, cloud_study_id=cloud_study_id, event=event
+        """Ask whose a study is, as anybody who types its id."""
+        [answer] = await self.ask(
+            {"cloud_study_id": cloud_study_id}, organization=organization, **given
+        )
+        return answer.found
+
+    async def ask(
+        self,
+        *questions: dict[str, str],
+        organization: str = NORTH,
+        actor: str = "reader",
+        api_key_id: str | None = None,
+        purpose: Purpose | None = REPORT,
+        **given: object,
+    ):
+        asked = self.asked(organization, actor, api_key_id)
+        wanted = {"purpose": purpose, "questions": tuple(map(Question.stated, questions))}
+        return await self.disclosure.answer(replace(asked, **(wanted | given)))
+
+    def asked(
+        self, organization: str = NORTH, actor: str = "reader", api_key_id: str | None = None
+    ) -> Asked:
+        """What somebody asks, before it is said what."""
+        return Asked(
+            AuditEvent(
+                action="reidentify", organization=organization, actor=actor, api_key_id=api_key_id
+            )
         )
 
     def query(self, statement: str, *parameters: object) -> list[dict[str, object]]:
@@ -112,10 +147,50 @@ def make_keys(directory: Path) -> KeyPair:
     return KeyPair(load_keys(directory / "keys.json"), load_private(directory / "private.json"))
 
 
+def disclosing(
+    database: Database,
+    vault: Vault,
+    opener: Opener | None,
+    *,
+    receiver: Receiver | None = None,
+    **limits: object,
+) -> Disclosure:
+    """The way back with limits that nobody meets by chance."""
+    recorder = Recorder(database, AuditTrail)
+    return Disclosure(
+        recorder,
+        vault.pseudonyms,
+        opener=opener,
+        notices=Notices(recorder, receiver, _of_notice),
+        limits=Limits(
+            **(
+                {
+                    "looks": Bounds(0, 0),
+                    "emergencies": Bounds(0, 0),
+                    "max_batch": 100,
+                    "lifetimes": Lifetimes(dt.timedelta(days=1), dt.timedelta(minutes=15)),
+                }
+                | limits
+            )
+        ),
+    )
+
+
+def _of_notice(organization: str, outcome: str, detail: Mapping[str, str | int]) -> AuditEvent:
+    return AuditEvent(
+        action="reidentify-notice",
+        outcome=outcome,
+        organization=organization,
+        actor="gateway",
+        detail=detail,
+    )
+
+
 @asynccontextmanager
 async def opened(
-    url: str, pair: KeyPair, *, can_open: bool = True, is_new: bool = True
+    url: str, pair: KeyPair, *, can_open: bool = True, is_new: bool = True, **given: object
 ) -> AsyncIterator[MappingHouse]:
+    """Open a process's parts; `given` goes to `disclosing`."""
     database = Database(url, pool_size=4)
     trail = AuditTrail()
     opener = Opener(pair.private) if can_open else None
@@ -124,7 +199,9 @@ async def opened(
         if is_new:
             for organization in (NORTH, SOUTH):
                 await Organizations(database).ensure(organization)
-        yield MappingHouse(url, database, pair, vault, ApiKeys(database, AuditTrail()))
+        disclosure = disclosing(database, vault, opener, **given)
+        keys = ApiKeys(database, AuditTrail())
+        yield MappingHouse(url, database, pair, vault, keys, disclosure)
     finally:
         await vault.close()
         await database.close()

@@ -12,6 +12,8 @@ class Scope(StrEnum):
     ANONYMIZE = "anonymize"  # send single instances
     BATCH = "batch"  # hand over directories
     REIDENTIFY = "reidentify"  # ask whose study it is
+    REIDENTIFY_BATCH = "reidentify-batch"  # ask for a whole worklist
+    APPROVE = "approve"  # be the second person; tells nothing by itself
     AUDIT = "audit"  # read the audit
     ADMIN = "admin"  # administer keys, organisations and erasure
 

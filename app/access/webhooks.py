@@ -8,6 +8,7 @@ no error.
 import asyncio
 import base64
 import json
+import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -308,3 +309,29 @@ async def _resolved(host: str, port: int) -> Sequence[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+class Receiver:
+    """One receiver that the operator names.
+
+    Args:
+        webhooks: sends the messages.
+        url: where to.
+        chance: a number from 0 to 1, for the pauses.
+    """
+
+    def __init__(
+        self, webhooks: Webhooks, url: str, *, chance: Callable[[], float] = random.random
+    ) -> None:
+        self._webhooks = webhooks
+        self._url = url
+        self._chance = chance
+
+    async def tell(
+        self, identity: str, body_fields: Mapping[str, Any], attempt: int
+    ) -> tuple[bool, float | None]:
+        """Try once; return whether it was taken, and the pause before the next attempt if any."""
+        outcome = await self._webhooks.send(self._url, identity, body_fields)
+        telemetry.log().info("notice-tried", code=str(outcome), count=attempt)
+        pause = pause_s(attempt, self._chance()) if outcome is Outcome.FAILED else None
+        return outcome is Outcome.DELIVERED, pause

@@ -4,7 +4,7 @@ Authentication, scopes, overrides and the audit of denials are decided here, onc
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ from app.batches.gauges import BatchGauges
 from app.batches.service import BatchService
 from app.deid.profile import Profile
 from app.pipeline import Context
+from app.vault.disclosure.service import Disclosure
+from app.vault.erasing import Eraser
 from app.vault.service import Vault
 from app.vault.signing import Signer
 
@@ -77,9 +79,11 @@ class Services:
         watchers: bounds how many callers wait for batches at once.
         proxies: those that are believed when they say whom they speak for.
         gauges: brings up to date what the metrics say of batches; None without the role.
+        eraser: destroys originals; None where the role admin is not served.
     """
 
     vault: Vault
+    disclosure: Disclosure
     callers: Callers
     quotas: Quotas
     contexts: Contexts
@@ -97,6 +101,7 @@ class Services:
     watchers: Watchers = field(default_factory=Watchers)
     proxies: Proxies = field(default_factory=Proxies)
     gauges: BatchGauges | None = None
+    eraser: Eraser | None = None
 
 
 def services_of(scope: Scope) -> Services:
@@ -122,9 +127,21 @@ def require_role(services: Services, role: str) -> None:
 
 
 async def authorise(
-    services: Services, scope: Scope, *, needed: str, event: AuditEvent
+    services: Services,
+    scope: Scope,
+    *,
+    needed: str,
+    event: AuditEvent,
+    or_else: Collection[str] = (),
 ) -> Principal:
     """Find out who asks and whether that caller has a scope; denials are audited.
+
+    Args:
+        services: those of the process.
+        scope: of the request.
+        needed: the scope that the caller must have.
+        event: what a denial is recorded as.
+        or_else: scopes that do as well.
 
     Raises:
         errors.NotAuthenticated: there is no valid key or token.
@@ -141,7 +158,7 @@ async def authorise(
         await _audit_unknown(services, event, denied)
         raise
     try:
-        _admit(callers, principal, needed)
+        _admit(callers, principal, needed, or_else)
     except (errors.NotAuthorised, errors.RateLimited) as refused:
         if not isinstance(refused, errors.RateLimited) or refused.is_first:
             await services.vault.audit(described(event, principal, outcome=refused.code))
@@ -149,7 +166,7 @@ async def authorise(
     return principal
 
 
-def _admit(callers: Callers, principal: Principal, needed: str) -> None:
+def _admit(callers: Callers, principal: Principal, needed: str, or_else: Collection[str]) -> None:
     """Check how often, for whom and with which scope a caller asks.
 
     Raises:
@@ -159,7 +176,7 @@ def _admit(callers: Callers, principal: Principal, needed: str) -> None:
     rate.admit(principal.caller)
     if not principal.organization:
         raise errors.NotAuthorised("The token names no organisation of this gateway")
-    if needed not in principal.scopes:
+    if principal.scopes.isdisjoint((needed, *or_else)):
         raise errors.NotAuthorised(f"The caller lacks the scope '{needed}'")
 
 

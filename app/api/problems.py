@@ -31,6 +31,7 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.MissingIdentifier: 422,
     errors.InvalidProfile: 422,
     errors.MistypedCloudStudyId: 422,
+    errors.MistypedPseudonym: 422,
     errors.Denied: 403,
     errors.NotAuthenticated: 401,
     errors.Throttled: 429,

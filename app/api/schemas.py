@@ -1,53 +1,8 @@
 """The JSON bodies of the interface, with the examples that the OpenAPI document shows."""
 
-import datetime as dt
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 STUDY_EXAMPLE = "7QM2X-9THV4-CBK8"
-
-
-class Identity(BaseModel):
-    """The identifiers that one study was received under."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    original_patient_id: str = Field(description="Patient ID (0010,0020) as received.")
-    original_issuer_of_patient_id: str = Field(
-        description="Issuer of Patient ID (0010,0021); empty where there was none."
-    )
-    original_study_uid: str = Field(description="Study Instance UID (0020,000D) as received.")
-    original_accession_number: str = Field(
-        description="Accession Number (0008,0050); empty where there was none."
-    )
-    first_seen_at: dt.datetime = Field(description="When the study was first de-identified (UTC).")
-
-
-class ReidentifiedStudy(Identity):
-    """Who a cloud study id belongs to."""
-
-    model_config = ConfigDict(
-        hide_input_in_errors=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "cloud_study_id": STUDY_EXAMPLE,
-                    "original_patient_id": "EXAMPLE-0001",
-                    "original_issuer_of_patient_id": "EXAMPLE-HOSPITAL",
-                    "original_study_uid": "1.2.826.0.1.3680043.10.1.1",
-                    "original_accession_number": "EXAMPLE-ACC-1",
-                    "first_seen_at": "2026-01-31T12:00:00Z",
-                    "other_identities": [],
-                }
-            ]
-        },
-    )
-
-    cloud_study_id: str = Field(description="The id asked for, in its canonical form.")
-    other_identities: list[Identity] = Field(
-        description="Further identities of the same study (a corrected Patient ID, a later "
-        "Accession Number); the one received last stands above."
-    )
 
 
 class Health(BaseModel):

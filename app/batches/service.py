@@ -237,7 +237,10 @@ class BatchService:
     ) -> AsyncIterator[None]:
         """Put into the audit what was done to a batch, or why it was refused."""
         asked = replace(
-            event, action=action, organization=organization, detail={"batch_id": str(batch_id)}
+            event,
+            action=action,
+            organization=organization,
+            detail={**event.detail, "batch_id": str(batch_id)},
         )
         try:
             yield

@@ -94,6 +94,8 @@ async def _serve(settings: Settings) -> None:
             with server.until_released():
                 async with (
                     bootstrap.audit_kept(gateway),
+                    bootstrap.notices_kept(gateway),
+                    bootstrap.retention_kept(gateway),
                     _workers(gateway, server, services.metrics),
                 ):
                     await server.serve(sockets=[listening])

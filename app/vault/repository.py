@@ -1,10 +1,9 @@
-"""The mapping's rows: written in groups with their audit rows, read back for re-identification.
+"""The mapping's rows: written in groups with their audit rows.
 
-All SQL of the vault is here. Originals come in sealed and go out sealed.
+How they are read back is in `disclosure.looking_up`. Originals come in sealed and go out sealed.
 """
 
 import asyncio
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import psycopg
 from sqlalchemy import select
 
-from app.db.acting import IS_CONFINED, NAME, Acting, acting_for
-from app.db.models import api_keys, data_keys, organizations, study_identities
+from app.db.acting import IS_CONFINED, NAME, Acting
+from app.db.models import organizations
 from app.db.session import Database, database_errors, unavailable
 from app.errors import (
     DatabaseUnavailable,
@@ -25,7 +24,6 @@ from app.errors import (
 )
 from app.vault.erasing_guard import ErasureGuard, Subject
 from app.vault.rows import Row, RowKey
-from app.vault.sealing import SealedDataKey
 
 if TYPE_CHECKING:
     from app.audit.events import AuditEvent
@@ -185,17 +183,6 @@ class KnownRows:
         self._old.clear()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class StoredIdentity:
-    """One identity under which a study was received, sealed."""
-
-    organization: str
-    lookup: bytes
-    sealed: bytes
-    data_key: SealedDataKey
-    first_seen_at: dt.datetime
-
-
 class MappingRepository:
     """Writes groups of entries, each group in one transaction of two round trips.
 
@@ -241,52 +228,6 @@ class MappingRepository:
         """Forget what is known, since some of it was erased after it was learnt."""
         self._generations[subject.name] = generation
         self.known.clear()
-
-    async def is_key_valid(self, api_key_id: str) -> bool:
-        """Ask the database whether an API key exists and is not revoked."""
-        valid = select(api_keys.c.id).where(
-            api_keys.c.id == api_key_id, api_keys.c.revoked_at.is_(None)
-        )
-        with database_errors(), acting_for(api_keys=[api_key_id]):
-            async with self._database.engine.connect() as connection:
-                return (await connection.execute(valid)).scalar_one_or_none() is not None
-
-    async def identities(self, cloud_study_id: str) -> list[StoredIdentity]:
-        """Read under which identities a study was received, of every organisation, newest first."""
-        wanted = (
-            select(
-                organizations.c.id.label("organization"),
-                study_identities.c.lookup,
-                study_identities.c.sealed,
-                study_identities.c.first_seen_at,
-                data_keys.c.id.label("data_key_id"),
-                data_keys.c.key_version,
-                data_keys.c.sealed.label("sealed_key"),
-            )
-            .join_from(
-                study_identities,
-                organizations,
-                study_identities.c.organization == organizations.c.number,
-            )
-            .join(data_keys, study_identities.c.data_key == data_keys.c.id)
-            .where(study_identities.c.cloud_study_id == cloud_study_id)
-            .order_by(study_identities.c.first_seen_at.desc(), study_identities.c.lookup)
-        )
-        with database_errors():
-            async with self._database.engine.connect() as connection:
-                rows = (await connection.execute(wanted)).all()
-        return [
-            StoredIdentity(
-                organization=row.organization,
-                lookup=row.lookup,
-                sealed=row.sealed,
-                data_key=SealedDataKey(
-                    row.data_key_id, row.organization, row.key_version, row.sealed_key
-                ),
-                first_seen_at=row.first_seen_at,
-            )
-            for row in rows
-        ]
 
     async def write(self, entries: Sequence[Entry]) -> list[GatewayError | None]:
         """Make entries durable; one outcome per entry: None, or why it was left out.

@@ -155,7 +155,7 @@ class RowBuilder:
             name=replacements.cloud_study_id,
             lookup=self._lookup("study", originals.study_uid),
             texts=(originals.study_uid,),
-            extra=(_uuid(replacements.study_uid) if is_mapped else NULL,),
+            extra=(uuid_of(replacements.study_uid) if is_mapped else NULL,),
         )
 
     def _identity(self, originals: Originals, replacements: Replacements) -> Mapped:
@@ -178,12 +178,12 @@ class RowBuilder:
         """Map series and SOP Instance; a UID that was kept needs no row."""
         series, levels = NULL, []
         if replacements.series_uid != originals.series_uid:
-            series = _uuid(replacements.series_uid)
+            series = uuid_of(replacements.series_uid)
             lookup = self._lookup("series", originals.series_uid)
             texts = (originals.series_uid,)
             levels.append(Mapped("series", series, lookup, texts, (replacements.cloud_study_id,)))
         if replacements.sop_instance_uid != originals.sop_instance_uid:
-            name = _uuid(replacements.sop_instance_uid)
+            name = uuid_of(replacements.sop_instance_uid)
             lookup = self._lookup("instance", originals.sop_instance_uid)
             levels.append(
                 Mapped("instances", name, lookup, (originals.sop_instance_uid,), (series,))
@@ -204,8 +204,12 @@ def _framed(texts: Sequence[str]) -> str:
     return "".join([f"{len(text)}:{text}" for text in texts])
 
 
-def _uuid(uid: str) -> str:
-    """Write a UID ``2.25.n`` as the UUID that n is, in hexadecimal."""
+def uuid_of(uid: str) -> str:
+    """Write a UID ``2.25.n`` as the UUID that n is, in hexadecimal.
+
+    Raises:
+        ValueError: it is none of that form.
+    """
     match = _UUID_UID.fullmatch(uid)
     number = int(match[1]) if match else 1 << 128
     if number >> 128:

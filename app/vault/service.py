@@ -1,42 +1,34 @@
-"""The mapping's service: make it durable, record the audit, find the way back.
+"""The mapping's service: make it durable, record the audit.
 
-Which row says what is decided here; how it is sealed is in `sealing`, SQL in `repository`.
+Which row says what is decided here; how it is sealed is in `sealing`, SQL in `repository`. The way
+back is in `disclosure`.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from app.db.acting import acting_for
 from app.db.groups import GroupCommitter
 from app.db.session import Database
 from app.errors import (
-    GatewayError,
-    InvalidRequest,
     KeyUnavailable,
     NotAuthenticated,
     PseudonymCollision,
-    PseudonymNotFound,
     SubjectErased,
-    WrongOrganization,
 )
 from app.vault.erasing_guard import SubjectChanged
 from app.vault.keys import GatewayKeys
-from app.vault.mapping import Originals, Reidentified, Replacements
-from app.vault.pseudonyms import Pseudonyms, parse_cloud_study_id
-from app.vault.repository import Entry, MappingRepository, StoredIdentity, Trail
-from app.vault.rows import RowBuilder, identity_name
+from app.vault.mapping import Originals, Replacements
+from app.vault.pseudonyms import Pseudonyms
+from app.vault.repository import Entry, MappingRepository, Trail
+from app.vault.rows import RowBuilder
 from app.vault.sealing import DataKey, Opener, SealedDataKey, Sealer
 
 if TYPE_CHECKING:
     from app.audit.events import AuditEvent
 
-MAX_PURPOSE_CHARACTERS: Final = 500
-
-_SUCCESS: Final = "success"
 # While an erasure of the same patient is under way. The first time is for a process that has not
 # heard of an earlier one.
 _PAUSES_S: Final = (0.0, 0.05, 0.2, 1.0)
@@ -150,64 +142,10 @@ class Vault:
         """
         await self._committer.submit(Entry(event))
 
-    async def reidentify(
-        self, *, organization: str, cloud_study_id: str, event: "AuditEvent"
-    ) -> Reidentified:
-        """Answer whose study it is. Every outcome is in the audit before it is answered.
-
-        Args:
-            organization: whose staff asks.
-            cloud_study_id: as it was typed.
-            event: who asks and why; outcome, organisation and id are filled in here.
-
-        Raises:
-            InvalidRequest: no purpose is stated.
-            MistypedCloudStudyId: the id cannot be right.
-            KeyUnavailable: this process holds no private key, or none that opens the row.
-            NotAuthenticated: the event's API key was revoked.
-            WrongOrganization: the id belongs to another organisation only.
-            PseudonymNotFound: the id was never issued.
-            DatabaseUnavailable: Postgres does not answer; nothing is revealed then.
-        """
-        known_id = None
-        with suppress(GatewayError):
-            known_id = parse_cloud_study_id(cloud_study_id)
-        purpose = (event.purpose or "")[:MAX_PURPOSE_CHARACTERS]
-        asked = replace(
-            event, organization=organization, cloud_study_id=known_id, purpose=purpose or None
-        )
-        try:
-            found = await self._find(organization, cloud_study_id, asked)
-            await self._committer.submit(
-                Entry(replace(asked, outcome=_SUCCESS), (), asked.api_key_id is not None)
-            )
-        except GatewayError as error:
-            await self.audit(replace(asked, outcome=error.code))
-            raise
-        return found
-
     async def close(self) -> None:
         """Finish what waits and close the connection."""
         await self._committer.drain()
         await self._repository.close()
-
-    async def _find(
-        self, organization: str, cloud_study_id: str, event: "AuditEvent"
-    ) -> Reidentified:
-        if not (event.purpose or "").strip():
-            raise InvalidRequest("a purpose must be stated")
-        canonical = parse_cloud_study_id(cloud_study_id)
-        if self._opener is None:
-            raise KeyUnavailable
-        if event.api_key_id and not await self._repository.is_key_valid(event.api_key_id):
-            raise NotAuthenticated
-        with acting_for(organization):
-            stored = await self._repository.identities(canonical)
-        own = [identity for identity in stored if identity.organization == organization]
-        if not own:
-            raise WrongOrganization if stored else PseudonymNotFound
-        opened = [_opened(self._opener, canonical, identity) for identity in own]
-        return replace(opened[0], others=tuple(opened[1:]))
 
     def _builder(self, organization: str, number: int, domain: str) -> RowBuilder:
         known = self._builders.get((organization, domain))
@@ -216,19 +154,3 @@ class Vault:
             known = RowBuilder(number, pseudonyms, self._sealer, self._repository.known.get)
             self._builders[organization, domain] = known
         return known
-
-
-def _opened(opener: Opener, cloud_study_id: str, identity: StoredIdentity) -> Reidentified:
-    patient_id, issuer_of_patient_id, study_uid, accession_number = opener.open(
-        identity.data_key,
-        identity.sealed,
-        table="study_identities",
-        pseudonym=identity_name(cloud_study_id, identity.lookup),
-    )
-    return Reidentified(
-        patient_id=patient_id,
-        issuer_of_patient_id=issuer_of_patient_id,
-        study_uid=study_uid,
-        accession_number=accession_number,
-        first_seen_at=identity.first_seen_at,
-    )

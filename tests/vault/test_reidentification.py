@@ -4,14 +4,12 @@ import pytest
 from app.audit.verifying import verify
 from app.errors import (
     DatabaseUnavailable,
-    InvalidRequest,
     KeyUnavailable,
-    MistypedCloudStudyId,
     NotAuthenticated,
     PseudonymNotFound,
-    WrongOrganization,
 )
-from app.vault.service import MAX_PURPOSE_CHARACTERS
+from app.vault.disclosure.looking_up import LookUp
+from app.vault.disclosure.purposes import Purpose
 from tests.mapping_house import NORTH, SOUTH, KeyPair, MappingHouse, make_keys, opened, originals
 
 pytestmark = pytest.mark.db
@@ -43,26 +41,16 @@ async def test_an_id_is_found_as_people_type_it(house: MappingHouse) -> None:
 async def test_a_success_is_audited_with_purpose_and_id(house: MappingHouse) -> None:
     made = await house.record(originals())
 
-    await house.reidentify(made.cloud_study_id, purpose="second opinion")
+    await house.reidentify(made.cloud_study_id, purpose=Purpose("TREAT", "T-9", "second opinion"))
 
     (row,) = house.query("SELECT * FROM audit_events WHERE action = 'reidentify'")
     assert (row["chain"], row["outcome"], row["actor"]) == (NORTH, "success", "reader")
-    assert (row["cloud_study_id"], row["purpose"]) == (made.cloud_study_id, "second opinion")
-
-
-@pytest.mark.parametrize(
-    ("typed", "error"),
-    [("7QM2X-9THV4-CBK9", MistypedCloudStudyId), ("DOE^JANE", MistypedCloudStudyId)],
-)
-async def test_a_mistyped_id_is_audited_without_what_was_typed(
-    house: MappingHouse, typed: str, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        await house.reidentify(typed)
-
-    (row,) = house.query("SELECT * FROM audit_events")
-    assert (row["outcome"], row["cloud_study_id"]) == ("mistyped-cloud-study-id", None)
-    assert typed not in str(row)
+    assert (row["cloud_study_id"], row["purpose"]) == (made.cloud_study_id, "TREAT second opinion")
+    assert row["detail"] == {
+        "reference": "T-9",
+        "asked-by": "cloud_study_id",
+        "cloud-patient-id": made.cloud_patient_id,
+    }
 
 
 async def test_an_unknown_id_is_audited(house: MappingHouse) -> None:
@@ -75,37 +63,16 @@ async def test_an_unknown_id_is_audited(house: MappingHouse) -> None:
     assert (row["outcome"], row["cloud_study_id"]) == ("pseudonym-not-found", unknown)
 
 
-async def test_another_organisations_id_is_audited_in_the_chain_of_who_asks(
+async def test_another_organisations_id_is_answered_like_one_that_was_never_issued(
     house: MappingHouse,
 ) -> None:
     made = await house.record(originals())
 
-    with pytest.raises(WrongOrganization):
+    with pytest.raises(PseudonymNotFound):
         await house.reidentify(made.cloud_study_id, organization=SOUTH)
 
     (row,) = house.query("SELECT * FROM audit_events WHERE action = 'reidentify'")
-    assert (row["chain"], row["outcome"]) == (SOUTH, "wrong-organization")
-
-
-@pytest.mark.parametrize("purpose", [None, "", "  "])
-async def test_without_a_purpose_nothing_is_revealed(
-    house: MappingHouse, purpose: str | None
-) -> None:
-    made = await house.record(originals())
-
-    with pytest.raises(InvalidRequest):
-        await house.reidentify(made.cloud_study_id, purpose=purpose)
-
-    assert house.outcomes() == ["success", "invalid-request"]
-
-
-async def test_a_purpose_is_kept_up_to_a_bound(house: MappingHouse) -> None:
-    made = await house.record(originals())
-
-    await house.reidentify(made.cloud_study_id, purpose="x" * 5000)
-
-    (row,) = house.query("SELECT purpose FROM audit_events WHERE action = 'reidentify'")
-    assert row["purpose"] == "x" * MAX_PURPOSE_CHARACTERS
+    assert (row["chain"], row["outcome"]) == (SOUTH, "pseudonym-not-found")
 
 
 async def test_a_process_without_the_private_key_cannot(house: MappingHouse) -> None:
@@ -165,14 +132,14 @@ async def test_a_key_that_is_revoked_during_the_search_gets_nothing(
 ) -> None:
     made = await house.record(originals())
     key, _ = await house.api_keys.create(name="reader", organization=NORTH, scopes=["reidentify"])
-    identities = house.vault._repository.identities
+    find = LookUp.find
 
-    async def slow(cloud_study_id: str):
-        found = await identities(cloud_study_id)
+    async def slow(self: LookUp, question):
+        found = await find(self, question)
         await house.api_keys.revoke(key.id)
         return found
 
-    monkeypatch.setattr(house.vault._repository, "identities", slow)
+    monkeypatch.setattr(LookUp, "find", slow)
 
     with pytest.raises(NotAuthenticated):
         await house.reidentify(made.cloud_study_id, api_key_id=key.id)
@@ -214,8 +181,8 @@ async def test_an_accession_number_that_comes_later_is_found(house: MappingHouse
 async def test_every_look_is_in_an_intact_chain(house: MappingHouse) -> None:
     made = await house.record(originals())
     await house.reidentify(made.cloud_study_id)
-    with pytest.raises(MistypedCloudStudyId):
-        await house.reidentify("nonsense")
+    with pytest.raises(PseudonymNotFound):
+        await house.reidentify(house.vault.pseudonyms(NORTH).cloud_study_id("never seen"))
 
     found = await verify(house.database, NORTH)
 

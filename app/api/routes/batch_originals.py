@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from app import errors
 from app.api import batch_openapi
 from app.api.batch_access import NAME, event_of, located
 from app.api.batch_answers import next_page, original_fields, page
+from app.api.batch_fields import query_fields
 from app.api.batch_schemas import BATCH_EXAMPLE, BatchOriginals
 from app.api.dependencies import (
     authorise,
@@ -20,6 +21,8 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.openapi import problem_responses
+from app.api.reidentify_access import stated_purpose
+from app.api.reidentify_schemas import PurposeHeaders, Purposes
 from app.api.routes import reidentify
 from app.audit.events import AuditEvent
 from app.batches.service import ORIGINALS
@@ -30,17 +33,9 @@ MAX_NUMBER = 2**62
 router = APIRouter()
 
 
-class OriginalParameters(BaseModel):
+class OriginalParameters(Purposes):
     """Which files, and why the caller asks."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    purpose: str | None = Field(
-        None,
-        description="Why you ask, 3 to 200 characters; kept in the audit. "
-        "Write no patient's data into it.",
-        examples=["look into refused files"],
-    )
     after: int = Field(-1, ge=-1, le=MAX_NUMBER, description="Only files behind this number.")
     limit: int = Field(100, ge=1, le=MAX_PAGE, description="Most files of one page.")
 
@@ -55,10 +50,7 @@ async def list_originals(
     request: Request,
     batch_id: Annotated[str, Path(examples=[BATCH_EXAMPLE])],
     asked: Annotated[OriginalParameters, Query()],
-    x_purpose_of_use: Annotated[
-        str | None,
-        Header(description="The purpose, for callers who keep it out of the address."),
-    ] = None,
+    headers: Annotated[PurposeHeaders, Header()],
 ) -> Response:
     """Answer the names at the source. Needs the scopes `batch` and `reidentify`.
 
@@ -69,8 +61,9 @@ async def list_originals(
     event = AuditEvent(action=ORIGINALS, request_id=request_id_of(request.scope))
     await authorise(services, request.scope, needed=NAME, event=event)
     principal = await authorise(services, request.scope, needed=reidentify.NAME, event=event)
+    query_fields(request.scope["query_string"])
     try:
-        purpose = reidentify.stated_purpose(asked.purpose, x_purpose_of_use)
+        purpose = stated_purpose(asked, headers)
     except errors.InvalidRequest as error:
         await services.vault.audit(described(event, principal, outcome=error.code))
         raise
@@ -80,7 +73,11 @@ async def list_originals(
         identity,
         after=asked.after,
         limit=asked.limit,
-        event=replace(event_of(request.scope, principal), purpose=purpose),
+        event=replace(
+            event_of(request.scope, principal),
+            purpose=purpose.audited,
+            detail={"reference": purpose.reference},
+        ),
     )
     following = None
     if len(found) == asked.limit:

@@ -1,127 +1,129 @@
-"""``GET /reidentify``: from a cloud study id back to the patient, for those who may."""
+"""``GET /reidentify`` and ``POST /reidentify/batch``: from pseudonyms back to the patient."""
 
-import datetime as dt
 from dataclasses import replace
-from typing import Annotated, Final, TypedDict
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import errors
-from app.api.dependencies import (
-    authorise,
-    described,
-    request_id_of,
-    require_role,
-    services_of,
-)
+from app.access.scopes import Scope
+from app.api.dependencies import require_role, services_of
 from app.api.openapi import problem_responses
-from app.api.schemas import STUDY_EXAMPLE, Identity, ReidentifiedStudy
-from app.audit.events import SUCCESS, Action, AuditEvent
-from app.vault.mapping import Reidentified
-from app.vault.pseudonyms import parse_cloud_study_id
+from app.api.reidentify_access import (
+    NO_STORE,
+    admitted,
+    body_of,
+    parsed,
+    question_of,
+    questions_of,
+    recorded,
+    request_id,
+    require_known_parameters,
+    stated_purpose,
+    told,
+)
+from app.api.reidentify_schemas import (
+    BatchAnswer,
+    BatchBody,
+    BatchItem,
+    LookParameters,
+    PurposeHeaders,
+    Reidentification,
+    json_body,
+)
+from app.vault.disclosure.asking import SUCCESS, Answer, Asked
+from app.vault.disclosure.questions import NAMES
 
-NAME: Final = "reidentify"  # of the role, the scope and the action alike
-PURPOSE_CHARACTERS: Final = range(3, 201)
+NAME: Final = "reidentify"  # of the role and the scope alike
 
 router = APIRouter()
 
 
 @router.get(
     "/reidentify",
-    summary="Find the patient behind a cloud study id",
-    responses=problem_responses(400, 401, 403, 404, 422, 503),
+    summary="Find the patient behind pseudonyms",
+    responses=problem_responses(400, 401, 403, 404, 409, 422, 429, 503),
 )
 async def reidentify(
     request: Request,
     response: Response,
-    cloud_study_id: Annotated[
-        str | None,
-        Query(
-            description="As printed on the study; case, spaces and missing hyphens do not matter.",
-            examples=[STUDY_EXAMPLE],
-        ),
-    ] = None,
-    purpose: Annotated[
-        str | None,
-        Query(
-            description="Why you ask, 3 to 200 characters; kept in the audit. "
-            "Write no patient's data into it.",
-            examples=["report delivery"],
-        ),
-    ] = None,
-    x_purpose_of_use: Annotated[
-        str | None,
-        Header(description="The purpose, for callers who keep it out of the address."),
-    ] = None,
-) -> ReidentifiedStudy:
-    """Answer the original identifiers of a study. Needs the scope `reidentify`.
+    parameters: Annotated[LookParameters, Query()],
+    headers: Annotated[PurposeHeaders, Header()],
+) -> Reidentification:
+    """Answer the original identifiers. Needs the scope `reidentify`.
 
-    Every request is recorded in the audit before it is answered, refused ones as well.
+    Ask by one or several pseudonyms: where they do not belong to one patient and one study nothing
+    is answered. A purpose of use (a code of HL7) and a reference are mandatory. Every request is
+    counted, and recorded in the audit before it is answered, refused ones as well.
     """
-    services = services_of(request.scope)
-    require_role(services, NAME)
-    event = AuditEvent(action=Action.REIDENTIFY, request_id=request_id_of(request.scope))
-    principal = await authorise(services, request.scope, needed=NAME, event=event)
-    try:
-        stated = stated_purpose(purpose, x_purpose_of_use)
-        wanted = required(cloud_study_id)
-    except errors.InvalidRequest as error:
-        await services.vault.audit(described(event, principal, outcome=error.code))
-        raise
-    found = await services.vault.reidentify(
-        organization=principal.organization,
-        cloud_study_id=wanted,
-        event=replace(described(event, principal, outcome=SUCCESS), purpose=stated),
+    require_role(services_of(request.scope), NAME)
+    services, _, asked = await admitted(request, Scope.REIDENTIFY)
+
+    def read() -> Asked:
+        require_known_parameters(request)
+        return _look(asked, parameters, headers)
+
+    wanted = await recorded(services, asked, read)
+    [answer] = await services.disclosure.answer(wanted)
+    if answer.found is None:
+        raise errors.PseudonymNotFound
+    if wanted.purpose is not None and wanted.purpose.is_break_glass:
+        services.metrics.break_glass.inc()
+    response.headers.update(NO_STORE)
+    return told(answer.found)
+
+
+@router.post(
+    "/reidentify/batch",
+    summary="Find the patients of a worklist",
+    responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    openapi_extra=json_body(BatchBody, "The worklist."),
+)
+async def reidentify_batch(request: Request, response: Response) -> BatchAnswer:
+    """Answer every question of a worklist. Needs the scope `reidentify-batch`.
+
+    Each question is counted and recorded like a request of its own; what is wrong with one of them
+    is told beside it. Something that is not well-formed refuses them all.
+    """
+    require_role(services_of(request.scope), NAME)
+    services, _, asked = await admitted(request, Scope.REIDENTIFY_BATCH)
+    body = await body_of(request)
+    most = services.disclosure.limits.max_batch
+    wanted = await recorded(services, asked, lambda: _worklist(asked, body, most))
+    answers = await services.disclosure.answer(wanted)
+    response.headers.update(NO_STORE)
+    return BatchAnswer(items=[_item(number, one) for number, one in enumerate(answers, start=1)])
+
+
+def _look(asked: Asked, parameters: LookParameters, headers: PurposeHeaders) -> Asked:
+    if parameters.approval is not None:
+        others = parameters.model_dump(exclude={"approval"}, exclude_none=True)
+        if others:
+            raise errors.InvalidRequest("An approval stands for everything; leave out the rest")
+        return replace(asked, approval=request_id(parameters.approval))
+    if not any(getattr(parameters, name) for name in NAMES):
+        raise errors.InvalidRequest(f"Ask by one or several of {', '.join(NAMES)}")
+    purpose = stated_purpose(parameters, headers)
+    return replace(asked, purpose=purpose, questions=(question_of(parameters),))
+
+
+def _worklist(asked: Asked, body: bytes, most: int) -> Asked:
+    given = parsed(BatchBody, body)
+    asked = replace(asked, is_batch=True)
+    if given.approval is not None:
+        if given.model_dump(exclude={"approval"}, exclude_none=True):
+            raise errors.InvalidRequest("An approval stands for everything; leave out the rest")
+        return replace(asked, approval=request_id(given.approval))
+    purpose = stated_purpose(given)
+    return replace(asked, purpose=purpose, questions=questions_of(given.items or [], most))
+
+
+def _item(number: int, answer: Answer) -> BatchItem:
+    refusal = answer.refusal
+    return BatchItem(
+        number=number,
+        asked=answer.question.given,
+        outcome=SUCCESS if refusal is None else refusal.code,
+        detail=None if refusal is None else refusal.detail,
+        identity=None if answer.found is None else told(answer.found),
     )
-    response.headers["Cache-Control"] = "no-store"
-    return ReidentifiedStudy(
-        cloud_study_id=parse_cloud_study_id(wanted),
-        other_identities=[Identity(**_members(other)) for other in found.others],
-        **_members(found),
-    )
-
-
-def stated_purpose(parameter: str | None, header: str | None) -> str:
-    """Return the purpose from whichever of the two places it was stated in.
-
-    Raises:
-        errors.InvalidRequest: it is missing, stated twice differently, or not a short plain text.
-    """
-    stated = {text.strip() for text in (parameter, header) if text is not None}
-    if len(stated) != 1:
-        raise errors.InvalidRequest(
-            "State one purpose, as the query parameter purpose or the header X-Purpose-Of-Use"
-        )
-    purpose = stated.pop()
-    if len(purpose) not in PURPOSE_CHARACTERS or not purpose.isprintable():
-        raise errors.InvalidRequest("The purpose must be 3 to 200 printable characters")
-    return purpose
-
-
-def required(cloud_study_id: str | None) -> str:
-    """Return the id as it was given.
-
-    Raises:
-        errors.InvalidRequest: it was not given.
-    """
-    if not cloud_study_id:
-        raise errors.InvalidRequest("The query parameter cloud_study_id is missing")
-    return cloud_study_id
-
-
-class _Members(TypedDict):
-    original_patient_id: str
-    original_issuer_of_patient_id: str
-    original_study_uid: str
-    original_accession_number: str
-    first_seen_at: dt.datetime
-
-
-def _members(found: Reidentified) -> _Members:
-    return {
-        "original_patient_id": found.patient_id,
-        "original_issuer_of_patient_id": found.issuer_of_patient_id,
-        "original_study_uid": found.study_uid,
-        "original_accession_number": found.accession_number,
-        "first_seen_at": found.first_seen_at,
-    }
