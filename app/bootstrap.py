@@ -65,6 +65,8 @@ from app.vault.disclosure.notices import Notices
 from app.vault.disclosure.quotas import Bounds as QuotaBounds
 from app.vault.disclosure.service import Disclosure
 from app.vault.disclosure.transactions import Recorder
+from app.vault.erasing import Eraser
+from app.vault.erasing_clock import keep_applying
 from app.vault.keyrings.providers import Provider as WrappingProvider
 from app.vault.keyrings.providers import ProviderOptions
 from app.vault.keys import Wrappers, ensure_key_files
@@ -72,7 +74,6 @@ from app.vault.keys_ring import KeyRing
 from app.vault.keys_store import KeyFiles, KeyMaterial, KeySource
 from app.vault.pseudonyms import Pseudonyms
 from app.vault.sealing import Opener
-from app.vault.pseudonyms import Pseudonyms
 from app.vault.service import Vault
 from app.vault.signing import Signer
 from app.vault.workbox import WorkBox
@@ -217,6 +218,7 @@ class Gateway:
                 memory_bytes=settings.memory_body_bytes,
                 inline_bytes=settings.inline_body_bytes,
                 idle_timeout_s=settings.body_idle_timeout_s,
+                min_bytes_per_s=settings.min_bytes_per_s,
             ),
             spool_dir=settings.spool_path,
             executor=self.executor,
@@ -224,7 +226,13 @@ class Gateway:
             readiness=self._readiness,
             proxies=Proxies(settings.trusted_proxies),
             gauges=self.gauges(metrics.registry) if self.intake is not None else None,
+            eraser=self.eraser if Role.ADMIN in settings.roles else None,
         )
+
+    @property
+    def eraser(self) -> Eraser:
+        """What destroys originals, where the database user may."""
+        return Eraser(self.database, AuditTrail)
 
     def gauges(self, registry: CollectorRegistry) -> BatchGauges:
         """Return what keeps the gauges of batches in a registry."""
@@ -399,6 +407,23 @@ def _of_notice(organization: str, outcome: str, detail: Mapping[str, str | int])
 
 def _no_pseudonyms(_organization: str) -> Pseudonyms:
     raise errors.KeyUnavailable
+
+
+@asynccontextmanager
+async def retention_kept(gateway: Gateway) -> AsyncIterator[None]:
+    """Destroy what is older than its organisation keeps it, now and then; the role admin does."""
+    if Role.ADMIN not in gateway.settings.roles:
+        yield
+        return
+    event = AuditEvent(action="", actor="retention")
+    every_s = gateway.settings.retention_every_s
+    applying = asyncio.create_task(
+        keep_applying(gateway.database, gateway.eraser, event, every_s=every_s), name="retention"
+    )
+    try:
+        yield
+    finally:
+        await _stopped(applying)
 
 
 @asynccontextmanager

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 import app as package
 from app import errors
 from app.api import openapi
 from app.api.dependencies import Services
 from app.api.middleware import Boundary
+from app.api.places import Places
 from app.api.routes import (
     audit,
     batch_originals,
@@ -21,10 +22,23 @@ from app.api.routes import (
     batches,
     profiles,
     reidentify,
+    reidentify_requests,
+    subjects,
     system,
 )
 from app.api.routes.anonymize import AnonymizeStream
 from app.api.routes.profiles import CompareProfiles, ExplainObject
+
+# Their endpoints bound large bodies by themselves; bodies of all others are short texts.
+STREAMED: Final = tuple(
+    compile_path(path)[0]
+    for path in (
+        AnonymizeStream.path,
+        "/batch-prepare",
+        CompareProfiles.path,
+        ExplainObject.path,
+    )
+)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -34,6 +48,7 @@ def create_app(
     *,
     lifespan: Lifespan | None = None,
     max_concurrent_uploads: int = 64,
+    max_waiting_uploads: int = 256,
 ) -> FastAPI:
     """Build the application.
 
@@ -41,6 +56,7 @@ def create_app(
         services: what the routes call; or None when `lifespan` sets ``app.state.services``.
         lifespan: opens and closes the services around the serving.
         max_concurrent_uploads: uploads that are taken at once; further ones wait.
+        max_waiting_uploads: uploads that wait; further ones are told to come again.
     """
     application = FastAPI(
         title="deid-gateway",
@@ -67,7 +83,7 @@ def create_app(
         0,
         Route(
             AnonymizeStream.path,
-            AnonymizeStream(max_concurrent_uploads),
+            AnonymizeStream(Places(max_concurrent_uploads, max_waiting_uploads)),
             methods=["POST"],
             name="anonymize_stream",
             include_in_schema=False,
@@ -79,12 +95,14 @@ def create_app(
         )
     application.include_router(system.router)
     application.include_router(reidentify.router)
+    application.include_router(reidentify_requests.router)
     application.include_router(profiles.router)
     application.include_router(batch_prepare.router)
     application.include_router(batches.router)
     application.include_router(batch_originals.router)
     application.include_router(audit.router)
-    application.add_middleware(Boundary)
+    application.include_router(subjects.router)
+    application.add_middleware(Boundary, streamed=STREAMED)
     application.openapi = lambda: openapi.describe(application)  # type: ignore[method-assign]
     return application
 
@@ -94,6 +112,15 @@ async def _pass_on(_request: Request, error: Exception) -> NoReturn:
     raise error
 
 
-async def _as_invalid_request(_request: Request, _error: Exception) -> NoReturn:
-    """Turn the framework's complaint, which quotes the input, into ours, which does not."""
+async def _as_invalid_request(_request: Request, error: Exception) -> NoReturn:
+    """Turn the framework's complaint, which quotes the input, into ours, which does not.
+
+    It names the parameters at fault where they are of our own naming.
+    """
+    faults = error.errors() if isinstance(error, RequestValidationError) else ()
+    if any(fault["type"] == "extra_forbidden" for fault in faults):
+        raise errors.InvalidRequest("There is an unknown parameter") from None
+    names = sorted({str(fault["loc"][1]) for fault in faults if len(fault["loc"]) > 1})
+    if names:
+        raise errors.InvalidRequest(f"Missing or malformed: {', '.join(names)}") from None
     raise errors.InvalidRequest("A parameter is missing or malformed") from None

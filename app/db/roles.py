@@ -30,6 +30,7 @@ class DatabaseRole(StrEnum):
     AUDIT = "audit"  # verifies the audit; writes nothing at all
     AUDITOR = "auditor"  # shows the audit to people, which is recorded, and forwards it
     SCALE = "scale"  # counts what waits, for an autoscaler
+    ADMIN = "admin"  # destroys originals and seals keys anew; reads no original
 
 
 _EVERYBODY: Final = (
@@ -112,6 +113,26 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT ON audit_events",
         "SELECT, INSERT, UPDATE ON audit_forwards",
         _CROSS,
+    ),
+    DatabaseRole.ADMIN: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        _CROSS,
+        "UPDATE (retention_days, after_erasure) ON organizations",
+        "SELECT, INSERT, UPDATE ON tombstones",
+        "SELECT, INSERT, DELETE ON destroyed_data_keys",
+        "SELECT, UPDATE, DELETE ON data_keys",
+        "SELECT (organization, cloud_patient_id, data_key), DELETE ON subjects",
+        "SELECT (organization, cloud_study_id, data_key), DELETE ON studies",
+        "UPDATE (sealed, data_key) ON subjects, studies",
+        "SELECT (organization, cloud_study_id, cloud_patient_id, data_key), DELETE"
+        " ON study_identities",
+        "SELECT (organization, uid, cloud_study_id, data_key), DELETE ON series",
+        "SELECT (organization, uid, data_key, first_seen_at), DELETE ON instances",
+        "SELECT (batch, seq, data_key), UPDATE (sealed_name, data_key) ON batch_items",
+        "SELECT, UPDATE (sealed_request, sealed_cursor) ON batches",
+        "SELECT, UPDATE (sealed_files) ON batch_chunks",
+        "SELECT, UPDATE (sealed_request) ON batch_leftovers",
     ),
     DatabaseRole.SCALE: (
         "SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches",

@@ -7,11 +7,13 @@ and the audit row. Who may ask is decided elsewhere; how uploads are kept apart 
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from app.db.acting import acting_for
 from app.db.session import Database, database_errors
 from app.errors import (
     Conflict,
@@ -131,7 +133,7 @@ class Eraser:
     async def _erase_once(
         self, organization: str, kind: str, name: str, event: "AuditEvent"
     ) -> Erased:
-        async with await self._connected() as connection:
+        async with self._transaction(organization) as connection:
             number = await _number(connection, organization)
             patient = await _patient(connection, number, kind, name)
             await _lock(connection, number, patient)
@@ -156,7 +158,7 @@ class Eraser:
         """
         asked = replace(event, action=EXPIRE, organization=organization)
         with database_errors():
-            async with await self._connected() as connection:
+            async with self._transaction(organization) as connection:
                 number = await _number(connection, organization)
                 await connection.execute(sql.FORGET_DESTROYED)
                 found = await connection.execute(sql.EXPIRED, [number])
@@ -167,7 +169,7 @@ class Eraser:
     async def _expire_one(
         self, number: int, patient: str, before: dt.datetime, event: "AuditEvent"
     ) -> Erased:
-        async with await self._connected() as connection:
+        async with self._transaction(event.organization or "") as connection:
             await _lock(connection, number, patient)
             erased = await _destroy(connection, number, patient, before)
             (expired_at,) = await _one(connection, sql.SET_EXPIRED, [number, patient])
@@ -175,22 +177,27 @@ class Eraser:
             await self._append(connection, _with_counts(event, erased))
         return erased
 
-    async def _connected(self) -> _Connection:
-        connection = await self._database.connect()
-        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
-        await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
-        await connection.commit()
-        return connection
+    @asynccontextmanager
+    async def _transaction(self, organization: str) -> AsyncIterator[_Connection]:
+        """Open a transaction that names the organisation; committed at the end."""
+        with acting_for(organization):
+            connection = await self._database.connect()
+        async with connection:
+            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+            await connection.commit()
+            yield connection
 
     async def _append(self, connection: _Connection, event: "AuditEvent") -> None:
         trail = self._trail()
         await trail.append(connection, await trail.lock(connection, [event]), [event])
 
     async def _record(self, event: "AuditEvent") -> None:
-        known = event if event.outcome != OrganizationNotFound.code else None
+        if event.outcome == OrganizationNotFound.code:
+            event = replace(event, organization=None)
         with database_errors():
-            async with await self._connected() as connection:
-                await self._append(connection, known or replace(event, organization=None))
+            async with self._transaction(event.organization or "") as connection:
+                await self._append(connection, event)
 
 
 def _with_counts(event: "AuditEvent", erased: Erased) -> "AuditEvent":

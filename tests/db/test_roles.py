@@ -132,13 +132,26 @@ async def test_the_auditing_user_verifies_and_reads_no_mapping(
     assert not [table for table in MAPPING if is_allowed(url, f"SELECT FROM {table}")]
 
 
+@pytest.mark.parametrize("role", [role for role in DatabaseRole if role is not DatabaseRole.ADMIN])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *[f"DELETE FROM {table}" for table in MAPPING],
+        *[f"UPDATE {table} SET sealed = ''" for table in MAPPING],
+    ],
+)
+def test_no_user_but_the_one_that_erases_can_change_the_mapping(
+    shared_users: dict[DatabaseRole, str], role: DatabaseRole, statement: str
+) -> None:
+    assert not is_allowed(shared_users[role], statement)
+
+
 @pytest.mark.parametrize("role", list(DatabaseRole))
 @pytest.mark.parametrize(
     "statement",
     [
-        *[f"DELETE FROM {table}" for table in (*MAPPING, "audit_events", "audit_heads")],
+        *[f"DELETE FROM {table}" for table in ("audit_events", "audit_heads")],
         *[f"TRUNCATE {table}" for table in (*MAPPING, "audit_events", "audit_heads")],
-        *[f"UPDATE {table} SET sealed = ''" for table in MAPPING],
         "UPDATE audit_events SET outcome = ''",
         "UPDATE api_keys SET revoked_at = NULL",
         "INSERT INTO api_keys SELECT * FROM api_keys",

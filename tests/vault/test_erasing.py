@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from app.audit.events import AuditEvent
 from app.audit.repository import AuditTrail
 from app.audit.verifying import verify
+from app.db.roles import DatabaseRole, ensure_user
+from app.db.session import Database
 from app.errors import (
     Conflict,
     InvalidRequest,
@@ -18,12 +22,27 @@ from app.errors import (
     SubjectErased,
 )
 from app.vault.erasing import Eraser
+from app.vault.erasing_clock import apply_retention
 from app.vault.erasing_policy import AfterErasure, RetentionPolicies, RetentionPolicy
-from app.vault.sealing import SealedDataKey
+from app.vault.erasing_report import processing
+from app.vault.resealing import reseal_data_keys
+from app.vault.sealing import Opener, SealedDataKey
 from tests.mapping_house import NORTH, SOUTH, MappingHouse, opened, originals
 from tests.vault.identities import patients_of
 
+PASSWORD = "a-password-of-the-tests"
 ORIGINALS = ("data_keys", "subjects", "studies", "study_identities", "series", "instances")
+
+
+@pytest.fixture
+def admin_url(house: MappingHouse) -> Iterator[str]:
+    """The database as the user of the role admin sees it."""
+    name = f"admin_{house.url.partition('/test_')[2][:12]}"
+    ensure_user(house.url, DatabaseRole.ADMIN, name=name, password=PASSWORD)
+    yield house.url.replace("postgres@", f"{name}:{PASSWORD}@")
+    with psycopg.connect(house.url, autocommit=True) as connection:
+        connection.execute(f"DROP OWNED BY {name}")
+        connection.execute(f"DROP ROLE {name}")
 
 
 @pytest.fixture
@@ -382,6 +401,46 @@ async def test_names_of_files_at_the_source_are_destroyed(
     assert done.file_names == 1
     names = house.query("SELECT sealed_name FROM batch_items ORDER BY seq")
     assert [bytes(row["sealed_name"]) for row in names] == [b"", b"sealed"]
+
+
+async def test_the_administering_user_erases_reseals_and_reads_no_original(
+    house: MappingHouse, admin_url: str
+) -> None:
+    patient = (await house.record(originals(1))).cloud_patient_id
+    await house.record(other())
+    await set_policy(house, days=30)
+    database = Database(admin_url)
+    admin = Eraser(database, AuditTrail)
+    keys = replace(house.pair.keys, sealing_key_version=2)
+
+    steps = [s async for s in reseal_data_keys(database, Opener(house.pair.private), keys)]
+    await admin.erase(organization=NORTH, pseudonym=patient, event=asking())
+    age(house, 31)
+    done = await apply_retention(database, admin, asking())
+    report = await processing(database)
+    await database.close()
+
+    assert [step.resealed for step in steps] == [2]
+    assert done == {NORTH: 1}
+    assert counts(house) == dict.fromkeys(ORIGINALS, 0)
+    assert [(one.erased_patients, one.expired_patients) for one in report] == [(1, 1), (0, 0)]
+    with psycopg.connect(admin_url) as connection:
+        for table in ORIGINALS[1:]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT sealed FROM {table}")
+            connection.rollback()
+
+
+async def test_one_process_at_a_time_applies_retention(house: MappingHouse, eraser: Eraser) -> None:
+    await set_policy(house, days=30)
+    await house.record(originals(1))
+    age(house, 31)
+
+    with psycopg.connect(house.url, autocommit=True) as other_process:
+        other_process.execute("SELECT pg_advisory_lock(hashtextextended('retention', 0))")
+        assert await apply_retention(house.database, eraser, asking()) is None
+
+    assert await apply_retention(house.database, eraser, asking()) == {NORTH: 1}
 
 
 async def test_a_policy_is_set_and_read_back(house: MappingHouse) -> None:
