@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from app import errors
 from app.access.principals import Principal
+from app.api.batch_fields import query_fields
 from app.api.dependencies import (
     Services,
     authorise,
@@ -28,11 +29,14 @@ async def permitted(scope: Scope, action: str) -> tuple[Services, Principal]:
 
     Raises:
         errors.RoleNotServed, errors.NotAuthenticated, errors.NotAuthorised: as said.
+        errors.InvalidRequest: a query parameter comes twice.
     """
     services = services_of(scope)
     require_role(services, NAME)
     event = AuditEvent(action=action, request_id=request_id_of(scope))
-    return services, await authorise(services, scope, needed=NAME, event=event)
+    principal = await authorise(services, scope, needed=NAME, event=event)
+    query_fields(scope["query_string"])
+    return services, principal
 
 
 async def acting_for(

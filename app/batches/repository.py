@@ -209,7 +209,8 @@ class BatchRepository:
         """
         async with transaction(self._database) as connection:
             batch = await self._locked(connection, organization, batch_id)
-            await end(connection, batch, BatchState.CANCELLED)
+            if batch["state"] != BatchState.CANCELLED:  # asked for twice, it is done once
+                await end(connection, batch, BatchState.CANCELLED)
 
     async def retry(self, organization: str, batch_id: UUID) -> None:
         """Do again what did not succeed, and only that.

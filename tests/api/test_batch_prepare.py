@@ -234,6 +234,8 @@ NO_REQUESTS = [
     b'{"study_directory":"a\xff"}',
     b'{"priority":NaN}',
     b'{"PLANTED":1}',
+    b'{"study_directory":"PLANTED","study_directory":"PLANTED2"}',
+    b'{"study_directory":"PLANTED","priority":"STAT","priority":"ROUTINE"}',
 ]
 
 

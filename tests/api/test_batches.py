@@ -383,6 +383,36 @@ async def test_a_batch_is_cancelled(
     assert house.outcomes("batch-cancel") == ["success"]
 
 
+async def test_a_batch_is_cancelled_however_often_that_is_asked(
+    client: httpx.AsyncClient, headers: dict[str, str], own: str
+) -> None:
+    answers = [await client.post(f"{own}/cancel", headers=headers) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("?limit=0", "Missing or malformed: limit"),
+        ("?limit=x&before=PLANTED", "Missing or malformed: before, limit"),
+        ("?state=PLANTED", "Missing or malformed: state"),
+        ("?PLANTED=1", "There is an unknown parameter"),
+        ("?limit=PLANTED&PLANTED=1", "There is an unknown parameter"),
+        ("?state=held&state=failed", "A query parameter comes twice"),
+    ],
+)
+async def test_a_wrong_parameter_is_named_where_its_name_is_ours(
+    client: httpx.AsyncClient, headers: dict[str, str], query: str, detail: str
+) -> None:
+    answer = await client.get(f"/batches{query}", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
+    assert answer.json()["detail"] == detail
+    assert "PLANTED" not in answer.text
+
+
 async def test_what_is_done_cannot_be_cancelled(
     client: httpx.AsyncClient, house: House, headers: dict[str, str], own: str, worker: Worker
 ) -> None:

@@ -1,5 +1,6 @@
 """Batches as clients see them, against PostgreSQL."""
 
+import asyncio
 from uuid import uuid4
 
 import pytest
@@ -327,6 +328,18 @@ async def test_cancelling_stops_what_is_under_way(house):
     assert cancelled.state is BatchState.CANCELLED
     assert not await house.work.finish_chunk(claim, results(claim), house.staging)
     assert await house.work.claim_chunk(house.worker, house.staging) is None
+
+
+async def test_cancelling_twice_at_the_same_time_is_cancelling_once(house):
+    batch = await house.scanned()
+
+    both = await asyncio.gather(
+        *(house.service.cancel(NORTH, batch.batch_id, event()) for _ in range(2))
+    )
+
+    assert [found.state for found in both] == [BatchState.CANCELLED] * 2
+    assert both[0].version == both[1].version
+    assert house.mapping.count("batch_leftovers") == 3
 
 
 async def test_a_cancelled_batch_leaves_everything_to_be_tidied_up(house):

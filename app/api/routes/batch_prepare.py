@@ -13,13 +13,13 @@ from app.access.principals import Principal
 from app.api import batch_openapi
 from app.api.batch_access import NAME
 from app.api.batch_answers import accepted
+from app.api.batch_fields import query_fields
 from app.api.batch_intake import (
     Terms,
     archive_name,
     asked_in_fields,
     asked_in_json,
     new_batch,
-    query_fields,
     terms,
 )
 from app.api.batch_parts import BatchIntake
