@@ -55,6 +55,7 @@ _BEGINNINGS: Final = (
     ("identity template", RuleKind.IDENTITY),
     ("Type 2 beside", RuleKind.IDENTITY),
     ("marker, ", RuleKind.MARKER),
+    ("not on the allow-list", RuleKind.ALLOW_LIST),
     ("no dictionary knows it", RuleKind.UNKNOWN),
     ("its VR contradicts", RuleKind.UNKNOWN),
     ("its sequence is removed", RuleKind.ENCLOSING),
