@@ -12,7 +12,7 @@ from tests.api.conftest import House
 
 ANSWERED = 422  # the id is mistyped: the caller was recognised
 WRONG = "dgw_aaaaaaaa_" + "A" * 43
-ASKING = {"cloud_study_id": "mistyped", "purpose": "report"}
+ASKING = {"cloud_study_id": "mistyped", "purpose": "TREAT", "reference": "ACC-1"}
 
 
 @pytest.fixture

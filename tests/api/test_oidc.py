@@ -70,7 +70,11 @@ async def test_a_token_of_the_provider_is_as_good_as_a_key(
     sent = await send(client, instance, token)
     found = await client.get(
         "/reidentify",
-        params={"cloud_study_id": sent.headers["X-Cloud-Study-Id"], "purpose": "report"},
+        params={
+            "cloud_study_id": sent.headers["X-Cloud-Study-Id"],
+            "purpose": "TREAT",
+            "reference": "ACC-1",
+        },
         headers={"Authorization": f"Bearer {token}"},
     )
 
