@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app import __version__
 from bench import (
+    audit,
     batches,
     engine,
     extrapolation,
@@ -45,6 +46,7 @@ BENCHES: dict[str, Callable[[Workspace, Options], list[Table]]] = {
     "small": lambda s, o: small.measure(s, rounds=o.rounds, peers=o.peers),
     "http": lambda s, o: over_http.measure(s, rounds=o.rounds, peers=o.peers, seconds=o.seconds),
     "options": lambda s, o: annex_options.measure(s, rounds=o.rounds),
+    "audit": lambda s, o: [audit.measure(s, rounds=o.rounds, seconds=o.seconds)],
     "startup": lambda s, o: [startup.measure(s, rounds=o.rounds)],
 }
 # Batches and what bounds them; much disk and an hour.

@@ -46,8 +46,13 @@ class Server:
 
 
 @contextmanager
-def gateway(folder: Path) -> Iterator[Server]:
-    """Serve in production mode: keys, tables, organisation and API key made beforehand."""
+def gateway(folder: Path, module: str = "app.cli") -> Iterator[Server]:
+    """Serve in production mode: keys, tables, organisation and API key made beforehand.
+
+    Args:
+        folder: where everything is kept.
+        module: the program that serves.
+    """
     data = folder / "gateway"
     settings = {"DEID_MODE": "production", "DEID_DATA_DIR": str(data)}
     cli = ["env", *(f"{k}={v}" for k, v in settings.items()), sys.executable, "-m", "app.cli"]
@@ -66,7 +71,7 @@ def gateway(folder: Path) -> Iterator[Server]:
         text=True,
     )
     port = free_port()
-    command = [*cli, "serve", "--port", str(port)]
+    command = [*cli[:-1], module, "serve", "--port", str(port)]
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
