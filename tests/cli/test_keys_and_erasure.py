@@ -1,0 +1,124 @@
+"""Keys, erasure, retention and the report on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli import keys_resealing
+from tests.cli.conftest import Invoke
+
+pytestmark = pytest.mark.db
+WHY = ("--purpose", "request of the patient")
+
+
+@pytest.fixture
+def done(invoke: Invoke, folder: Path, tmp_path: Path) -> str:
+    """One study de-identified; its cloud study id."""
+    assert invoke("anonymize", folder, "-o", tmp_path / "out").exit_code == 0
+    (study,) = (tmp_path / "out").iterdir()
+    return study.name
+
+
+@pytest.mark.usefixtures("done")
+def test_keys_are_rotated_and_everything_is_sealed_anew(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_resealing, "LOOK_EVERY_S", 0)
+    published = json.loads(invoke("keys", "public").stdout)["keys"]
+
+    rotated = invoke("keys", "rotate", "--activate-in", 0, "--kem", "mlkem768-x25519")
+    before = invoke("keys", "status")
+    resealed = invoke("keys", "reseal")
+    after = invoke("keys", "status")
+
+    assert [one.exit_code for one in (rotated, before, resealed, after)] == [0, 0, 0, 0]
+    assert "data keys sealed to version 1: 1" in before.stdout
+    assert "Sealed anew: 1 data keys" in resealed.stdout
+    assert "data keys sealed to version 2: 1" in after.stdout
+    assert "mlkem768-x25519" in after.stdout
+    assert json.loads(invoke("keys", "public").stdout)["keys"][1:] == published
+
+
+@pytest.mark.usefixtures("done")
+def test_a_key_that_was_in_use_today_is_not_destroyed(invoke: Invoke) -> None:
+    invoke("keys", "rotate", "--activate-in", 0)
+
+    refused = invoke("keys", "retire", 1)
+
+    assert refused.exit_code == 1
+    assert "within the last day" in str(refused.exception)
+
+
+@pytest.mark.usefixtures("done")
+def test_a_key_that_something_is_sealed_to_is_not_destroyed(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_resealing, "SETTLED_AFTER_S", -10)
+    monkeypatch.setattr(keys_resealing, "LOOK_EVERY_S", 0)
+    invoke("keys", "rotate", "--activate-in", 0)
+
+    refused = invoke("keys", "retire", 1)
+    invoke("keys", "reseal")
+    destroyed = invoke("keys", "retire", 1)
+
+    assert "sealed to that version" in str(refused.exception)
+    assert destroyed.exit_code == 0, destroyed.exception
+    assert "opens key versions 2" in invoke("keys", "status").stdout
+
+
+def test_keys_in_the_environment_are_only_read(
+    invoke: Invoke, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("keys", "init")
+    monkeypatch.setenv("DEID_KEY_MATERIAL", (data_dir / "keys/gateway-keys.json").read_text())
+    (data_dir / "keys" / "gateway-keys.json").unlink()
+
+    assert "usable" in invoke("keys", "status").stdout
+    assert "only read" in str(invoke("keys", "rotate").exception)
+
+
+def test_a_patient_is_erased_and_not_taken_again(
+    invoke: Invoke, done: str, folder: Path, tmp_path: Path
+) -> None:
+    erased = invoke("erase", done, *WHY, "--yes")
+    again = invoke("anonymize", folder, "-o", tmp_path / "again")
+
+    assert json.loads(erased.stdout)["destroyed"]["instances"] == 2
+    assert again.exit_code == 1
+    assert "subject-erased" in again.output
+
+
+def test_nothing_is_erased_without_a_yes(invoke: Invoke, done: str) -> None:
+    asked = invoke("erase", done, *WHY)
+
+    assert asked.exit_code == 1
+    assert (
+        json.loads(invoke("report", "processing", "--format", "json").stdout)["organizations"][0][
+            "patients"
+        ]
+        == 1
+    )
+
+
+@pytest.mark.usefixtures("done")
+def test_a_policy_is_set_listed_and_applied(invoke: Invoke) -> None:
+    changed = invoke("retention", "set", "DEMO", "--days", 30, "--after-erasure", "recreate")
+    kept = invoke("retention", "set", "DEMO", "--after-erasure", "refuse")
+    listed = invoke("retention", "list")
+    applied = invoke("retention", "run")
+
+    assert [changed.exit_code, kept.exit_code] == [0, 0]
+    assert listed.stdout.split() == ["DEMO", "30", "days", "after", "an", "erasure:", "refuse"]
+    assert applied.stdout.split() == ["DEMO", "0", "patients"]
+
+
+def test_the_report_counts_and_names_nobody(invoke: Invoke, done: str) -> None:
+    invoke("retention", "set", "DEMO", "--days", 3650)
+
+    text = invoke("report", "processing").stdout
+    (one,) = json.loads(invoke("report", "processing", "--format", "json").stdout)["organizations"]
+
+    assert "| Originals are kept | 3650 days |" in text
+    assert done not in text
+    assert (one["patients"], one["studies"], one["instances"]) == (1, 1, 2)
