@@ -658,7 +658,8 @@ def _bearer_tokens(settings: Settings, policies: OrganizationPolicies) -> Bearer
 def _roots(settings: Settings) -> Roots:
     """Return where study directories may lie; what the gateway keeps for itself is none of it."""
     own = (settings.staging_path, settings.spool_path, settings.key_path.parent)
-    return Roots(settings.roots, (*own, settings.data_dir / "postgres"))
+    refused = (*own, settings.data_dir / "postgres")
+    return Roots(settings.roots, refused, owners=settings.root_owners)
 
 
 def _recognizer(settings: Settings) -> Recognizer | None:

@@ -5,6 +5,7 @@ the database alone is ``DATABASE_URL``. What a setting switches lives elsewhere.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
@@ -25,6 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 MIB = 1 << 20
 GIB = 1 << 30
 PREFIX = "DEID_"
+_ORGANIZATION = re.compile(r"[A-Za-z0-9_-]{1,24}")
 # Passwords that stand in examples; none of them may guard a mapping of patients.
 PLACEHOLDER_PASSWORDS = frozenset(
     {"", "change-me", "changeme", "example", "password", "placeholder", "postgres", "secret"}
@@ -314,7 +316,8 @@ class Settings(BaseSettings):
     source_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),
         description="Directories below which study directories may lie, separated by colons; "
-        "in development incoming in data_dir.",
+        "ORGANIZATION=/directory for one organisation alone, several times for several; in "
+        "development incoming in data_dir.",
     )
     stores_file: Path | None = Field(
         None, description="YAML file that names object stores as destinations and sources."
@@ -371,9 +374,7 @@ class Settings(BaseSettings):
         description="Most patients that one caller looks up in an hour, in all processes together; "
         "an organisation may set its own; 0 for no bound.",
     )
-    reidentify_per_day: int = Field(
-        2000, ge=0, description="The same for a day; 0 for no bound."
-    )
+    reidentify_per_day: int = Field(2000, ge=0, description="The same for a day; 0 for no bound.")
     reidentify_batch_max: int = Field(
         100, ge=1, le=1000, description="Most questions of one worklist."
     )
@@ -475,6 +476,13 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(separator) if part.strip())
         return value
 
+    @field_validator("source_roots")
+    @classmethod
+    def _owned_roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if any("=" in str(root) and not _root_of(root)[1].is_absolute() for root in value):
+            raise ValueError("bind a directory to an organisation as ORGANIZATION=/directory")
+        return value
+
     @field_validator("roles")
     @classmethod
     def _some_role(cls, value: frozenset[Role]) -> frozenset[Role]:
@@ -529,13 +537,32 @@ class Settings(BaseSettings):
     def roots(self) -> tuple[Path, ...]:
         """The directories below which study directories may lie."""
         if self.source_roots or self.is_production:
-            return self.source_roots
+            return tuple(dict.fromkeys(_root_of(root)[1] for root in self.source_roots))
         return (self.data_dir / "incoming",)
+
+    @property
+    def root_owners(self) -> Mapping[Path, frozenset[str]]:
+        """The organisations that alone may read a root; those that everybody may are not in it."""
+        owned = [_root_of(root) for root in self.source_roots]
+        open_to_all = {root for owner, root in owned if not owner}
+        return {
+            root: frozenset(owner for owner, other in owned if other == root)
+            for _, root in owned
+            if root not in open_to_all
+        }
 
     @property
     def spool_path(self) -> Path:
         """The directory of the spool files."""
         return self.spool_dir or self.data_dir / "spool"
+
+
+def _root_of(entry: Path) -> tuple[str, Path]:
+    """Return the organisation that a root is bound to, empty for none, and its directory."""
+    owner, separator, directory = str(entry).partition("=")
+    if separator and _ORGANIZATION.fullmatch(owner):
+        return owner, Path(directory)
+    return "", entry
 
 
 def load(**given: Any) -> Settings:  # noqa: ANN401 - any field of Settings

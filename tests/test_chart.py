@@ -359,3 +359,15 @@ def test_the_metrics_port_of_the_chart_is_one_of_the_program(documents):
     arguments = [*pod["containers"][0]["args"], "--help"]
 
     assert CliRunner().invoke(group, arguments).exit_code == 0
+
+
+def test_a_source_may_be_bound_to_organisations():
+    source = {"mountPath": "/sources/x", "claimName": "pacs"}
+    values = [
+        source | {"name": "all"},
+        source | {"name": "own", "mountPath": "/sources/own", "organizations": ["NORD", "WEST"]},
+    ]
+    worker = pods(rendered({"sources": values}))["worker"]["containers"][0]
+    roots = next(entry["value"] for entry in worker["env"] if entry["name"] == "DEID_SOURCE_ROOTS")
+
+    assert roots == "/sources/x:NORD=/sources/own:WEST=/sources/own"

@@ -208,7 +208,9 @@ async def _source(intake: BatchIntake, agreed: Terms, archive: str | None) -> Ma
     if agreed.asked.source_url is not None:
         return store_source(intake.stores, agreed.organization, agreed.asked.source_url)
     # Not among the threads that treat bodies: a network file system may let this one wait for long.
-    root, path = await asyncio.to_thread(intake.roots.locate, agreed.asked.study_directory or "")
+    root, path = await asyncio.to_thread(
+        intake.roots.locate, agreed.asked.study_directory or "", agreed.organization
+    )
     return {"kind": "directory", "root": root, "path": path}
 
 

@@ -7,7 +7,7 @@ never through a link, so that nothing can be exchanged between the check and the
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -163,18 +163,30 @@ class Roots:
     Args:
         roots: allowed directories.
         refused: directories that are never entered, such as the gateway's own staging area.
+        owners: organisations that alone may read a root; a root without any is everybody's. What
+            is another organisation's is not entered from a root around it either.
     """
 
-    __slots__ = ("_refused", "_roots")
+    __slots__ = ("_owners", "_refused", "_roots")
 
-    def __init__(self, roots: Sequence[Path], refused: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        refused: Sequence[Path] = (),
+        *,
+        owners: Mapping[Path, Collection[str]] | None = None,
+    ) -> None:
         self._roots = {str(root.absolute()): root.absolute() for root in roots}
         self._refused = tuple(refused)
+        self._owners = {
+            str(root.absolute()): frozenset(names) for root, names in (owners or {}).items()
+        }
 
-    def locate(self, directory: str) -> tuple[str, str]:
+    def locate(self, directory: str, organization: str | None = None) -> tuple[str, str]:
         """Return the root that a study directory lies below, and its path there without links.
 
-        A relative path is taken below every root and must be in exactly one of them.
+        A relative path is taken below every root of the organisation and must be in exactly one of
+        them.
 
         Raises:
             SourceNotAllowed: it lies outside, goes upwards, leads out through a link, is no
@@ -182,22 +194,29 @@ class Roots:
                 lies elsewhere; a path that no root is the beginning of is not looked at at all.
         """
         is_absolute = directory.startswith("/")
-        found = list(self._found(directory, is_absolute=is_absolute)) if directory else []
+        found = list(self._found(directory, organization, is_absolute=is_absolute))
         if not found or (len(found) > 1 and not is_absolute):
             raise SourceNotAllowed("This is no directory below a configured root")
         root, place = found[0]
         return root, decode(b"/".join(place)) or "."
 
-    def open(self, root: str) -> Tree:
-        """Open a configured root.
+    def open(self, root: str, organization: str | None = None) -> Tree:
+        """Open a configured root for an organisation.
 
         Raises:
-            SourceNotAllowed: it is not configured, here or any more.
+            SourceNotAllowed: it is not configured, here or any more, or is others'.
             StorageUnavailable: it is not there.
         """
-        if root not in self._roots:
+        if root not in self._roots or not self._may_read(root, organization):
             raise SourceNotAllowed("The directory's root is not configured here")
-        return Tree(self._roots[root], self._refused)
+        others = (
+            self._roots[name] for name in self._roots if not self._may_read(name, organization)
+        )
+        return Tree(self._roots[root], (*self._refused, *others))
+
+    def _may_read(self, root: str, organization: str | None) -> bool:
+        owners = self._owners.get(root)
+        return not owners or organization in owners
 
     def open_given(self, directory: Path) -> Tree:
         """Open a directory that the operator named on the command line, as a root of its own.
@@ -210,12 +229,16 @@ class Roots:
             raise SourceNotAllowed("The directory is not there")
         return Tree(directory, self._refused)
 
-    def _found(self, directory: str, *, is_absolute: bool) -> Iterator[tuple[str, Names]]:
+    def _found(
+        self, directory: str, organization: str | None, *, is_absolute: bool
+    ) -> Iterator[tuple[str, Names]]:
         """Yield the roots that have the directory, and where, the deepest first."""
+        if not directory:
+            return
         with contextlib.suppress(SourceNotAllowed):
             names = components(directory)
             for root, below in self._candidates(names, is_absolute=is_absolute):
-                place = self._place(root, below)
+                place = self._place(root, below, organization)
                 if place is not None:
                     yield root, place
 
@@ -230,9 +253,9 @@ class Roots:
                     yield root, names[len(spelling) :]
                     break
 
-    def _place(self, root: str, names: Names) -> Names | None:
+    def _place(self, root: str, names: Names, organization: str | None) -> Names | None:
         with contextlib.suppress(OSError, SymbolicLink, SourceNotAllowed, StorageUnavailable):
-            tree = self.open(root)
+            tree = self.open(root, organization)
             try:
                 place = tree.resolve(names)
                 fd = tree.open(place)

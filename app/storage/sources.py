@@ -79,7 +79,7 @@ class Sources:
         """
         match source.get("kind"):
             case "directory":
-                return self._directory(self._tree(source), source["path"])
+                return self._directory(self._tree(source, organization), source["path"])
             case "archive":
                 return self._archive(source["name"])
             case "store":
@@ -89,10 +89,10 @@ class Sources:
                 return self._store(config_of_url(source["url"]), "")
         raise SourceNotAllowed("There is no such kind of source")
 
-    def _tree(self, source: Mapping[str, str]) -> Tree:
+    def _tree(self, source: Mapping[str, str], organization: str) -> Tree:
         if _GIVEN in source:
             return self._roots.open_given(Path(source["root"]))
-        return self._roots.open(source["root"])
+        return self._roots.open(source["root"], organization)
 
     def _directory(self, tree: Tree, path: str) -> DirectorySource:
         try:

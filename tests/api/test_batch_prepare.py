@@ -334,6 +334,27 @@ async def test_a_link_that_leads_out_of_the_root_is_not_followed(
     assert answer.json()["code"] == "source-not-allowed"
 
 
+async def test_a_directory_of_another_organisation_is_no_source(
+    configured: Callable[..., Settings], tmp_path: Path
+) -> None:
+    place = tmp_path / "north" / "study"
+    place.mkdir(parents=True)
+    codes = {}
+    for owner in ("NORTH", "DEMO"):
+        settings = configured(source_roots=f"{owner}={place.parent}", organization="DEMO")
+        async with bootstrap.opened(settings) as gateway:
+            house = House(gateway, "", None)
+            transport = httpx.ASGITransport(create_app(gateway.services()))
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://gateway.test"
+            ) as asking:
+                headers = await house.headers()
+                answer = await prepare(asking, house, headers, study_directory=str(place))
+                codes[owner] = (answer.status_code, answer.json()["code"])
+
+    assert codes == {"NORTH": (422, "source-not-allowed"), "DEMO": (202, None)}
+
+
 async def test_the_gateways_own_directories_are_no_source(
     configured: Callable[..., Settings], tmp_path: Path
 ) -> None:

@@ -101,3 +101,25 @@ def test_files_lie_in_the_data_directory_unless_placed_elsewhere(tmp_path: Path)
     assert usual.key_path.is_relative_to(tmp_path)
     assert usual.spool_path.is_relative_to(tmp_path)
     assert placed.key_path == Path("/keys/own.json")
+
+
+def test_a_root_may_be_bound_to_organisations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEID_SOURCE_ROOTS", "/all:NORD=/north:SUED=/both:NORD=/both:/all=1:X=/all")
+
+    loaded = settings.load()
+
+    assert loaded.roots == tuple(map(Path, ["/all", "/north", "/both", "/all=1"]))
+    assert loaded.root_owners == {
+        Path("/north"): frozenset({"NORD"}),
+        Path("/both"): frozenset({"NORD", "SUED"}),
+    }
+
+
+@pytest.mark.parametrize("roots", ["NORD=incoming", "not an id=/incoming"])
+def test_a_root_that_only_looks_bound_is_refused(
+    roots: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEID_SOURCE_ROOTS", roots)
+
+    with pytest.raises(settings.InvalidSettings, match="DEID_SOURCE_ROOTS"):
+        settings.load()

@@ -214,3 +214,48 @@ def test_resolving_ends_whatever_links_promise(root):
         (root / f"l{number}").symlink_to(f"l{number + 1}/" * 1000)
 
     assert refusal(Roots([root]), root / "l0")
+
+
+def test_a_root_of_one_organisation_is_not_there_for_others(root, tmp_path):
+    roots = Roots([root, tmp_path / "elsewhere"], owners={root: {"NORD"}})
+
+    assert roots.locate(f"{root}/ward/study", "NORD") == (str(root), "ward/study")
+    for organization in ("SUED", None):
+        with pytest.raises(SourceNotAllowed):
+            roots.locate(f"{root}/ward/study", organization)
+        with pytest.raises(SourceNotAllowed):
+            roots.open(str(root), organization)
+    assert roots.locate(f"{tmp_path}/elsewhere/study", "SUED")
+
+
+def test_what_is_an_organisations_own_is_not_entered_from_a_root_around_it(root):
+    own = root / "ward"
+    roots = Roots([root, own], owners={own: {"NORD"}})
+
+    assert roots.locate(f"{own}/study", "NORD") == (str(own), "study")
+    for path in (own, own / "study"):
+        with pytest.raises(SourceNotAllowed):
+            roots.locate(str(path), "SUED")
+    tree = roots.open(str(root), "SUED")
+    with pytest.raises(SourceNotAllowed):
+        tree.open((b"ward",))
+    tree.close()
+
+
+def test_a_relative_path_is_sought_below_the_roots_of_the_organisation_alone(root, tmp_path):
+    (root / "study").mkdir()
+    roots = Roots([root, tmp_path / "elsewhere"], owners={root: {"NORD"}})
+
+    assert roots.locate("study", "SUED") == (f"{tmp_path}/elsewhere", "study")
+
+
+def test_a_refusal_does_not_tell_what_lies_below_anothers_root(root):
+    roots = Roots([root], owners={root: {"NORD"}})
+
+    said = set()
+    for path in (root / "ward", root / "nothing", "/etc"):
+        with pytest.raises(SourceNotAllowed) as refused:
+            roots.locate(str(path), "SUED")
+        said.add(str(refused.value))
+
+    assert len(said) == 1

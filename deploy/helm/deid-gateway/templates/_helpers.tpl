@@ -82,7 +82,12 @@ key files that others can read: they are copied into memory, for the user of the
 - {name: DEID_STAGING_DIR, value: /staging}
 {{- if .root.Values.sources }}
 {{- $roots := list }}
-{{- range .root.Values.sources }}{{ $roots = append $roots .mountPath }}{{ end }}
+{{- range $source := .root.Values.sources }}
+{{- if not $source.organizations }}{{ $roots = append $roots $source.mountPath }}{{ end }}
+{{- range $source.organizations }}
+{{- $roots = append $roots (printf "%s=%s" . $source.mountPath) }}
+{{- end }}
+{{- end }}
 - {name: DEID_SOURCE_ROOTS, value: {{ join ":" $roots | quote }}}
 {{- end }}
 {{- if .root.Values.stores }}
