@@ -25,6 +25,7 @@ from app.deid.deciding import DATE_VRS, Decision, Effect, decide_private, decide
 from app.deid.deciding_content import TEXT_VALUE, decide_content
 from app.deid.private import Verdict
 from app.deid.rulebook import Dates
+from app.deid.rules.bulk import MEASURES
 from app.deid.rules.dummies import dummy_items, dummy_values
 from app.deid.rules.identifiers import Kind, identifying_kind
 from app.deid.rules.numbers import NUMBER_VRS
@@ -79,6 +80,7 @@ class Op(IntEnum):
     PSEUDONYM = 14
     TEMPORAL = 15
     NUMBER = 16
+    BULK = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,18 +339,23 @@ class Compiler:
             self.ops.append((Op.DOCUMENT_LENGTH, index))
         elif self.tags[index] in OFFSET_TABLES and self.is_root:
             self.ops.append((Op.OFFSET_TABLE, index))
-        elif known in NUMBER_VRS and self._needs_number(index):
-            nothing = encode_element(self.tags[index], self.vrs[index], b"", explicit=self.explicit)
-            self.ops.append((Op.NUMBER, index, known, nothing))
+        elif op := self._looked_at(index, known):
+            self.ops.append(op)
         elif self.ops and self.ops[-1][0] == Op.KEEP and self.ops[-1][2] == index:
             self.ops[-1] = (Op.KEEP, self.ops[-1][1], index + 1)
         else:
             self.ops.append((Op.KEEP, index, index + 1))
 
-    def _needs_number(self, index: int) -> bool:
-        """Say whether a value stays only because it is a number: by an option or the allow-list."""
-        rules = self.place.rules
-        return rules.has_allow_list or index in self.staying or self.tags[index] in rules.cells
+    def _looked_at(self, index: int, known: str) -> tuple[Any, ...] | None:
+        """Return the instruction for a value that stays only if it is a number or not too long."""
+        tag, rules = self.tags[index], self.place.rules
+        if known in NUMBER_VRS:
+            if rules.has_allow_list or index in self.staying or tag in rules.cells:
+                nothing = encode_element(tag, self.vrs[index], b"", explicit=self.explicit)
+                return Op.NUMBER, index, known, nothing
+        elif (measures := MEASURES.get(tag)) and set(measures) <= set(self.tags):
+            return Op.BULK, index, tuple(map(self.tags.index, measures))
+        return None
 
     def _known_vr(self, index: int) -> str:
         """Return what is known of an element's VR beside what the file says; or nothing."""

@@ -235,8 +235,6 @@ def decide_private(verdict: Verdict, vr: str, basic: Decision, rules: Rulebook) 
     known = verdict.vr or vr
     if verdict.creator:
         return Decision(Effect.CREATOR, Action.CLEAN, verdict.because)
-    if not can_be(vr, known):
-        return basic
     if known == "SQ":
         return Decision(Effect.ENTER, Action.CLEAN, f"{verdict.because}; its items are judged")
     if known == "UI" and not rules.keeps_uids:

@@ -10,6 +10,7 @@ from app.deid.compiling import Op, ShapePlan, UidMode
 from app.deid.marking import method_codes_element, method_element
 from app.deid.planning import Remark
 from app.deid.private import View
+from app.deid.rules.bulk import longest
 from app.deid.rules.documents import notice
 from app.deid.rules.numbers import is_number
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
@@ -147,10 +148,23 @@ class ElementWriter:
     ) -> bytes:
         """Return a number as it was; what is none goes. Operands: index, VR, an empty element."""
         if is_number(self._value(dataset, index), vr):
-            return self._cleaned_element(dataset, plan, index, self.cleaner)
+            cleaner = self.cleaners.retained if index in plan.named else self.cleaner
+            return self._cleaned_element(dataset, plan, index, cleaner)
         tag = key_tag(dataset.keys[index])
         self.findings.warnings.append(Remark("number-unreadable-emptied", tag_text(tag)))
         return nothing
+
+    def _bulk(
+        self, dataset: Dataset, _plan: ShapePlan, index: int, measures: tuple[int, ...]
+    ) -> bytes:
+        """Return samples or entries without what lies behind the last one. Operands: indices."""
+        tag, value = key_tag(dataset.keys[index]), self._value(dataset, index)
+        most = longest(tag, [self._value(dataset, measure) for measure in measures])
+        if most is None or len(value) <= most:
+            return self._element(dataset, index)
+        self.findings.warnings.append(Remark("surplus-removed", tag_text(tag)))
+        vr = key_vr(dataset.keys[index] >> 32) if dataset.explicit else "OW"
+        return encode_element(tag, vr, value[:most], explicit=dataset.explicit)
 
     def _clean(
         self,
@@ -280,4 +294,5 @@ SPECIAL: dict[Op, Callable[..., bytes]] = {
     Op.PSEUDONYM: ElementWriter._pseudonym,  # noqa: SLF001
     Op.TEMPORAL: ElementWriter._temporal,  # noqa: SLF001
     Op.NUMBER: ElementWriter._number,  # noqa: SLF001
+    Op.BULK: ElementWriter._bulk,  # noqa: SLF001
 }
