@@ -316,6 +316,14 @@ def trailing() -> Planted:
     made = ct(WHO)
     made.PixelData += planter.text("behind the last pixel").encode()
     made.DataSetTrailingPadding = planter.text("trailing padding").encode()
+    waves, table = Dataset(), Dataset()
+    waves.NumberOfWaveformChannels, waves.NumberOfWaveformSamples = 2, 4
+    waves.WaveformBitsAllocated = 16
+    samples = bytes(range(16)) + planter.text("behind the last sample").encode()
+    waves.add_new(0x54001010, "OW", samples)
+    table.LUTDescriptor = [4, 0, 16]
+    table.add_new(0x00283006, "OW", bytes(8) + planter.text("behind the last entry").encode())
+    made.WaveformSequence, made.ModalityLUTSequence = [waves], [table]
     return Planted(part10(made), planter.canaries)
 
 
@@ -341,7 +349,7 @@ _ONE_EACH: dict[str, Callable[[], Planted]] = {
     "encapsulated PDF": pdf,
     "encapsulated CDA": cda,
     "preamble and File Meta": file_header,
-    "padding and what follows the last pixel": trailing,
+    "padding; behind the last pixel, sample, table entry": trailing,
     "bytes behind the data set": behind,
 }
 _FRAMES = {"JPEG": jpeg, "JPEG-LS": jpeg_ls, "JPEG 2000": jpeg_2000, "RLE": rle}
