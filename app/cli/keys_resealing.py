@@ -23,7 +23,7 @@ from app.vault.workbox import WorkBox
 
 SETTLED_AFTER_S: Final = 86_400
 RESEAL: Final = "reseal-keys"
-RETIRE: Final = "retire-key"
+RETIRE: Final = "retire-keys"
 
 
 @dataclass(frozen=True, slots=True)

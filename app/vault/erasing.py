@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.audit.events import AuditEvent
 
 ERASE: Final = "erase-subject"
-EXPIRE: Final = "expire-originals"
+EXPIRE: Final = "erase-expired"
 LOCK_TIMEOUT_S: Final = 60
 STATEMENT_TIMEOUT_S: Final = 600
 ATTEMPTS: Final = 3

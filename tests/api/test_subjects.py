@@ -160,7 +160,7 @@ async def test_originals_expire_while_a_process_of_the_role_runs(
         bootstrap.retention_kept(gateway),
         asyncio.timeout(30),
     ):
-        while house.outcomes("expire-originals") != ["success"]:  # noqa: ASYNC110
+        while house.outcomes("erase-expired") != ["success"]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     assert Role.ADMIN == "admin"

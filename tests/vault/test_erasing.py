@@ -350,7 +350,7 @@ async def test_originals_beyond_their_age_are_destroyed_and_younger_ones_stay(
     assert patients_of(house, young.cloud_study_id) == ["PAT-4711"]
     assert patients_of(house, old.cloud_study_id) == []
     assert house.count("instances") == 1
-    expired = house.query("SELECT * FROM audit_events WHERE action = 'expire-originals'")
+    expired = house.query("SELECT * FROM audit_events WHERE action = 'erase-expired'")
     assert [row["actor"] for row in expired] == ["clock", "clock"]
 
 
