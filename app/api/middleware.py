@@ -1,8 +1,12 @@
-"""The outermost layer: request id, metrics, and the last answer to every error. Pure ASGI."""
+"""The outermost layer: request id, metrics, security headers, bounds, the last answer to errors.
+
+Pure ASGI.
+"""
 
 import asyncio
+import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -10,9 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, telemetry
 from app.api import problems
+from app.api.answer_headers import secured
 from app.api.clients import has_credential
 from app.api.dependencies import Services, services_of
 from app.api.spool import Disconnected
+from app.api.watched_body import WatchedBody
 
 # A caller who is still sending when it is refused reads the answer only if the connection stays
 # open a while: what it sends meanwhile is thrown away, within these bounds.
@@ -21,49 +27,56 @@ LINGER_BYTES: Final = 64 << 20
 
 
 class Boundary:
-    """Wraps the application so that nothing but answers leaves it."""
+    """Wraps the application so that nothing but answers leaves it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is wrapped.
+        streamed: paths whose endpoints take large bodies and bound them by themselves.
+    """
+
+    def __init__(self, app: ASGIApp, streamed: Sequence[re.Pattern[str]] = ()) -> None:
         self.app = app
+        self._streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await _Exchange(self.app, scope, receive, send).run()
+        services = services_of(scope)
+        is_streamed = any(path.match(scope["path"]) for path in self._streamed)
+        body = WatchedBody(receive, services.limits, is_streamed=is_streamed)
+        await _Exchange(self.app, scope, body, send).run(services)
 
 
 class _Exchange:
     """One request and its answer."""
 
-    __slots__ = ("_app", "_is_taken", "_receive", "_request_id", "_scope", "_send", "_status")
+    __slots__ = ("_app", "_body", "_request_id", "_scope", "_send", "_status")
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, body: WatchedBody, send: Send) -> None:
         self._app = app
         self._scope = scope
-        self._receive = receive
+        self._body = body
         self._send = send
         self._request_id = telemetry.new_request_id()
         self._status = 0
-        self._is_taken = False
 
-    async def run(self) -> None:
+    async def run(self, services: Services) -> None:
         scope = self._scope
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = self._request_id
-        services = services_of(scope)
         metrics = services.metrics
         metrics.in_flight.inc()
         started = time.perf_counter()
         try:
             self._admit(services)
-            await self._app(scope, self._receive_and_note, self._note_and_send)
+            await self._app(scope, self._body.receive, self._note_and_send)
         except Disconnected:
             self._status = self._status or 499  # the caller went away: nobody reads a status
         except errors.GatewayError as error:
             await self._refuse(problems.of_error(error), metrics)
         except HTTPException as error:
-            await self._refuse(problems.of_status(error.status_code, error.headers), metrics)
+            await self._refuse(self._problem_of(error), metrics)
         except Exception as error:  # noqa: BLE001 - the outermost handler
             self._report(error)
             await self._refuse(problems.internal(), metrics)
@@ -85,19 +98,19 @@ class _Exchange:
         route = self._scope.get("route") or self._scope.get("endpoint")
         return getattr(route, "path", "none")
 
-    async def _receive_and_note(self) -> Message:
-        message = await self._receive()
-        if not message.get("more_body", False):
-            self._is_taken = True
-        return message
+    def _problem_of(self, error: HTTPException) -> problems.Problem:
+        """Return the framework's refusal, or ours that it took for one of its own."""
+        if self._body.refusal is not None:
+            return problems.of_error(self._body.refusal)
+        return problems.of_status(error.status_code, error.headers)
 
     async def _note_and_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()),
-                (b"x-request-id", self._request_id.encode()),
-            ]
+            message["headers"] = secured(
+                [*message.get("headers", ()), (b"x-request-id", self._request_id.encode())],
+                is_tls=self._scope.get("scheme") == "https",
+            )
         await self._send(message)
 
     def _report(self, error: Exception) -> None:
@@ -121,7 +134,7 @@ class _Exchange:
         )
         if self._status:
             return  # the answer has begun: the server cuts the connection, so it cannot look whole
-        if self._scope["method"] != "POST" or self._is_taken:
+        if self._scope["method"] != "POST" or self._body.is_taken:
             await problems.send_problem(self._note_and_send, problem, self._request_id)
             return
         closing = problems.closing(problem)
@@ -134,7 +147,7 @@ class _Exchange:
         try:
             async with asyncio.timeout(LINGER_S):
                 while more and dropped < LINGER_BYTES:
-                    message = await self._receive()
+                    message = await self._body.unwatched()
                     dropped += len(message.get("body", b""))
                     more = message.get("more_body", False)
         except TimeoutError:

@@ -41,6 +41,7 @@ class BodyLimits:
     memory_bytes: int
     inline_bytes: int
     idle_timeout_s: float
+    min_bytes_per_s: int = 0
 
 
 async def in_thread(executor: Executor, call: Callable[[], T]) -> T:

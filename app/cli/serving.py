@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 import uvloop
@@ -20,8 +21,13 @@ from app.cli.supervising import for_workers
 from app.cli.workers import Workers
 from app.settings import Role, Settings
 
+if TYPE_CHECKING:
+    from app.cli.serving_tls import Tls
+
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 65
+# Descriptors beside connections: spool files, database, object stores, logs.
+OTHER_FILES: Final = 256
 
 
 def run(settings: Settings) -> None:
@@ -75,15 +81,24 @@ class Server(uvicorn.Server):
 
 async def _serve(settings: Settings) -> None:
     telemetry.guard_event_loop(asyncio.get_running_loop())
+    tls = _tls(settings)
     listening = _listen(settings.host, settings.port)
-    address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
+    scheme = "http" if tls is None else "https"
+    address = f"{scheme}://{_shown(settings.host)}:{listening.getsockname()[1]}"
     with listening:
-        async with bootstrap.opened(settings) as gateway:
+        async with (
+            bootstrap.opened(settings) as gateway,
+            contextlib.nullcontext() if tls is None else tls.watched(),
+        ):
             if not settings.is_production:
                 await development.welcome(gateway, address)
             services = gateway.services()
-            app = create_app(services, max_concurrent_uploads=settings.max_concurrent_uploads)
-            server = Server(_config(app, settings))
+            app = create_app(
+                services,
+                max_concurrent_uploads=settings.max_concurrent_uploads,
+                max_waiting_uploads=settings.max_waiting_uploads,
+            )
+            server = Server(_config(app, settings, tls))
             telemetry.log().info(
                 "gateway-started",
                 mode=str(settings.mode),
@@ -135,11 +150,44 @@ async def _follow(server: Server, workers: Workers) -> None:
     await stopping
 
 
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def _tls(settings: Settings) -> "Tls | None":
+    """Read the files of TLS, before anything is opened.
+
+    Raises:
+        errors.Misconfigured: one of them cannot be used.
+    """
+    certificate, key = settings.tls_certificate_file, settings.tls_key_file
+    if certificate is None or key is None:
+        return None
+    from app.cli.serving_tls import Tls, TlsFiles  # noqa: PLC0415 - 3 MB that only TLS needs
+
+    return Tls(TlsFiles(certificate, key, settings.tls_client_ca_file))
+
+
+def _protocol(settings: Settings) -> type[BoundedProtocol]:
+    """Return the protocol with this site's bounds, for which there are descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    room = settings.max_connections
+    if soft != resource.RLIM_INFINITY:
+        room = max(1, min(room, soft - OTHER_FILES))
+    bounds = {
+        "max_connections": room,
+        "reading_timeout_s": settings.body_idle_timeout_s,
+        "min_bytes_per_s": settings.min_bytes_per_s,
+    }
+    return type("SiteProtocol", (BoundedProtocol,), bounds)
+
+
+def _config(app: FastAPI, settings: Settings, tls: "Tls | None") -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=BoundedProtocol,
+        http=_protocol(settings),
+        ssl_context_factory=None if tls is None else (lambda _config, _default: tls.context),
         ws="none",
         lifespan="off",
         log_config=None,

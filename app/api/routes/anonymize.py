@@ -4,7 +4,6 @@ A plain ASGI endpoint: the framework's request parsing costs more than the whole
 Its description for the OpenAPI document is in ``app.api.openapi``.
 """
 
-import asyncio
 from collections.abc import Iterable
 from functools import partial
 from typing import Final
@@ -24,6 +23,7 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.instance_intake import MEDIA_TYPE, Head, check_size, read_head, receive_instance
+from app.api.places import Places
 from app.api.reports import content_type, new_boundary, related, wants_report
 from app.api.sending import gathered, send_from_thread
 from app.api.spool import Body, in_thread
@@ -44,8 +44,8 @@ class AnonymizeStream:
 
     path: Final = "/anonymize-stream"
 
-    def __init__(self, max_concurrent_uploads: int) -> None:
-        self._places = asyncio.Semaphore(max_concurrent_uploads)
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services = services_of(scope)

@@ -1,0 +1,33 @@
+"""Headers that stand in every answer, refusals and answers of the bare protocol included."""
+
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+Header: TypeAlias = tuple[bytes, bytes]
+
+# Answers are data for programs. Where a browser shows one all the same, it runs nothing, loads
+# nothing, frames nothing, keeps nothing and tells nobody where it was.
+SECURITY: Final[tuple[Header, ...]] = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+TLS_ONLY: Final[Header] = (b"strict-transport-security", b"max-age=31536000")
+
+
+def secured(headers: Iterable[Header], *, is_tls: bool) -> list[Header]:
+    """Return the headers of an answer with those that every answer has.
+
+    Args:
+        headers: of the answer; a cache-control of its own stays.
+        is_tls: whether the answer goes over TLS, and the next request must as well.
+    """
+    whole = [*headers, *SECURITY]
+    if not any(name == b"cache-control" for name, _ in whole):
+        whole.append(NO_STORE)
+    if is_tls:
+        whole.append(TLS_ONLY)
+    return whole
