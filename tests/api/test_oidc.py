@@ -146,34 +146,14 @@ def refused(provider: OidcServer) -> dict[str, Callable[[], str]]:
     }
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "wrong audience",
-        "wrong issuer",
-        "no signature",
-        "no signature, spelt otherwise",
-        "public key as a shared secret",
-        "another algorithm",
-        "unknown key",
-        "critical extension",
-        "own key in the head",
-        "own key elsewhere",
-        "other type",
-        "changed claims",
-        "cut",
-        "no head",
-        "deep head",
-    ],
-)
 async def test_a_token_that_is_not_for_this_gateway_is_refused(
-    client: httpx.AsyncClient, house: House, refused, instance: bytes, what: str
+    client: httpx.AsyncClient, house: House, refused, instance: bytes
 ) -> None:
-    answer = await send(client, instance, refused[what]())
+    answers = {what: await send(client, instance, make()) for what, make in refused.items()}
 
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "not-authenticated"
-    assert house.outcomes("anonymize") == ["not-authenticated"]
+    codes = {what: (answer.status_code, answer.json()["code"]) for what, answer in answers.items()}
+    assert codes == dict.fromkeys(refused, (401, "not-authenticated"))
+    assert house.outcomes("anonymize") == ["not-authenticated"] * len(refused)
 
 
 async def test_an_expired_token_is_told_from_a_wrong_one_even_when_it_is_remembered(

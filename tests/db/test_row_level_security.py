@@ -22,8 +22,9 @@ pytestmark = pytest.mark.db
 PASSWORD = "a long pass phrase"
 MAPPING = ("data_keys", "subjects", "studies", "study_identities", "series", "instances")
 BATCHES = ("batches", "batch_chunks", "batch_items", "batch_problems")
-# By nature: an audit is verified as a whole, workers take whatever is next, a scaler counts it all.
-CROSSING = {DatabaseRole.WORKER, DatabaseRole.AUDIT, DatabaseRole.AUDITOR, DatabaseRole.SCALE}
+# By nature: an audit is verified as a whole, workers take whatever is next, a scaler counts it all,
+# what is older than it may be is destroyed everywhere.
+CROSSING = {"worker", "audit", "auditor", "scale", "admin"}
 # Checkpoints tell how long each chain is; every process seals all of them. How far receivers have
 # the audit is for the one process that forwards all of it.
 OPEN_TABLES = {"audit_checkpoints", "audit_forwards"}
