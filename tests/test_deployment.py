@@ -226,7 +226,8 @@ def test_a_study_goes_through_the_composed_services_and_back(with_keys):
         content=sample_instance().data,
         headers={**api_key(with_keys, "viewer", "anonymize"), **content},
     )
-    question = {"cloud_study_id": sent.headers["X-Cloud-Study-Id"], "purpose": "report delivery"}
+    why = {"purpose": "TREAT", "reference": "TICKET-1"}
+    question = {"cloud_study_id": sent.headers["X-Cloud-Study-Id"], **why}
     reporting = api_key(with_keys, "reports", "reidentify")
     found = httpx.get(f"{reidentify}/reidentify", params=question, headers=reporting)
     refused = httpx.get(f"{gateway}/reidentify", params=question, headers=reporting)
@@ -267,7 +268,8 @@ def test_a_batch_goes_through_the_composed_services_with_their_own_users(with_ke
         counted = client.get("/metrics")
     originals = httpx.get(
         f"{reidentify}/batches/{done['batch_id']}/originals",
-        headers={**api_key(with_keys, "both", "batch", "reidentify"), "X-Purpose-Of-Use": "test"},
+        params={"purpose": "HTEST", "reference": "TICKET-1"},
+        headers=api_key(with_keys, "both", "batch", "reidentify"),
     )
 
     assert (done["success"], done["successful_files"]) == (True, 7)

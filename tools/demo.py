@@ -161,7 +161,7 @@ def find(client: httpx.Client, authorization: str, cloud_study_id: str) -> dict[
     """Ask who a cloud study belongs to."""
     response = client.get(
         "/reidentify",
-        params={"cloud_study_id": cloud_study_id, "purpose": "demonstration"},
+        params={"cloud_study_id": cloud_study_id, "purpose": "HTEST", "reference": "DEMO"},
         headers={"Authorization": authorization},
     )
     expect_success(response)

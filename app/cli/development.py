@@ -126,7 +126,7 @@ def _reidentify_line(gateway: Gateway, address: str) -> str:
     token = shown(REPORTING.path(gateway.settings.data_dir / "keys"))
     return (
         f'  curl -sS -H "Authorization: Bearer $(cat {token})" '
-        f"'{address}/reidentify?cloud_study_id={study}&purpose=trying%20it%20out'"
+        f"'{address}/reidentify?cloud_study_id={study}&purpose=HTEST&reference=first-steps'"
     )
 
 

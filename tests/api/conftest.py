@@ -16,13 +16,14 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from app import bootstrap, settings, telemetry
+from app.access.scopes import Scope
 from app.api.application import create_app
 from app.api.protocol import BoundedProtocol
 from app.bootstrap import Gateway
 from app.settings import Settings
 from tests import builders
 
-ALL_SCOPES = frozenset({"anonymize", "batch", "reidentify", "audit", "admin"})
+ALL_SCOPES = frozenset(map(str, Scope))
 WHO = builders.Identity()
 
 

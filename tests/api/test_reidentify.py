@@ -10,7 +10,8 @@ from app.api.application import create_app
 from app.settings import Settings
 from tests.api.conftest import WHO, House
 
-PURPOSE = "report delivery"
+REASON = "report delivery"
+WHY = {"purpose": "TREAT", "reference": "TICKET-1"}
 
 
 async def study_of(client: httpx.AsyncClient, house: House, instance: bytes) -> str:
@@ -22,8 +23,8 @@ async def study_of(client: httpx.AsyncClient, house: House, instance: bytes) -> 
     return str(answer.headers["X-Cloud-Study-Id"])
 
 
-def asking(study: str, purpose: str | None = PURPOSE) -> dict[str, str]:
-    return {"cloud_study_id": study} | ({"purpose": purpose} if purpose is not None else {})
+def asking(study: str, **given: str) -> dict[str, str]:
+    return {"cloud_study_id": study} | WHY | given
 
 
 async def test_the_original_identifiers_come_back(
@@ -69,46 +70,85 @@ async def test_a_corrected_patient_id_shows_both_identities(
     assert others == [WHO.patient_id]
 
 
-async def test_the_purpose_is_kept_in_the_audit(
+async def test_purpose_reference_and_reason_are_kept_in_the_audit(
     client: httpx.AsyncClient, house: House, instance: bytes
 ) -> None:
     study = await study_of(client, house, instance)
-    headers = await house.headers("reader") | {"X-Purpose-Of-Use": PURPOSE}
+    stated = {"X-Purpose-Of-Use": "treat", "X-Reference": "TICKET-9", "X-Reason": "Größe prüfen"}
+    headers = await house.headers("reader") | {k: v.encode() for k, v in stated.items()}
 
-    answer = await client.get("/reidentify", params=asking(study, None), headers=headers)
+    answer = await client.get("/reidentify", params={"cloud_study_id": study}, headers=headers)
 
     [row] = [row for row in house.audit() if row["action"] == "reidentify"]
     assert answer.status_code == 200
-    assert (row["outcome"], row["purpose"], row["actor"]) == ("success", PURPOSE, "reader")
+    assert (row["outcome"], row["purpose"]) == ("success", "TREAT Größe prüfen")
+    assert (row["actor"], row["detail"]["reference"]) == ("reader", "TICKET-9")
     assert (row["cloud_study_id"], row["request_id"]) == (study, answer.headers["X-Request-Id"])
 
 
-@pytest.mark.parametrize("purpose", [None, "", "x", "x" * 201, "two\nlines"])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"reference": "TICKET-1"},
+        {"purpose": "report delivery", "reference": "TICKET-1"},
+        {"purpose": "HMARKT", "reference": "TICKET-1"},
+        {"purpose": "TREAT"},
+        {"purpose": "TREAT", "reference": "x"},
+        {"purpose": "TREAT", "reference": "two\nlines"},
+        {"purpose": "TREAT", "reference": "TICKET-1", "reason": "x" * 201},
+        {"purpose": "ETREAT", "reference": "TICKET-1"},
+    ],
+    ids=["none", "in-words", "marketing", "no-reference", "short", "lines", "long", "emergency"],
+)
 async def test_without_a_proper_purpose_nothing_is_told(
-    client: httpx.AsyncClient, house: House, instance: bytes, purpose: str | None
+    client: httpx.AsyncClient, house: House, instance: bytes, stated: dict[str, str]
 ) -> None:
     study = await study_of(client, house, instance)
 
     answer = await client.get(
-        "/reidentify", params=asking(study, purpose), headers=await house.headers()
+        "/reidentify", params={"cloud_study_id": study} | stated, headers=await house.headers()
     )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
     assert house.outcomes("reidentify") == ["invalid-request"]
 
 
+async def test_a_purpose_in_words_is_told_what_to_state(
+    client: httpx.AsyncClient, house: House
+) -> None:
+    stated = asking("7QM2X-9THV4-CBK8", purpose="report delivery")
+
+    answer = await client.get("/reidentify", params=stated, headers=await house.headers())
+
+    assert "TREAT" in answer.json()["detail"]
+    assert "reason" in answer.json()["detail"]
+    assert "report delivery" not in answer.text
+
+
 async def test_two_different_purposes_are_refused(client: httpx.AsyncClient, house: House) -> None:
-    headers = await house.headers() | {"X-Purpose-Of-Use": "another one"}
+    headers = await house.headers() | {"X-Purpose-Of-Use": "HRESCH"}
 
     answer = await client.get("/reidentify", params=asking("7QM2X-9THV4-CBK8"), headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
 
 
-async def test_a_missing_id_is_refused(client: httpx.AsyncClient, house: House) -> None:
+@pytest.mark.parametrize(
+    "query", ["cloud_study_id=A&cloud_study_id=B", "serie_uid=2.25.1&cloud_study_id=A"]
+)
+async def test_a_parameter_that_comes_twice_or_that_nobody_reads_is_refused(
+    client: httpx.AsyncClient, house: House, query: str
+) -> None:
     answer = await client.get(
-        "/reidentify", params={"purpose": PURPOSE}, headers=await house.headers()
+        f"/reidentify?{query}&purpose=TREAT&reference=T-1", headers=await house.headers()
     )
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
+    assert house.outcomes("reidentify") == ["invalid-request"]
+
+
+async def test_a_missing_id_is_refused(client: httpx.AsyncClient, house: House) -> None:
+    answer = await client.get("/reidentify", params=WHY, headers=await house.headers())
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
     assert house.outcomes("reidentify") == ["invalid-request"]
@@ -137,17 +177,23 @@ async def test_an_id_that_was_never_issued_is_not_found(
     assert house.outcomes("reidentify") == ["pseudonym-not-found"]
 
 
-async def test_another_organisations_study_is_not_told(
+async def test_another_organisations_study_is_answered_like_one_that_was_never_issued(
     client: httpx.AsyncClient, house: House, instance: bytes
 ) -> None:
     study = await study_of(client, house, instance)
+    never = house.gateway.vault.pseudonyms("DEMO").cloud_study_id("1.2.3.4")
     await house.gateway.organizations.create("OTHER", "Another organisation")
     headers = await house.headers(organization="OTHER")
 
-    answer = await client.get("/reidentify", params=asking(study), headers=headers)
+    answers = [
+        await client.get("/reidentify", params=asking(one), headers=headers)
+        for one in (study, never)
+    ]
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "wrong-organization")
-    assert house.outcomes("reidentify") == ["wrong-organization"]
+    first, second = [answer.json() | {"request_id": ""} for answer in answers]
+    assert first == second
+    assert (first["status"], first["code"]) == (404, "pseudonym-not-found")
+    assert house.outcomes("reidentify") == ["pseudonym-not-found"] * 2
 
 
 async def test_a_key_without_the_scope_learns_nothing(
@@ -211,8 +257,8 @@ async def test_addresses_and_what_was_found_are_not_logged(
     study = await study_of(client, house, instance)
     headers = await house.headers()
 
-    await client.get("/reidentify", params=asking(study, "PLANTED"), headers=headers)
-    await client.get("/reidentify", params=asking("PLANTED", "PLANTED"), headers=headers)
+    await client.get("/reidentify", params=asking(study, reason="PLANTED"), headers=headers)
+    await client.get("/reidentify", params=asking("PLANTED", reason="PLANTED"), headers=headers)
     await client.get("/PLANTED", params={"PLANTED": "PLANTED"})
 
     logged = house.logs.getvalue()

@@ -113,7 +113,7 @@ def test_a_study_can_be_found_again(invoke: Invoke, folder: Path, tmp_path: Path
     invoke("anonymize", folder, "-o", tmp_path / "out")
     [study] = [path.name for path in (tmp_path / "out").iterdir()]
 
-    done = invoke("reidentify", study.lower(), "--purpose", "report delivery")
+    done = invoke("reidentify", study.lower(), "--purpose", "TREAT", "--reference", "T-1")
 
     assert json.loads(done.output)["original_patient_id"] == WHO.patient_id
 

@@ -317,6 +317,6 @@ def test_the_description_of_the_interface_is_printed(invoke: Invoke) -> None:
 
 
 def test_a_mistyped_id_is_told_on_the_command_line(invoke: Invoke) -> None:
-    done = invoke("reidentify", "7QM2X-9THV4-CBK9", "--purpose", "report delivery")
+    done = invoke("reidentify", "7QM2X-9THV4-CBK9", "--purpose", "TREAT", "--reference", "T-1")
 
     assert isinstance(done.exception, errors.MistypedCloudStudyId)

@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 
 from app import telemetry
 from app.db.acting import acting_for
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, Unavailable
+from app.vault.disclosure.asking import SUCCESS
 from app.vault.disclosure.transactions import Recorder
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     _Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 LOOK_S: Final = 15.0
-NOT_DELIVERED: Final = "notice-not-delivered"
 # Longer than an attempt may take: nobody else tries meanwhile, and a killed process's are taken up.
 _CLAIM_S: Final = 60
 
@@ -130,7 +130,7 @@ class Notices:
             async with self._recorder.transaction() as connection:
                 await connection.execute(_LATER, [pause_s, claim.notice_id])
             return False
-        outcome = "success" if is_taken else NOT_DELIVERED
+        outcome = SUCCESS if is_taken else Unavailable.code
         if not is_taken:
             telemetry.log().error("break-glass-notice-lost", organization=claim.organization)
         await self._end(claim, outcome)
