@@ -89,6 +89,21 @@ class Aftermath(Claims):
             batch_of(found, None), request.callback_url or "", taken["callback_attempts"]
         )
 
+    async def postpone_callback(self, claim: CallbackClaim, seconds: float) -> None:
+        """Have a client told later that nobody has tried to tell just now."""
+        async with transaction(self._database) as connection:
+            await run(
+                connection,
+                "UPDATE batches SET callback_attempts = callback_attempts - 1,"
+                " callback_due_at = now() + make_interval(secs => %(seconds)s)"
+                " WHERE id = %(batch)s AND callback_attempts = %(attempt)s"
+                " AND callback_due_at IS NOT NULL",
+                seconds=seconds,
+                batch=claim.batch.batch_id,
+                attempt=claim.attempt,
+            )
+            await defer(connection, Task.CALL_BACK, delay_s=seconds)
+
     async def finish_callback(self, claim: CallbackClaim, retry_in_s: float | None) -> None:
         """Say that a client was told, or given up (None), or is to be told again later."""
         async with transaction(self._database) as connection:

@@ -30,12 +30,12 @@ from app.batches.records import (
     PublishClaim,
     ScanClaim,
 )
-from app.batches.representation import representation
 from app.batches.room import Room, RoomState
 from app.batches.scanning import Scanner
 from app.batches.staging import StagingArea
 from app.batches.standing import Standing
 from app.batches.states import ItemState, OnError
+from app.batches.telling import Telling
 from app.batches.tickets import Task
 from app.batches.waiting import reason_of
 from app.batches.work import BatchWork, Claim
@@ -91,6 +91,9 @@ class Pieces:
         standing: asks the tables about this worker.
         ending: says when work is over.
         wake: tells that there may be work of a kind.
+
+    Attributes:
+        telling: the callbacks under way.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Pieces:
         self._claiming = asyncio.Lock()
         self._computing = asyncio.Lock()
         self._quiet = Quiet()
+        self.telling = Telling(tools.work, tools.callbacks, ending.is_near)
         self._publisher = Publisher(tools.staging, tools.destinations)
         self._turns: Mapping[Task, Callable[[], Awaitable[bool]]] = {
             Task.SCAN: self._scan,
@@ -115,7 +119,7 @@ class Pieces:
             Task.PUBLISH: self._publish,
             Task.FINISH: self._finish,
             Task.CLEAN: self._clean,
-            Task.CALL_BACK: self._call_back,
+            Task.CALL_BACK: self.telling.turn,
         }
 
     async def turn(self, task: Task) -> bool:
@@ -289,15 +293,6 @@ class Pieces:
             destination = claim.request.destination
             async with self._tools.destinations.lent(claim.organization, destination) as opened:
                 await opened.remove(str(claim.batch_id))
-
-    async def _call_back(self) -> bool:
-        claim = await self._work.claim_callback()
-        if claim is None:
-            return False
-        told = representation(claim.batch, telemetry.utc_now())
-        delivery = await self._tools.callbacks.deliver(claim.url, told, claim.attempt)
-        await self._work.finish_callback(claim, delivery.again_in_s)
-        return True
 
     # What can go wrong
 

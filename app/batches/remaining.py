@@ -21,7 +21,7 @@ SELECT EXISTS (SELECT FROM batches AS b
 _AFTERMATH: Final = """
 SELECT EXISTS (SELECT FROM batch_leftovers
         WHERE (staging IS NULL OR staging = %(staging)s) AND due_at <= now() AND attempts = 0)
-    OR EXISTS (SELECT FROM batches WHERE callback_due_at <= now() AND callback_attempts = 0)
+    OR EXISTS (SELECT FROM batches WHERE callback_due_at IS NOT NULL AND callback_attempts = 0)
     AS is_any
 """
 

@@ -185,6 +185,7 @@ class _Worker:
             stopped.cancel()
             work.cancel()
             ended = await asyncio.gather(work, return_exceptions=True)
+            self._pieces.telling.cut_off()
             await self._pieces.give_all_back()
             await self._destinations.close()
             await self._sources.close()
@@ -211,6 +212,7 @@ class _Worker:
             for events in self._woken.values():
                 for woken in events:
                     woken.set()
+        await self._pieces.telling.close()
 
     async def _perform(self, task: Task) -> None:
         """Do what a ticket stands for, or tell its attendant."""
