@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app import errors, telemetry
-from app.api.protocol import STOPPING
+from app.api.stopping import STOPPING
 from app.batches.records import Batch
 from app.batches.representation import representation
 from app.batches.states import ENDED

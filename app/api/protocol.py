@@ -17,13 +17,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app import errors, telemetry
 from app.api import problems
 from app.api.answer_headers import secured
+from app.api.stopping import STOPPING
 
 HEAD_BYTES: Final = 64 << 10
 HEAD_TIMEOUT_S: Final = 30.0
 # A connection too many hears why and is closed after so long: closed at once, it would lose that.
 PARTING_S: Final = 0.5
-# Where a request's state holds the event that is set when the server stops.
-STOPPING: Final = "stopping"
 
 # Of connections that are refused the log tells once in so long.
 _TOLD_EVERY_S: Final = 10.0

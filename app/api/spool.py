@@ -5,10 +5,8 @@ to read after a crash or a disconnect. What the bytes mean is not known here.
 """
 
 import asyncio
-import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from starlette.types import Receive
 
 from app import errors
 from app.dicom.source import FileSource, MemorySource, Source
+from app.storage.nameless import open_nameless
 
 WRITE_BYTES: Final = 1 << 20
 # Below IOV_MAX, and small enough that a body sent byte by byte costs little more than its size.
@@ -190,22 +189,6 @@ def prepare_directory(directory: Path) -> None:
         directory.chmod(0o700)
     except OSError:
         raise errors.Misconfigured("The spool directory cannot be made") from None
-
-
-def open_nameless(directory: Path) -> int:
-    """Open a file without a name; the kernel frees it with its descriptor.
-
-    Raises:
-        errors.StorageUnavailable: the directory cannot be written.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # no O_TMPFILE on this system or file system
-        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fd, name = tempfile.mkstemp(dir=directory)
-        Path(name).unlink()
-    except OSError:
-        raise errors.StorageUnavailable("The spool cannot be written") from None
-    return fd
 
 
 def _write_all(fd: int, pieces: list[Bytes]) -> None:

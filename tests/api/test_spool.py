@@ -14,6 +14,7 @@ from app import errors
 from app.api import spool
 from app.api.multipart import FilePart, boundary_of, receive_multipart
 from app.api.spool import Body, BodyLimits, Disconnected
+from app.storage import nameless
 
 LIMITS = BodyLimits(max_bytes=1 << 20, memory_bytes=1000, inline_bytes=100, idle_timeout_s=5)
 BOUNDARY = b"----boundary"
@@ -115,7 +116,7 @@ async def test_without_nameless_files_the_name_is_taken_away_at_once(
 ) -> None:
     monkeypatch.delattr(os, "O_TMPFILE")
 
-    fd = spool.open_nameless(directory)
+    fd = nameless.open_nameless(directory)
 
     assert not names_in(directory)
     assert os.fstat(fd).st_nlink == 0

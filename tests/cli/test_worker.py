@@ -184,3 +184,13 @@ def test_a_worker_process_loads_nothing_that_it_does_not_need() -> None:
     )
 
     assert done.stdout == "[]\n"
+
+
+def test_a_worker_loads_no_server() -> None:
+    loaded = "import sys, app.cli.working; print({'uvicorn', 'fastapi'} & sys.modules.keys())"
+
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "set()\n"
