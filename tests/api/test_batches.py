@@ -17,7 +17,7 @@ from tests.api.batch_worker import PLANTED, Worker, prepare
 from tests.api.conftest import House
 from tests.batches.house import SECRET
 
-PURPOSE = "look into refused files"
+REASON = "look into refused files"
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ ROUTES = [
     ("GET", ""),
     ("GET", "/items"),
     ("GET", "/events"),
-    ("GET", "/originals?purpose=report"),
+    ("GET", "/originals?purpose=HOPERAT&reference=T-1"),
     ("POST", "/cancel"),
     ("POST", "/retry"),
     ("DELETE", ""),
@@ -227,7 +227,7 @@ async def test_parameters_are_taken_as_described_or_refused(
         f"/batches/{UNKNOWN}/items?after=99999999999999999999",
         f"/batches/{UNKNOWN}/items?state=partial",
         f"/batches/{UNKNOWN}/items?of=1",
-        f"/batches/{UNKNOWN}/originals?limit=1001&purpose=report",
+        f"/batches/{UNKNOWN}/originals?limit=1001&purpose=HOPERAT&reference=T-1",
     ]
 
     answers = [await client.get(query, headers=headers) for query in queries]
@@ -283,7 +283,7 @@ async def test_files_are_listed_by_state(
 async def test_who_may_learns_which_file_was_which(
     client: httpx.AsyncClient, house: House, headers: dict[str, str], partial: str
 ) -> None:
-    stated = headers | {"X-Purpose-Of-Use": PURPOSE}
+    stated = headers | {"X-Purpose-Of-Use": "HOPERAT", "X-Reference": "T-1", "X-Reason": REASON}
 
     answer = await client.get(f"{partial}/originals?limit=2", headers=stated)
     rest = await client.get(answer.json()["next"], headers=stated)
@@ -300,7 +300,12 @@ async def test_who_may_learns_which_file_was_which(
         "sop_instance_uid": None,
     }
     assert [original["seq"] for original in rest.json()["originals"]] == [2, 3]
-    assert (row["outcome"], row["purpose"], row["actor"]) == ("success", PURPOSE, "sender")
+    assert (row["outcome"], row["purpose"], row["actor"]) == (
+        "success",
+        f"HOPERAT {REASON}",
+        "sender",
+    )
+    assert row["detail"]["reference"] == "T-1"
     assert SECRET not in house.logs.getvalue()
 
 
@@ -318,14 +323,14 @@ async def test_originals_need_both_scopes(
 ) -> None:
     asking = await house.headers("reader", scopes=scopes) if scopes else {}
 
-    answer = await client.get(f"{partial}/originals?purpose=report", headers=asking)
+    answer = await client.get(f"{partial}/originals?purpose=HOPERAT&reference=T-1", headers=asking)
 
     assert answer.status_code == status
     assert house.outcomes("batch-originals") == [answer.json()["code"]]
     assert SECRET not in answer.text
 
 
-@pytest.mark.parametrize("purpose", [None, "", "x", "x" * 201, "two\nlines"])
+@pytest.mark.parametrize("purpose", [None, "", "look into refused files"])
 async def test_without_a_proper_purpose_no_original_is_told(
     client: httpx.AsyncClient,
     house: House,
@@ -335,7 +340,9 @@ async def test_without_a_proper_purpose_no_original_is_told(
 ) -> None:
     params = {"purpose": purpose} if purpose is not None else {}
 
-    answer = await client.get(f"{partial}/originals", params=params, headers=headers)
+    answer = await client.get(
+        f"{partial}/originals", params={"reference": "T-1"} | params, headers=headers
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
     assert house.outcomes("batch-originals") == ["invalid-request"]
@@ -350,7 +357,9 @@ async def test_a_process_without_the_private_key_tells_no_original(
     async with bootstrap.opened(settings) as keyless:
         transport = httpx.ASGITransport(create_app(keyless.services()))
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as other:
-            answer = await other.get(f"{partial}/originals?purpose=report", headers=headers)
+            answer = await other.get(
+                f"{partial}/originals?purpose=HOPERAT&reference=T-1", headers=headers
+            )
 
     assert (answer.status_code, answer.json()["code"]) == (503, "key-unavailable")
     assert house.outcomes("batch-originals") == ["key-unavailable"]
@@ -364,7 +373,9 @@ async def test_originals_are_the_role_of_reidentification(
         async with bootstrap.opened(configured(roles=role)) as gateway:
             transport = httpx.ASGITransport(create_app(gateway.services()))
             async with httpx.AsyncClient(transport=transport, base_url="http://other.test") as one:
-                answer = await one.get(f"{partial}/originals?purpose=report", headers=headers)
+                answer = await one.get(
+                    f"{partial}/originals?purpose=HOPERAT&reference=T-1", headers=headers
+                )
                 codes[role] = answer.status_code
 
     assert codes == {"batch": 503, "reidentify": 200}
