@@ -20,7 +20,8 @@ GatewayError
 ├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
-│                    NothingToPublish · StagingTooSmall · DestinationRefused · CallbackNotAllowed
+│                    NothingToPublish · StagingTooSmall · DestinationRefused (ObjectsGone) ·
+│                    CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
 │                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·
 │                    NoWorker · RoleNotServed · IdentityProviderUnavailable ·
@@ -510,6 +511,13 @@ class DestinationRefused(Refused):
 
     code = "destination-refused"
     title = "The destination does not take the objects"
+
+
+class ObjectsGone(DestinationRefused):
+    """What was published is not at the destination any more; a retry publishes it again."""
+
+    code = "objects-gone"
+    title = "Published objects are gone from the destination"
 
 
 class CallbackNotAllowed(Refused):

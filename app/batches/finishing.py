@@ -23,7 +23,7 @@ from app.batches.publishing import OpenDestinations, attributes_of
 from app.batches.records import FinishClaim, ManifestEntry, object_name
 from app.batches.staging import StagingArea, storage_error
 from app.batches.work import BatchWork
-from app.errors import DestinationRefused, StorageUnavailable
+from app.errors import ObjectsGone, StorageUnavailable
 from app.storage.destinations import Destination
 from app.vault.signing import Signer
 
@@ -131,13 +131,13 @@ class _Shipment:
         What an earlier manifest listed may have been fetched and removed since.
 
         Raises:
-            DestinationRefused: published objects are gone.
+            ObjectsGone: published objects are gone.
         """
         batch = self.claim.batch
         async for page in pages:
             objects = [(f"{batch.batch_id}/{_name_of(entry)}", entry.size) for entry in page]
             if not batch.revision and await self.destination.count_gone(objects):
-                raise DestinationRefused("Published objects are gone; hand the studies in anew")
+                raise ObjectsGone
             yield page
 
     async def put(self, name: str, path: Path, content_type: str) -> str:

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.batches.cutting import insert_chunks
 from app.batches.records import SourceFile
 from app.batches.sealing import BatchBox
-from app.batches.settling import change, defer_for, defer_publishing, settle, unsettle
+from app.batches.settling import change, defer_for, defer_publishing, settle
 from app.batches.sql import row, rows, run
 from app.batches.states import UNSUCCESSFUL, BatchState, OnError
 from app.batches.tickets import Task
+from app.errors import ObjectsGone
 
 _UNSUCCESSFUL_CHUNKS: Final = """
 SELECT c.number, c.sealed_files, array_agg(i.seq) AS seqs
@@ -34,9 +35,53 @@ _LEAVE: Final = """
 UPDATE batch_chunks SET sealed_files = %(sealed)s, files = %(files)s, bytes = %(bytes)s
 WHERE batch = %(batch)s AND number = %(number)s
 """
-_GIVEN_UP: Final = """
-SELECT number FROM batch_chunks
-WHERE batch = %(batch)s AND state = 'processed' AND staging IS NULL ORDER BY number
+# Nothing of them may be at the destination any more: they are staged again, and published again.
+_GONE: Final = """
+WITH gone AS (UPDATE batch_chunks AS c SET state = 'processed', staging = NULL, epoch = epoch + 1
+    WHERE c.batch = %(batch)s AND c.state = 'published' AND EXISTS (SELECT FROM batch_items AS i
+        WHERE i.batch = c.batch AND i.chunk = c.number AND i.state = 'succeeded')
+    RETURNING c.number)
+UPDATE batches SET unpublished_chunks = unpublished_chunks + (SELECT count(*) FROM gone),
+    published_files = 0 WHERE id = %(batch)s
+"""
+# The staged results of all chunks that are processed and staged nowhere are taken back, at once.
+_CHUNKS_GIVEN_UP: Final = """
+SELECT number, bytes FROM batch_chunks
+WHERE batch = %(batch)s AND state = 'processed' AND staging IS NULL
+"""
+_TAKE_BACK_COUNTS: Final = f"""
+WITH chunks AS ({_CHUNKS_GIVEN_UP}),
+items AS (SELECT
+    count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
+    count(*) FILTER (WHERE state = 'duplicate') AS duplicate,
+    count(*) FILTER (WHERE state = 'ignored') AS ignored,
+    count(*) FILTER (WHERE state = 'refused') AS refused,
+    count(*) FILTER (WHERE state = 'failed') AS failed,
+    coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes
+    FROM batch_items WHERE batch = %(batch)s AND chunk IN (SELECT number FROM chunks))
+UPDATE batches SET open_chunks = open_chunks + (SELECT count(*) FROM chunks),
+    succeeded_files = succeeded_files - items.succeeded,
+    duplicate_files = duplicate_files - items.duplicate,
+    ignored_files = ignored_files - items.ignored,
+    refused_files = refused_files - items.refused,
+    failed_files = failed_files - items.failed,
+    bytes_out = bytes_out - items.bytes,
+    bytes_in = bytes_in - (SELECT coalesce(sum(bytes), 0) FROM chunks)
+FROM items WHERE id = %(batch)s
+RETURNING (SELECT count(*) FROM chunks) AS chunks
+"""  # noqa: S608 - constants
+_TAKE_BACK_PROBLEMS: Final = f"""
+WITH chunks AS ({_CHUNKS_GIVEN_UP}),
+gone AS (DELETE FROM batch_items WHERE batch = %(batch)s
+    AND chunk IN (SELECT number FROM chunks) RETURNING code),
+counted AS (SELECT code, count(*) AS count FROM gone WHERE code IS NOT NULL GROUP BY code)
+UPDATE batch_problems AS p SET count = p.count - counted.count FROM counted
+WHERE p.batch = %(batch)s AND p.code = counted.code
+"""  # noqa: S608 - constants
+_TAKE_BACK_CHUNKS: Final = """
+UPDATE batch_chunks SET state = 'pending', worker = NULL, attempts = 0, waits = 0,
+    not_before = now()
+WHERE batch = %(batch)s AND state = 'processed' AND staging IS NULL
 """
 # Speed is counted from here on: what did not succeed is taken out of the counters.
 _RUN_AGAIN: Final = """
@@ -98,10 +143,15 @@ async def _free_claims(connection: AsyncConnection, batch_id: UUID) -> None:
 
 
 async def _do_given_up_again(connection: AsyncConnection, batch: RowMapping) -> None:
-    """Have chunks done again whose staged results gave their room to others."""
+    """Have chunks done again whose results gave their room to others, or went away published."""
     await run(connection, "SET LOCAL statement_timeout = 0")  # it grows with what was staged
-    for chunk in await rows(connection, _GIVEN_UP, batch=batch["id"]):
-        await unsettle(connection, batch, chunk["number"])
+    if batch["code"] == ObjectsGone.code:
+        await run(connection, _GONE, batch=batch["id"])
+    taken = await row(connection, _TAKE_BACK_COUNTS, batch=batch["id"])
+    if taken is not None and taken["chunks"]:
+        await run(connection, _TAKE_BACK_PROBLEMS, batch=batch["id"])
+        await run(connection, _TAKE_BACK_CHUNKS, batch=batch["id"])
+        await defer_for(connection, batch, Task.PROCESS, count=taken["chunks"])
 
 
 async def _open_again(

@@ -25,7 +25,7 @@ MAX_ROWS_AT_ONCE: Final = 20_000
 _LOCK: Final = """
 SELECT id, organization, state, on_error, priority, home, is_scanned, succeeded_files,
     refused_files + failed_files AS unsuccessful_files, open_chunks, unpublished_chunks, revision,
-    has_callback, sealed_request
+    has_callback, sealed_request, code
 FROM batches WHERE id = %(batch)s AND state <> 'deleted' FOR NO KEY UPDATE
 """
 _PUBLISHABLE: Final = """
