@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+from pydicom.sr._snomed_dict import mapping
+
 EDITION = "2026d"
 TARGET = Path(__file__).resolve().parent.parent / "app" / "deid" / "data"
 OPTIONS = (
@@ -89,6 +91,15 @@ def content_rows(source: Path) -> Iterator[str]:
                 *(row["code_meaning"], row["basic"], options or "-"),
             )
         )
+
+
+def retired_rows(source: Path) -> Iterator[str]:
+    """Write the retired codes of the concepts of Table E.3.4-1, as pydicom maps them."""
+    rows = read(source, "ps3_15_table_e3_4_1_structured_content.csv")
+    used = {row["code_value"] for row in rows if row["coding_scheme_designator"] == "SCT"}
+    for retired, code in sorted(mapping["SRT"].items()):
+        if code in used:
+            yield f"{retired}\t{code}"
 
 
 def method_rows(source: Path) -> Iterator[str]:
@@ -202,7 +213,12 @@ def modules(source: Path) -> dict[str, str]:
                     "CONTENT",
                     "coding scheme, code value, value type, meaning, basic profile, options",
                     content_rows(source),
-                )
+                ),
+                (
+                    "RETIRED",
+                    "code of SNOMED RT, SNOMED CT code in use (of the concepts above)",
+                    retired_rows(source),
+                ),
             ],
         ),
         "options.py": module_text(

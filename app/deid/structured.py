@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pydicom.sr._snomed_dict import mapping as _snomed
-
 from app.deid.data import structured_content
 from app.deid.options import Option
 from app.deid.private import View
@@ -21,7 +19,7 @@ CONTENT_SEQUENCES = frozenset({0x0040A730, 0x00400555, 0x00400612, 0x0040B020})
 _VALUE_TYPE, _CONCEPT_NAME = 0x0040A040, 0x0040A043
 _CODE_VALUES = (0x00080100, 0x00080119, 0x00080120)
 _SCHEME = 0x00080102
-# Retired designators of SNOMED, whose codes pydicom's table maps to those in use.
+# Retired designators of SNOMED, and the codes in use for theirs.
 _RETIRED = frozenset({"SRT", "SNM3", "99SDM"})
 _MAX_CODE = 64
 
@@ -63,7 +61,7 @@ def _scheme(designator: str) -> str:
 
 
 _ROWS = _read()
-
+_CURRENT = dict(line.split("\t") for line in structured_content.RETIRED.splitlines())
 
 #: Coding scheme, code value, value type and meaning of every concept of the table, for reports.
 CONCEPTS = tuple((*key, row.meaning) for key, row in _ROWS.items())
@@ -75,7 +73,7 @@ def content_rule(
 ) -> ContentRule:
     """Return the rule for a concept and value type; of several options the strictest decides."""
     if scheme in _RETIRED:
-        scheme, value = "SCT", _snomed["SRT"].get(value, value)
+        scheme, value = "SCT", _CURRENT.get(value, value)
     row = _ROWS.get((scheme, value, value_type))
     if row is None:
         return ContentRule(value_type, "", "not in Table E.3.4-1")
