@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from app.storage.destinations import config_of_url, open_destination
 from app.storage.staged import check_name
 from app.storage.store_kinds import DiskConfig, StoreConfig
 from app.storage.stores import Stores
-from app.vault.keys import load_keys
 from app.vault.signing import MAX_JWKS_BYTES, PublicKeys, Signer
 
 EXIT_NOT_COMPLETE: Final = 1
@@ -162,8 +162,10 @@ def _trusted_keys(settings: Settings, keys: str | None) -> PublicKeys:
     if keys is not None:
         is_address = "://" in keys
         return PublicKeys.from_jwks(_fetched(keys) if is_address else _read(Path(keys)))
-    if settings.key_path.exists():
-        return Signer(load_keys(settings.key_path)).public_keys()
+    if settings.key_material is not None or settings.key_path.exists():
+        from app import bootstrap  # noqa: PLC0415 - a receiver, who has no such file, goes without
+
+        return Signer(bootstrap.key_source(settings).content().at(time.time())).public_keys()
     raise InvalidRequest(
         "There is no key to check the signature with: give --keys, or --no-signature to do without"
     )

@@ -53,8 +53,12 @@ class Database:
         connection = await psycopg.AsyncConnection.connect(**connect_arguments(self._url))
         named = acting()
         if named is not None:
-            await connection.execute(NAME, named.parameters(is_local=False))
-            await connection.commit()
+            try:
+                await connection.execute(NAME, named.parameters(is_local=False))
+                await connection.commit()
+            except BaseException:  # a cancelled task too leaves no connection behind
+                await connection.close()
+                raise
         return connection
 
     async def is_ready(self) -> bool:

@@ -182,11 +182,14 @@ class Eraser:
         """Open a transaction that names the organisation; committed at the end."""
         with acting_for(organization):
             connection = await self._database.connect()
-        async with connection:
+        try:
             await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
             await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
             await connection.commit()
             yield connection
+            await connection.commit()
+        finally:  # whoever is cancelled while committing leaves no connection behind
+            await connection.close()
 
     async def _append(self, connection: _Connection, event: "AuditEvent") -> None:
         trail = self._trail()

@@ -65,9 +65,10 @@ async def _turn(database: Database) -> AsyncIterator[bool]:
     """Hold the lock of whoever applies retention, for as long as its connection lives."""
     with database_errors():
         connection = await database.connect()
-        await connection.set_autocommit(True)
-        found = await (await connection.execute(_TURN)).fetchone()
     try:
+        with database_errors():
+            await connection.set_autocommit(True)
+            found = await (await connection.execute(_TURN)).fetchone()
         yield found is not None and bool(found[0])
     finally:
         await connection.close()
