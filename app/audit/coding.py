@@ -62,15 +62,21 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "batch-delete-with-objects": Kind(STUDY_DELETED, "D"),
     Action.READ_AUDIT: Kind(AUDIT_LOG_USED, "R"),
     Action.EXPORT_AUDIT: Kind(AUDIT_LOG_USED, "R"),
+    "reidentify-request": _DEFAULT,
+    "reidentify-requests": _DEFAULT,
+    "reidentify-approve": _DEFAULT,
+    "reidentify-deny": _DEFAULT,
+    "reidentify-notice": _DEFAULT,
+    "reidentify-safeguards": _SECURITY,
     Action.CREATE_API_KEY: _SECURITY,
     Action.REVOKE_API_KEY: _SECURITY,
     Action.CREATE_ORGANIZATION: _SECURITY,
 }
 # Families of actions, for those that other parts of the gateway name.
 _FAMILIES: Final = (
-    (("reidentify", "break-glass", "disclose"), Kind(PATIENT_RECORD, "R", _DISCLOSURE)),
-    (("erase", "delete-subject", "forget"), Kind(STUDY_DELETED, "D", _ERASURE)),
-    (("keys", "rotate", "reseal", "tenant", "organization", "login"), _SECURITY),
+    (("reidentify", "break-glass"), Kind(PATIENT_RECORD, "R", _DISCLOSURE)),
+    (("erase",), Kind(STUDY_DELETED, "D", _ERASURE)),
+    (("-keys", "organization"), _SECURITY),
 )
 _SERIOUS: Final = frozenset({"internal-error", "residual-identifier"})
 _UNAVAILABLE: Final = "unavailable"

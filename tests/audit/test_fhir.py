@@ -34,6 +34,25 @@ def test_outcomes_say_how_grave_they_are(outcome: str, indicator: str) -> None:
     assert audit_event(stored(outcome=outcome))["outcome"] == indicator
 
 
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        ("anonymize", "110106"),
+        ("reidentify", "110110"),
+        ("reidentify-break-glass", "110110"),
+        ("reidentify-request", "110100"),
+        ("reidentify-safeguards", "110113"),
+        ("erase-subject", "110105"),
+        ("reseal-keys", "110113"),
+        ("change-organization", "110113"),
+        ("read-audit", "110101"),
+        ("nobody-knows", "110100"),
+    ],
+)
+def test_actions_have_the_codes_of_their_kind(action: str, kind: str) -> None:
+    assert audit_event(stored(action))["type"]["code"] == kind
+
+
 def test_what_was_recorded_is_in_the_resource() -> None:
     resource = AuditEvent.model_validate(audit_event(stored("reidentify", purpose="TREAT report")))
 
