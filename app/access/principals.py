@@ -62,7 +62,8 @@ class Principal:
     @property
     def every_organization(self) -> frozenset[str]:
         """Those that the caller may act for."""
-        return self.organizations | {self.organization}
+        own = frozenset((self.organization,))
+        return own | self.organizations if self.organizations else own
 
     @property
     def caller(self) -> str:

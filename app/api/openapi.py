@@ -17,7 +17,11 @@ DESCRIPTION: Final = (
     "decide by their `code`."
 )
 SECURITY_SCHEMES: Final = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "API key `dgw_…`"},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "API key `dgw_…`, or an access token of the configured OpenID provider.",
+    },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/problems/{code}", "/signing-keys"})
@@ -59,6 +63,7 @@ def _finish_operations(paths: dict[str, Any]) -> None:
     for path, operations in paths.items():
         for operation in operations.values():
             responses = operation["responses"]
+            responses.setdefault("429", _problem(429))  # every caller may come too often
             default = responses.get("422", {}).get("content", {}).get("application/json")
             if default is not None:  # FastAPI's own validation answer is never sent
                 del responses["422"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Connection, event
@@ -43,12 +44,17 @@ class Acting:
         return {"names": self.names, "keys": self.keys, "is_local": is_local}
 
 
+@lru_cache(maxsize=1024)
+def _named(organizations: frozenset[str]) -> Acting:
+    return Acting(names=",".join(sorted(organizations)))
+
+
 _acting: ContextVar[Acting | None] = ContextVar("acting", default=None)
 
 
 def act_for(organizations: Iterable[str]) -> None:
     """Confine this task, and those that it starts, to organisations."""
-    _acting.set(Acting(names=",".join(sorted(organizations))))
+    _acting.set(_named(frozenset(organizations)))
 
 
 @contextmanager
