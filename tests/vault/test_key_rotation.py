@@ -199,6 +199,25 @@ def test_files_stay_private_to_their_owner(held: KeyFiles) -> None:
     assert len(list(held.path.parent.iterdir())) == 2
 
 
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "is_open"),
+    [
+        (0o400, 1000, 1000, False),
+        (0o440, 0, 1000, False),  # as an orchestrator mounts secrets for a group
+        (0o440, 1000, 1000, True),
+        (0o440, 0, 0, True),
+        (0o460, 0, 1000, True),
+        (0o444, 0, 1000, True),
+    ],
+)
+def test_only_what_root_mounts_may_be_readable_by_the_group(
+    mode: int, owner: int, user: int, is_open: bool
+) -> None:
+    status = os.stat_result((0o100000 | mode, 0, 0, 1, owner, owner, 0, 0, 0, 0))
+
+    assert key_files._is_open_to_others(status, user) is is_open
+
+
 def test_keys_may_come_from_the_environment(held: KeyFiles) -> None:
     material = KeyMaterial(held.path.read_bytes(), held.reidentify_path.read_bytes())
 
