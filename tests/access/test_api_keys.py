@@ -251,3 +251,11 @@ async def test_a_scope_of_a_newer_release_is_not_granted(
 
 def test_scopes_are_read_by_name() -> None:
     assert parse_scopes(["audit", "audit", "admin"]) == {Scope.AUDIT, Scope.ADMIN}
+
+
+@pytest.mark.parametrize("name", ["oidc:f3c1", "cli:root", " OIDC:f3c1"])
+async def test_a_key_cannot_be_named_like_another_actor_of_the_audit(
+    keys: ApiKeys, name: str
+) -> None:
+    with pytest.raises(InvalidRequest):
+        await make(keys, name=name)
