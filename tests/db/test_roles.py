@@ -14,6 +14,7 @@ from app.db.roles import DatabaseRole, ensure_user
 from app.db.session import Database
 from app.errors import DatabaseUnavailable, InvalidRequest
 from tests.mapping_house import NORTH, KeyPair, make_keys, opened, originals
+from tests.vault.test_approvals import EMERGENCY, Desk, Office, require_approval
 
 pytestmark = pytest.mark.db
 MAPPING = ("data_keys", "subjects", "studies", "study_identities", "series", "instances")
@@ -105,6 +106,26 @@ async def test_the_reidentifying_user_finds_the_way_back(
 
     async with opened(url, pair, is_new=False) as house:
         assert (await house.reidentify(made.cloud_study_id)).patient_id == "PAT-4711"
+
+
+async def test_the_reidentifying_user_asks_approves_and_tells_but_sets_no_safeguard(
+    database_url: str, names: dict[DatabaseRole, str], pair: KeyPair
+) -> None:
+    desk = Desk([(False, 0.0), (True, None)], [])
+    async with opened(database_url, pair) as owner:
+        study = (await owner.record(originals())).cloud_study_id
+        await require_approval(owner)
+    url = url_of(database_url, names[DatabaseRole.REIDENTIFY])
+
+    async with opened(url, pair, is_new=False, receiver=desk) as house:
+        office = Office(house, study)
+        [answer] = await office.fetch(await office.approved())
+        await house.reidentify(study, purpose=EMERGENCY)
+        taken = await house.disclosure.notices.deliver()
+        with pytest.raises(DatabaseUnavailable, match="42501"):
+            await require_approval(house, needs_approval=False)
+
+    assert (answer.found.patient_id, taken) == ("PAT-4711", 1)
 
 
 async def test_the_reidentifying_user_cannot_record(
