@@ -142,6 +142,25 @@ async def test_processes_at_the_same_time_count_exactly(database_url: str, pair:
     assert (len(outcomes), outcomes.count("success")) == (16, 7)
 
 
+async def test_looks_that_wait_for_each_other_leave_connections_to_everybody_else(
+    database_url: str, pair: KeyPair
+) -> None:
+    async with opened(database_url, pair, looks=Bounds(100, 0)) as house:
+        study = (await house.record(originals())).cloud_study_id
+        await looks(house, study, 1)
+        with psycopg.connect(database_url) as holding:
+            holding.execute("SELECT FROM reidentify_quotas FOR UPDATE")
+            waiting = [asyncio.create_task(looks(house, study, 1)) for _ in range(8)]
+            await asyncio.sleep(0.2)
+
+            is_ready = await house.database.is_ready()
+
+        outcomes = await asyncio.gather(*waiting)
+
+    assert is_ready
+    assert outcomes == [["success"]] * 8
+
+
 async def test_an_organisation_may_set_its_own_quota(database_url: str, pair: KeyPair) -> None:
     async with opened(database_url, pair, looks=Bounds(1, 1)) as house:
         study = (await house.record(originals())).cloud_study_id

@@ -1,8 +1,9 @@
 """One transaction for all that belongs together: counts, rows that are read, and the audit."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from app.db.session import Database, database_errors
 from app.errors import DatabaseUnavailable
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
     _Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
+# Looks of one caller wait for each other, each with a connection in its hand: the pool must have
+# some left for everybody else.
+AT_ONCE: Final = 3
+
+
 class Recorder:
-    """Lends transactions, and writes the audit in them.
+    """Lends transactions, a few at once, and writes the audit in them.
 
     Args:
         database: the gateway's.
@@ -27,6 +33,7 @@ class Recorder:
     def __init__(self, database: Database, trail: "Callable[[], Trail]") -> None:
         self._database = database
         self._trail = trail
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[_Connection]":
@@ -36,7 +43,7 @@ class Recorder:
             DatabaseUnavailable: PostgreSQL does not answer; nothing is known to be committed.
         """
         with database_errors():
-            async with self._database.engine.begin() as pooled:
+            async with self._slots, self._database.engine.begin() as pooled:
                 raw = (await pooled.get_raw_connection()).driver_connection
                 if raw is None:
                     raise DatabaseUnavailable
