@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app import bootstrap
+from app.api import middleware
 from app.api.answer_headers import SECURITY
 from app.api.application import create_app
 from app.api.places import Places
@@ -41,7 +42,10 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.fixture
-async def impatient(configured: Callable[..., Settings], logs) -> AsyncIterator[tuple[House, str]]:
+async def impatient(
+    configured: Callable[..., Settings], logs, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[House, str]]:
+    monkeypatch.setattr(middleware, "LINGER_S", 0.1)
     settings = configured(body_idle_timeout_s=0.4, min_bytes_per_s=10_000, max_concurrent_uploads=1)
     async with bootstrap.opened(settings) as gateway, listening(gateway) as address:
         yield House(gateway, "", logs), address
