@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -17,12 +17,9 @@ from app import errors, telemetry
 from app.access.api_keys import ApiKeys
 from app.access.callers import Callers
 from app.access.limits import Lockout, Rate, Rates
-from app.access.oidc import BearerTokens, TokenRules
 from app.access.organizations import Organizations
 from app.access.policies import OrganizationPolicies
-from app.access.provider import Provider, ProviderKeys
 from app.access.quotas import Quotas
-from app.access.tokens import Expected
 from app.access.webhooks import Receiver as WebhookReceiver
 from app.access.webhooks import Webhooks
 from app.api.batch_parts import BatchIntake
@@ -55,7 +52,6 @@ from app.dicom.tokens import Limits
 from app.pipeline import Context
 from app.pipeline.recognizing import fingerprint_of, open_recognizer, versioned
 from app.settings import Role, Settings
-from app.storage.destinations import open_destination
 from app.storage.roots import Roots
 from app.storage.stores import Stores
 from app.storage.uploads import Uploads
@@ -77,6 +73,9 @@ from app.vault.sealing import Opener
 from app.vault.service import Vault
 from app.vault.signing import Signer
 from app.vault.workbox import WorkBox
+
+if TYPE_CHECKING:
+    from app.access.oidc import BearerTokens
 
 # Spool, large objects and database start-up; small objects never leave the event loop.
 WORKER_THREADS: Final = 8
@@ -445,6 +444,9 @@ async def audit_kept(gateway: Gateway) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         destination = None
         if settings.audit_checkpoint_to is not None:
+            # Clients of object stores cost 4 MB; most sites keep checkpoints in the database.
+            from app.storage.destinations import open_destination  # noqa: PLC0415
+
             destination = open_destination(settings.audit_checkpoint_to)
             stack.push_async_callback(destination.close)
         sealer = Sealer(
@@ -631,9 +633,14 @@ def _callers(settings: Settings, held: Administration, policies: OrganizationPol
     )
 
 
-def _bearer_tokens(settings: Settings, policies: OrganizationPolicies) -> BearerTokens | None:
+def _bearer_tokens(settings: Settings, policies: OrganizationPolicies) -> "BearerTokens | None":
     if settings.oidc_issuer is None:
         return None
+    # Costs 8 MB, and most sites have no provider.
+    from app.access.oidc import BearerTokens, TokenRules  # noqa: PLC0415
+    from app.access.provider import Provider, ProviderKeys  # noqa: PLC0415
+    from app.access.tokens import Expected  # noqa: PLC0415
+
     provider = Provider(
         settings.oidc_issuer,
         ca_file=settings.oidc_ca_file,

@@ -100,11 +100,6 @@ class Times:
     ends_at: float
 
 
-def looks_like_token(credential: str) -> bool:
-    """Tell a token from other credentials by its form: three parts."""
-    return credential.count(".") == 2
-
-
 def read_head(token: str, algorithms: Iterable[str]) -> Head:
     """Read what signature a token claims to bear.
 

@@ -5,7 +5,7 @@ import datetime as dt
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Row, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +16,9 @@ from app.audit.reading import newest
 from app.db.models import audit_checkpoints
 from app.db.session import Database, database_errors
 from app.errors import GatewayError
-from app.storage.destinations import Destination
+
+if TYPE_CHECKING:
+    from app.storage.destinations import Destination
 
 MEDIA_TYPE: Final = "application/json"
 _LOCK: Final = 4_107_005
@@ -54,7 +56,7 @@ class Sealer:
         *,
         every_s: float = 300.0,
         every_rows: int = 10_000,
-        destination: Destination | None = None,
+        destination: "Destination | None" = None,
     ) -> None:
         self._database = database
         self._signer = signer
