@@ -94,7 +94,7 @@ def test_an_object_whose_text_was_not_looked_at_is_refused(
         raise ValueError(TEXT)
 
     monkeypatch.setattr(Language, "__call__", fail)
-    monkeypatch.setattr(bootstrap, "open_recognizer", lambda _path: find)
+    monkeypatch.setattr("app.bootstrap.profiles.open_recognizer", lambda _path: find)
     monkeypatch.setenv("DEID_RECOGNIZER", str(configuration))
     done = invoke("anonymize", described, "--profile", "teleradiology", "-o", tmp_path / "out")
 

@@ -1,0 +1,93 @@
+"""What runs beside serving: retention, notices, checkpoints and forwarding of the audit."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from app.audit.events import AuditEvent
+from app.audit.forwarding import Forwarder
+from app.audit.keeping import Keeper, kept
+from app.audit.sealing import Sealer
+from app.audit.syslog import Receiver, receiver_of
+from app.bootstrap.running import Gateway
+from app.settings import Role, Settings
+from app.vault.erasing_clock import keep_applying
+
+
+@asynccontextmanager
+async def retention_kept(gateway: Gateway) -> AsyncIterator[None]:
+    """Destroy what is older than its organisation keeps it, now and then; the role admin does."""
+    if Role.ADMIN not in gateway.settings.roles:
+        yield
+        return
+    event = AuditEvent(action="", actor="retention")
+    every_s = gateway.settings.retention_every_s
+    applying = asyncio.create_task(
+        keep_applying(gateway.database, gateway.eraser, event, every_s=every_s), name="retention"
+    )
+    try:
+        yield
+    finally:
+        await stopped(applying)
+
+
+@asynccontextmanager
+async def notices_kept(gateway: Gateway) -> AsyncIterator[None]:
+    """Tell of emergencies meanwhile."""
+    keepers = [gateway.disclosure.notices.run] if Role.REIDENTIFY in gateway.settings.roles else []
+    async with kept(*keepers):
+        yield
+
+
+@asynccontextmanager
+async def audit_kept(gateway: Gateway) -> AsyncIterator[None]:
+    """Seal and forward the audit meanwhile, as the settings say.
+
+    Raises:
+        errors.Misconfigured, errors.InvalidRequest: a receiver or a place is not fit.
+    """
+    settings = gateway.settings
+    async with AsyncExitStack() as stack:
+        destination = None
+        if settings.audit_checkpoint_to is not None:
+            # Clients of object stores cost 4 MB; most sites keep checkpoints in the database.
+            from app.storage.destinations import open_destination  # noqa: PLC0415
+
+            destination = open_destination(settings.audit_checkpoint_to)
+            stack.push_async_callback(destination.close)
+        sealer = Sealer(
+            gateway.database,
+            gateway.signer,
+            every_s=settings.audit_checkpoint_s,
+            every_rows=settings.audit_checkpoint_rows,
+            destination=destination,
+        )
+        keepers: list[Keeper] = [sealer.run]
+        if settings.audit_syslog is not None and Role.AUDIT in settings.roles:
+            receiver = audit_receiver(settings, settings.audit_syslog)
+            keepers.append(Forwarder(gateway.database, receiver).run)
+        await stack.enter_async_context(kept(*keepers))
+        yield
+
+
+def audit_receiver(settings: Settings, address: str) -> Receiver:
+    """Return the audit receiver at an address, with the certificates that the settings name.
+
+    Raises:
+        errors.Misconfigured: address or files cannot be used.
+    """
+    receiver = receiver_of(
+        address,
+        ca_file=settings.audit_syslog_ca_file,
+        certificate_file=settings.audit_syslog_certificate_file,
+        key_file=settings.audit_syslog_key_file,
+    )
+    receiver.check()
+    return receiver
+
+
+async def stopped(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

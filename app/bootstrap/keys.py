@@ -1,0 +1,81 @@
+"""Where keys come from, and what is renewed when they are."""
+
+from app import telemetry
+from app.settings import Role, Settings
+from app.vault.keyrings.providers import Provider as WrappingProvider
+from app.vault.keyrings.providers import ProviderOptions
+from app.vault.keys import Wrappers, ensure_key_files
+from app.vault.keys_ring import KeyRing
+from app.vault.keys_store import KeyFiles, KeyMaterial, KeySource
+from app.vault.sealing import Opener
+from app.vault.service import Vault
+from app.vault.signing import Signer
+from app.vault.workbox import WorkBox
+
+
+def key_files(settings: Settings) -> KeyFiles:
+    """Return the two key files with whoever wraps them; nothing is read.
+
+    Raises:
+        errors.Misconfigured: the provider lacks a setting.
+    """
+    return KeyFiles(settings.key_path, settings.reidentify_key_path, _wrappers(settings))
+
+
+def key_source(settings: Settings) -> KeySource:
+    """Return where the keys come from: the environment where they are given there, else files.
+
+    Raises:
+        errors.Misconfigured: the provider lacks a setting.
+    """
+    if settings.key_material is None:
+        return key_files(settings)
+    private = settings.reidentify_key_material
+    return KeyMaterial(
+        settings.key_material.get_secret_value().encode(),
+        None if private is None else private.get_secret_value().encode(),
+        _wrappers(settings),
+    )
+
+
+def _wrappers(settings: Settings) -> Wrappers:
+    options = ProviderOptions(
+        provider=WrappingProvider(settings.key_provider),
+        url=settings.key_provider_url,
+        secret_file=settings.key_provider_secret_file,
+        mount=settings.vault_mount,
+        namespace=settings.vault_namespace,
+        module=settings.pkcs11_module,
+        token=settings.pkcs11_token,
+    )
+    key = settings.key_provider_key
+    return Wrappers(
+        options.wrapper(key), options.wrapper(settings.reidentify_key_provider_key or key)
+    )
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """Load the keys that the roles need; development mode makes both files on its first start.
+
+    Where the private key has been taken away, development mode goes on without it.
+    """
+    source = key_source(settings)
+    is_private_held = Role.REIDENTIFY in settings.roles
+    if isinstance(source, KeyFiles) and not settings.is_production:
+        if ensure_key_files(source.path, source.reidentify_path, source.wrappers):
+            telemetry.log().warning("key-files-made")
+        if is_private_held and not source.reidentify_path.exists():
+            telemetry.log().warning("private-key-absent")
+            is_private_held = False
+    return KeyRing(source, is_private_held=is_private_held)
+
+
+def renew(
+    ring: KeyRing, vault: Vault, opener: Opener | None, work_box: WorkBox, signer: Signer
+) -> None:
+    """Give new keys to all who use them."""
+    vault.renew(ring.gateway)
+    work_box.renew(ring.gateway)
+    signer.renew(ring.gateway)
+    if opener is not None and ring.private is not None:
+        opener.renew(ring.private)

@@ -1,0 +1,127 @@
+"""The profiles of a site, and what the pipeline needs for each."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from app import errors
+from app.deid.profile import BUILT_IN, Profile, profile_from_text
+from app.deid.rules.text import Recognizer
+from app.dicom.tokens import Limits
+from app.pipeline import Context
+from app.pipeline.recognizing import fingerprint_of, open_recognizer, versioned
+from app.settings import Settings
+from app.vault.pseudonyms import Pseudonyms
+from app.vault.service import Vault
+
+PROFILE_SUFFIXES: Final = frozenset({".json", ".yaml", ".yml"})
+
+
+class Profiles:
+    """The ready-made profiles and those of a directory, read once.
+
+    Raises:
+        errors.Misconfigured: a file in the directory is not a profile, or a name comes twice.
+    """
+
+    def __init__(self, directory: Path | None, recognizer: Path | None = None) -> None:
+        self._fingerprint = fingerprint_of(recognizer) if recognizer else ""
+        self._by_name = {name: self.as_used(profile) for name, profile in BUILT_IN.items()}
+        for path in sorted(directory.iterdir()) if directory else ():
+            if path.suffix in PROFILE_SUFFIXES:
+                self._add(path)
+
+    def get(self, name: str) -> Profile:
+        """Return one profile; raise errors.ProfileNotFound for an unknown name."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise errors.ProfileNotFound from None
+
+    def all(self) -> tuple[Profile, ...]:
+        """Return every profile, the ready-made ones first."""
+        return tuple(self._by_name.values())
+
+    def as_used(self, profile: Profile) -> Profile:
+        """Return a profile with the version that it has beside this site's recogniser."""
+        return versioned(profile, self._fingerprint)
+
+    def _add(self, path: Path) -> None:
+        try:
+            profile = profile_from_text(path.read_text(encoding="utf-8"))
+        except (errors.InvalidProfile, OSError, UnicodeDecodeError) as error:
+            raise errors.Misconfigured(f"the profile {path.name} cannot be used: {error}") from None
+        if profile.name in self._by_name:
+            raise errors.Misconfigured(f"the profile {path.name} has a name that is taken")
+        self._by_name[profile.name] = self.as_used(profile)
+
+
+def profiles_of(settings: Settings) -> Profiles:
+    """Return the profiles of this site.
+
+    Raises:
+        errors.Misconfigured: one of them cannot be used.
+    """
+    return Profiles(settings.profiles_dir, settings.recognizer)
+
+
+class Contexts:
+    """Gives the pipeline what it needs, put together once per organisation and profile."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        profiles: Profiles,
+        limits: Limits,
+        recognize: Recognizer | None = None,
+    ) -> None:
+        self._recognize = recognize
+        self._vault = vault
+        self._profiles = profiles
+        self._limits = limits
+        self._known: dict[tuple[str, str, str], Context] = {}
+
+    def get(self, organization: str, profile: str, domain: str = "") -> Context:
+        """Return the context by names; raise errors.ProfileNotFound for an unknown profile."""
+        known = self._known.get((organization, profile, domain))
+        if known is None:
+            known = self.of(organization, self._profiles.get(profile), domain)
+            self._known[organization, profile, domain] = known
+        return known
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Return every profile, the ready-made ones first."""
+        return self._profiles.all()
+
+    def of(self, organization: str, profile: Profile, domain: str = "") -> Context:
+        """Return the context for a profile at hand."""
+        pseudonyms = self._vault.pseudonyms(organization, domain)
+        return Context(organization, profile, pseudonyms, self._limits, self._recognize, domain)
+
+
+def passing_contexts(settings: Settings, profiles: Iterable[Profile]) -> list[Context]:
+    """Return contexts for results that go nowhere: one passing key makes their pseudonyms.
+
+    Raises:
+        errors.Misconfigured: the recogniser cannot be used.
+    """
+    organization, recognizer = settings.organization, recognizer_of(settings)
+    pseudonyms = Pseudonyms(os.urandom(32), organization)
+    limits = limits_of(settings)
+    return [Context(organization, one, pseudonyms, limits, recognizer) for one in profiles]
+
+
+def recognizer_of(settings: Settings) -> Recognizer | None:
+    """Open the recogniser of this site, if it has one."""
+    return open_recognizer(settings.recognizer) if settings.recognizer else None
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the bounds on one instance."""
+    return Limits(
+        max_header_bytes=settings.max_header_bytes,
+        max_elements=settings.max_elements,
+        max_depth=settings.max_depth,
+        max_converted_bytes=settings.max_converted_bytes,
+    )
