@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 
 import httpx
 import psycopg
 import pydicom
 
-from app.vault.keys import load_keys
+from app.vault.keys import GatewayKeys
 from app.vault.pseudonyms import Pseudonyms
 from tests import builders
 from tests.batches.station import objects, uid_of
@@ -61,12 +60,11 @@ class Driver:
     Args:
         url: of the gateway.
         token: with the scope anonymize.
-        key_path: the gateway's key file, to know what each answer has to be.
+        keys: of the gateway, to know what each answer has to be.
         lanes: how many send at once.
     """
 
-    def __init__(self, url: str, token: str, key_path: Path, *, lanes: int = 8) -> None:
-        keys = load_keys(key_path)
+    def __init__(self, url: str, token: str, keys: GatewayKeys, *, lanes: int = 8) -> None:
         self.figures = Figures()
         self._url = f"{url}/anonymize-stream"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/dicom"}
@@ -97,6 +95,13 @@ class Driver:
         wanted = self.figures.answered + more
         async with asyncio.timeout(within_s):
             while self.figures.answered < wanted:  # noqa: ASYNC110 - counted by the lanes
+                await asyncio.sleep(0.005)
+
+    async def until_refused(self, more: int, *, within_s: float = 60) -> None:
+        """Wait for so many further refusals."""
+        wanted = self.figures.refused + more
+        async with asyncio.timeout(within_s):
+            while self.figures.refused < wanted:  # noqa: ASYNC110 - counted by the lanes
                 await asyncio.sleep(0.005)
 
     async def _lane(self) -> None:
@@ -156,6 +161,15 @@ def lost(answers: list[tuple[str, str, str]], database_url: str) -> list[str]:
             )
         }
     return [uid for uid, request, _ in answers if uid not in mapped or request not in audited]
+
+
+def check(driver: Driver, database_url: str) -> None:
+    """See that nothing was lost, mixed up or leaked, and that everybody was answered at last."""
+    figures = driver.figures
+    print(figures)  # noqa: T201 - shown with -s, and when something fails
+    assert (figures.mismatched, figures.leaked, figures.unanswered) == (0, 0, 0)
+    assert figures.faulty == []
+    assert lost(driver.answers, database_url) == []
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from pathlib import Path
 
 import httpx
 
+from app.vault.keys import load_keys
+from tests.faults.driver import Driver
+
 REPOSITORY = Path(__file__).parents[2]
 Ambush = tuple[str, str, int]
 
@@ -83,8 +86,19 @@ class Gateway:
     def token(self, name: str = "development") -> str:
         return (self.data_dir / "keys" / f"{name}.token").read_text().strip()
 
+    def driver(self, **given: int) -> Driver:
+        """Return what sends to it."""
+        keys = load_keys(self.data_dir / "keys" / "gateway-keys.json")
+        return Driver(self.url, self.token(), keys, **given)
+
     def log(self) -> str:
         return self.log_path.read_text()
+
+    def deaths(self) -> int:
+        """How often it was started again; call it once, before the end."""
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        return len((self.process.stdout.read() or b"").splitlines()) + len(self.starts) - 1
 
     def spooled(self) -> list[str]:
         """What the spool holds under a name; files without one end with their process."""

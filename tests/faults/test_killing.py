@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.batches.test_kill import free_port
-from tests.faults.driver import WHO, Driver, lost, nothing_original_in
+from tests.faults.driver import WHO, check, nothing_original_in
 from tests.faults.gateway import Gateway
 
 pytestmark = pytest.mark.db
@@ -36,24 +36,17 @@ async def test_killed_at_every_step_it_loses_nothing_and_mixes_up_nothing(
         await asyncio.to_thread(gateway.next_start)
         await gateway.until_ready()
         with nothing_original_in(gateway.log):
-            driver = Driver(
-                gateway.url, gateway.token(), tmp_path / "data" / "keys" / "gateway-keys.json"
-            )
-            async with driver:
+            async with gateway.driver() as driver:
                 for _ in STEPS:  # each start is hit in its turn, and the next one comes by itself
                     async with asyncio.timeout(60):
                         await asyncio.to_thread(gateway.next_start)
                 await driver.until_answered(50)
-        figures = driver.figures
         found = await asked_back(gateway, driver.answers[-1][2])
     finally:
         gateway.close()
 
-    print(figures)  # noqa: T201 - shown with -s, and when it fails
-    assert figures.cut >= len(STEPS)
-    assert (figures.mismatched, figures.leaked, figures.unanswered) == (0, 0, 0)
-    assert figures.faulty == []
-    assert lost(driver.answers, database_url) == []
+    check(driver, database_url)
+    assert driver.figures.cut >= len(STEPS)
     assert gateway.spooled() == []
     assert found["original_patient_id"] == WHO.patient_id
 
