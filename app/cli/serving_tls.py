@@ -83,7 +83,7 @@ class Tls:
             await asyncio.sleep(LOOK_EVERY_S)
             self.look()
 
-    def _choose(self, connection: ssl.SSLSocket, _name: str, _context: ssl.SSLContext) -> None:
+    def _choose(self, connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
         """Give a new connection the newest files; OpenSSL asks at every handshake."""
         if self._current is not self.context:
             connection.context = self._current
