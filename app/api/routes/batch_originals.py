@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app import errors
 from app.api import batch_openapi
-from app.api.batch_access import NAME, event_of, located
+from app.api.batch_access import NAME, located
 from app.api.batch_answers import next_page, original_fields, page
 from app.api.batch_fields import query_fields
 from app.api.batch_schemas import BATCH_EXAMPLE, BatchOriginals
@@ -24,7 +24,7 @@ from app.api.openapi import problem_responses
 from app.api.reidentify_access import stated_purpose
 from app.api.reidentify_schemas import PurposeHeaders, Purposes
 from app.api.routes import reidentify
-from app.audit.events import AuditEvent
+from app.audit.events import SUCCESS, AuditEvent
 from app.batches.service import ORIGINALS
 
 MAX_PAGE = 1000
@@ -44,7 +44,7 @@ class OriginalParameters(Purposes):
     "/batches/{batch_id}/originals",
     summary="Which file became what",
     response_model=BatchOriginals,
-    responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 503)},
+    responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 429, 503)},
 )
 async def list_originals(
     request: Request,
@@ -54,7 +54,8 @@ async def list_originals(
 ) -> Response:
     """Answer the names at the source. Needs the scopes `batch` and `reidentify`.
 
-    Every request is recorded in the audit before it is answered, refused ones as well.
+    Every request is recorded in the audit before it is answered, refused ones as well. A page
+    counts as one look; where a second person must approve every look, names are not told.
     """
     services = services_of(request.scope)
     require_role(services, reidentify.NAME)
@@ -68,16 +69,19 @@ async def list_originals(
         await services.vault.audit(described(event, principal, outcome=error.code))
         raise
     organization, identity = await located(services, principal, batch_id)
+    looking = replace(
+        described(event, principal, outcome=SUCCESS),
+        organization=organization,
+        purpose=purpose.audited,
+        detail={"reference": purpose.reference, "batch_id": str(identity)},
+    )
+    await services.disclosure.admit_names(looking, purpose)
     found = await services.batches.originals(
         organization,
         identity,
         after=asked.after,
         limit=asked.limit,
-        event=replace(
-            event_of(request.scope, principal),
-            purpose=purpose.audited,
-            detail={"reference": purpose.reference},
-        ),
+        event=looking,
     )
     following = None
     if len(found) == asked.limit:

@@ -13,9 +13,19 @@ from app.errors import (
     OrganizationNotFound,
 )
 from app.vault.disclosure import approvals, quotas, safeguards
-from app.vault.disclosure.asking import Answer, Asked, Limits, Terms, answered, notice_of, refused
+from app.vault.disclosure.asking import (
+    Answer,
+    Asked,
+    Limits,
+    Terms,
+    answered,
+    notice_of,
+    refused,
+    who_of,
+)
 from app.vault.disclosure.looking_up import LookUp
 from app.vault.disclosure.notices import Notices
+from app.vault.disclosure.purposes import Purpose
 from app.vault.disclosure.questions import Question
 from app.vault.disclosure.quotas import Bounds, Kind
 from app.vault.disclosure.safeguards import Safeguards
@@ -128,6 +138,30 @@ class Look:
             if not self._asked.is_batch:
                 raise
             return Answer(question, refusal=refusal)
+
+
+async def admit_names(
+    connection: "_Connection", event: "AuditEvent", purpose: Purpose, looks: Bounds
+) -> None:
+    """Check that the event's actor may read a page of names now, and count it as one look.
+
+    Raises:
+        ApprovalRequired, InvalidRequest, NotAuthenticated, ReidentifyQuotaExceeded: it may not.
+        OrganizationNotFound: there is none by that id.
+    """
+    number, guards = await safeguards.of(connection, event.organization or "")
+    await require_valid_key(connection, event.api_key_id)
+    if purpose.is_break_glass:
+        raise InvalidRequest("An emergency is about one patient; ask GET /reidentify")
+    if guards.needs_approval:
+        raise ApprovalRequired(
+            "The organisation wants a second person to approve; names of files cannot be asked "
+            "for that way, patients can: POST /reidentify/requests"
+        )
+    caller, _ = who_of(event)
+    await quotas.charge(
+        connection, guards.bounds(looks), organization=number, caller=caller, kind=Kind.LOOK
+    )
 
 
 async def charge(

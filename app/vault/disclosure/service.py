@@ -23,9 +23,10 @@ from app.errors import (
 from app.vault.disclosure import approvals, safeguards
 from app.vault.disclosure.approvals import Approval, Decision, State
 from app.vault.disclosure.asking import Answer, Asked, Limits, refused, who_of
-from app.vault.disclosure.look import Look, charge, require_valid_key
+from app.vault.disclosure.look import Look, admit_names, charge, require_valid_key
 from app.vault.disclosure.looking_up import LookUp
 from app.vault.disclosure.notices import Notices
+from app.vault.disclosure.purposes import Purpose
 from app.vault.disclosure.quotas import Kind
 from app.vault.disclosure.transactions import Recorder
 from app.vault.pseudonyms import Pseudonyms
@@ -105,6 +106,32 @@ class Disclosure:
         if look.refusal is not None:
             raise look.refusal
         return answers
+
+    async def admit_names(self, event: "AuditEvent", purpose: Purpose) -> None:
+        """Admit a page of names that somebody else opens, and count it; a refusal is recorded.
+
+        Args:
+            event: who asks for what: action, organisation, actor, API key, request id, details.
+            purpose: why.
+
+        Raises:
+            ApprovalRequired, InvalidRequest, NotAuthenticated, ReidentifyQuotaExceeded: nothing
+                may be told.
+            OrganizationNotFound, DatabaseUnavailable: nothing is told and nothing recorded.
+        """
+        refusal: GatewayError | None = None
+        with acting_for(event.organization or ""):
+            async with self._recorder.transaction() as connection:
+                try:
+                    await admit_names(connection, event, purpose, self.limits.looks)
+                except (OrganizationNotFound, DatabaseUnavailable):
+                    raise
+                except GatewayError as error:
+                    refusal = error
+                    rows = _worth_a_row(refusal, [replace(event, outcome=error.code)])
+                    await self._recorder.append(connection, rows)
+        if refusal is not None:
+            raise refusal
 
     async def refuse(self, asked: Asked, error: GatewayError) -> None:
         """Record what was refused before it came here."""
