@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app import bootstrap
 from app.api.application import create_app
 from app.api.reidentify_schemas import BatchAnswer, RequestList, RequestRepresentation
+from app.audit.events import AuditEvent
 from app.audit.repository import AuditTrail
 from app.errors import Misconfigured
 from app.settings import Settings
@@ -28,7 +29,7 @@ READER, BATCH, BOSS = ({"reidentify"}, {"reidentify-batch"}, {"approve"})
 
 
 async def require_approval(house: House) -> None:
-    event = bootstrap.AuditEvent(action="", organization="DEMO", actor="owner")
+    event = AuditEvent(action="", organization="DEMO", actor="owner")
     await safeguards.change(
         Recorder(house.gateway.database, AuditTrail), event, needs_approval=True
     )
