@@ -1,6 +1,7 @@
 """``deid-gateway db``: the tables of the mapping and the audit."""
 
 import asyncio
+from pathlib import Path
 
 import click
 
@@ -50,6 +51,30 @@ def grant(settings: Settings, pairs: tuple[str, ...]) -> None:
         for role, user in named:
             ensure_user(url, role, name=user, password=None)
             click.echo(f"{user} has the rights of {role}.")
+
+
+@db.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@with_settings
+def dump(settings: Settings, file: Path) -> None:
+    """Write mapping and audit into a new file, while the gateway runs. It holds no key."""
+    from app.cli import dumping  # noqa: PLC0415 - other commands need nothing of it
+
+    with bootstrap.database(settings) as url:
+        dumping.dump(url, file, is_embedded=settings.database_url is None)
+    click.echo(f"{file} holds the database; keep the key files elsewhere.")
+
+
+@db.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_settings
+def restore(settings: Settings, file: Path) -> None:
+    """Fill an empty database from such a file, wholly or not at all."""
+    from app.cli import dumping  # noqa: PLC0415 - other commands need nothing of it
+
+    with bootstrap.database(settings) as url:
+        dumping.restore(url, file, is_embedded=settings.database_url is None)
+    click.echo("Restored. Now: the key files, deid-gateway db upgrade, deid-gateway audit verify.")
 
 
 def _role_and_user(pair: str) -> tuple[DatabaseRole, str]:
