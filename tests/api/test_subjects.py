@@ -15,7 +15,7 @@ from app.vault.keys_store import KeyFiles
 from tests.api.conftest import House
 
 pytestmark = pytest.mark.db
-WHY = {"purpose": "request of the patient"}
+WHY = {"purpose": "PATRQT", "reference": "DPO-1"}
 
 
 async def upload(client: httpx.AsyncClient, instance: bytes, headers: dict[str, str]):
@@ -84,11 +84,15 @@ async def test_the_same_patient_may_be_erased_again_by_his_id(
         ({"path": "/subjects/P000000000000"}, (404, "pseudonym-not-found")),
         ({"path": "/subjects/PLANTED"}, (400, "invalid-request")),
         ({"params": {}}, (400, "invalid-request")),
-        ({"params": {"purpose": "no"}}, (400, "invalid-request")),
+        ({"params": {"purpose": "request of PLANTED"}}, (400, "invalid-request")),
+        ({"params": {"purpose": "PATRQT"}}, (400, "invalid-request")),
+        ({"params": WHY | {"purpose": "BTG", "reason": "in haste"}}, (400, "invalid-request")),
+        ({"params": WHY | {"PLANTED": "1"}}, (400, "invalid-request")),
+        ({"params": [*WHY.items(), ("purpose", "TREAT")]}, (400, "invalid-request")),
         ({"scopes": {"reidentify"}}, (403, "not-authorised")),
         ({"scopes": None}, (401, "not-authenticated")),
     ],
-    ids=range(6),
+    ids=range(10),
 )
 async def test_what_may_not_be_erased_is_refused_and_in_the_audit(
     house: House,
@@ -108,6 +112,24 @@ async def test_what_may_not_be_erased_is_refused_and_in_the_audit(
     assert (answer.status_code, answer.json()["code"]) == expected
     assert house.outcomes("erase-subject") == [expected[1]]
     assert "PLANTED" not in str(house.audit()) + house.logs.getvalue()
+
+
+async def test_why_somebody_is_erased_may_stand_in_headers_and_is_in_the_audit(
+    house: House,
+    client: httpx.AsyncClient,
+    instance: bytes,
+    officer: dict[str, str],
+    viewer: dict[str, str],
+) -> None:
+    study = (await upload(client, instance, viewer)).headers["x-cloud-study-id"]
+    stated = {"X-Purpose-Of-Use": "patrqt", "X-Reference": "DPO-1", "X-Reason": "asked in writing"}
+
+    answer = await client.delete(f"/subjects/{study}", headers=officer | stated)
+
+    [row] = [row for row in house.audit() if row["action"] == "erase-subject"]
+    assert answer.status_code == 200, answer.text
+    assert (row["outcome"], row["purpose"]) == ("success", "PATRQT asked in writing")
+    assert row["detail"]["reference"] == "DPO-1"
 
 
 async def test_another_organisations_patient_is_unknown(

@@ -9,7 +9,7 @@ from app.cli import keys_resealing
 from tests.cli.conftest import Invoke
 
 pytestmark = pytest.mark.db
-WHY = ("--purpose", "request of the patient")
+WHY = ("--purpose", "PATRQT", "--reference", "DPO-1")
 
 
 @pytest.fixture
@@ -87,6 +87,21 @@ def test_a_patient_is_erased_and_not_taken_again(
     assert json.loads(erased.stdout)["destroyed"]["instances"] == 2
     assert again.exit_code == 1
     assert "subject-erased" in again.output
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        ("--purpose", "request of the patient", "--reference", "DPO-1"),
+        ("--purpose", "PATRQT", "--reference", ""),
+        ("--purpose", "BTG", "--reference", "DPO-1", "--reason", "in haste"),
+    ],
+    ids=range(3),
+)
+def test_nobody_is_erased_without_a_coded_purpose_and_a_reference(
+    invoke: Invoke, done: str, why: tuple[str, ...]
+) -> None:
+    assert invoke("erase", done, *why, "--yes").exit_code == 1
 
 
 def test_nothing_is_erased_without_a_yes(invoke: Invoke, done: str) -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app import errors
+from app.api.batch_fields import query_fields
 from app.api.dependencies import (
     authorise,
     described,
@@ -16,14 +17,22 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.openapi import problem_responses
+from app.api.reidentify_access import stated_purpose
+from app.api.reidentify_schemas import PurposeHeaders, Purposes
 from app.audit.events import SUCCESS, AuditEvent
+from app.vault.disclosure.purposes import Purpose
 from app.vault.erasing import ERASE
 
 NAME: Final = "admin"  # of the role and the scope alike
-PURPOSE_CHARACTERS: Final = range(3, 201)
 PATIENT_EXAMPLE: Final = "P61YDC2TP2FXA"
 
 router = APIRouter()
+
+
+class AnyPurposes(Purposes):
+    """Why; what else is there is refused once it is known who asks."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
 class Destroyed(BaseModel):
@@ -62,25 +71,15 @@ async def erase_subject(
             max_length=100,
         ),
     ],
-    purpose: Annotated[
-        str | None,
-        Query(
-            description="Why, 3 to 200 characters; kept in the audit. "
-            "Write no patient's data into it.",
-            examples=["request of the patient"],
-        ),
-    ] = None,
-    x_purpose_of_use: Annotated[
-        str | None,
-        Header(description="The purpose, for callers who keep it out of the address."),
-    ] = None,
+    purposes: Annotated[AnyPurposes, Query()],
+    headers: Annotated[PurposeHeaders, Header()],
 ) -> ErasedSubject:
     """Destroy all sealed originals of one patient. Needs the scope `admin`.
 
     Nobody can find the patient again; de-identified objects that left stay what they are. A
     tombstone stays, and later uploads of the patient are refused (`subject-erased`) unless the
-    organisation takes them again. Asking again destroys what came since. Every request is in the
-    audit.
+    organisation takes them again. Asking again destroys what came since. A purpose of use (a code
+    of HL7, no emergency) and a reference are mandatory. Every request is in the audit.
     """
     services = services_of(request.scope)
     require_role(services, NAME)
@@ -90,14 +89,14 @@ async def erase_subject(
         raise errors.RoleNotServed
     asked = described(event, principal, outcome=SUCCESS)
     try:
-        stated = _stated(purpose, x_purpose_of_use)
+        stated = _stated(request, purposes, headers)
     except errors.InvalidRequest as error:
         await services.vault.audit(replace(asked, outcome=error.code))
         raise
     erased = await services.eraser.erase(
         organization=principal.organization,
         pseudonym=pseudonym,
-        event=replace(asked, purpose=stated),
+        event=replace(asked, purpose=stated.audited, detail={"reference": stated.reference}),
     )
     response.headers["Cache-Control"] = "no-store"
     return ErasedSubject(
@@ -107,18 +106,16 @@ async def erase_subject(
     )
 
 
-def _stated(parameter: str | None, header: str | None) -> str:
-    """Return the purpose from whichever of the two places it was stated in.
+def _stated(request: Request, purposes: Purposes, headers: PurposeHeaders) -> Purpose:
+    """Return why somebody is to be erased.
 
     Raises:
-        errors.InvalidRequest: it is missing, stated twice differently, or not a short plain text.
+        errors.InvalidRequest: it is not fit, or parameters came that nobody reads.
     """
-    stated = {text.strip() for text in (parameter, header) if text is not None}
-    if len(stated) != 1:
+    if not Purposes.model_fields.keys() >= query_fields(request.scope["query_string"]).keys():
         raise errors.InvalidRequest(
-            "State one purpose, as the query parameter purpose or the header X-Purpose-Of-Use"
+            f"The query parameters are {', '.join(sorted(Purposes.model_fields))}"
         )
-    purpose = stated.pop()
-    if len(purpose) not in PURPOSE_CHARACTERS or not purpose.isprintable():
-        raise errors.InvalidRequest("The purpose must be 3 to 200 printable characters")
+    purpose = stated_purpose(purposes, headers)
+    purpose.require_planned()
     return purpose

@@ -151,8 +151,7 @@ async def admit_names(
     """
     number, guards = await safeguards.of(connection, event.organization or "")
     await require_valid_key(connection, event.api_key_id)
-    if purpose.is_break_glass:
-        raise InvalidRequest("An emergency is about one patient; ask GET /reidentify")
+    purpose.require_planned()
     if guards.needs_approval:
         raise ApprovalRequired(
             "The organisation wants a second person to approve; names of files cannot be asked "

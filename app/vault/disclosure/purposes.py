@@ -82,6 +82,18 @@ class Purpose:
         """An emergency: past approval, with a notice."""
         return self.code in BREAK_GLASS
 
+    def require_planned(self) -> None:
+        """Check that this is no emergency, which is for a look at one patient alone.
+
+        Raises:
+            InvalidRequest: it is one.
+        """
+        if self.is_break_glass:
+            raise InvalidRequest(
+                "ETREAT and BTG are for a look at one patient, GET /reidentify; state another "
+                "purpose"
+            )
+
     @property
     def audited(self) -> str:
         """What the audit keeps as the purpose: the code first."""
