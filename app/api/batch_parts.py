@@ -1,17 +1,18 @@
 """What the routes of batches need of the process; put together by the composition root."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from app.api.places import Places
 from app.batches.callbacks import CallbackPolicy
 from app.storage.roots import Roots
 from app.storage.stores import Stores
 from app.storage.uploads import Uploads
 
-# Each takes room in the staging area as long as it lasts; further ones wait.
+# Each takes room in the staging area as long as it lasts; further ones wait, others come again.
 CONCURRENT_ARCHIVES: Final = 32
+WAITING_ARCHIVES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,4 @@ class BatchIntake:
     callbacks: CallbackPolicy
     max_archive_bytes: int
     min_free_bytes: int
-    places: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(CONCURRENT_ARCHIVES)
-    )
+    places: Places = field(default_factory=lambda: Places(CONCURRENT_ARCHIVES, WAITING_ARCHIVES))

@@ -16,6 +16,7 @@ INSTANCE = "app.pipeline.instance:Instance"
 # The steps by their numbers in docs/explanation/pipeline.md; the third has a part that computes and
 # one that commits. Each is hit while others are on their way.
 STEPS = {
+    "0-spool": ("app.api.spool:_write_all", "after", 20),
     "1-read": ("app.dicom.part10:read", "before", 20),
     "2-plan": (f"{INSTANCE}.__init__", "after", 20),
     "3-resolve": (f"{INSTANCE}._replacements", "after", 20),
@@ -31,7 +32,13 @@ STEPS = {
 async def test_killed_at_every_step_it_loses_nothing_and_mixes_up_nothing(
     database_url: str, tmp_path: Path
 ) -> None:
-    gateway = Gateway(database_url, tmp_path / "data", free_port(), list(STEPS.values()))
+    gateway = Gateway(
+        database_url,
+        tmp_path / "data",
+        free_port(),
+        list(STEPS.values()),
+        DEID_MEMORY_BODY_BYTES="1000",  # so that every object lies in the spool
+    )
     try:
         await asyncio.to_thread(gateway.next_start)
         await gateway.until_ready()

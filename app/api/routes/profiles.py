@@ -4,7 +4,6 @@ The routes that take an object are plain ASGI endpoints, as uploads are; their d
 OpenAPI document is in ``app.api.profile_openapi``.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Final, TypedDict
@@ -28,6 +27,7 @@ from app.api.dependencies import (
 )
 from app.api.instance_intake import Head, check_size, read_head, receive_instance
 from app.api.openapi import problem_responses
+from app.api.places import Places
 from app.api.profile_schemas import MethodCode, ProfileContent, ProfileList, ProfileSummary
 from app.api.sending import send_from_thread
 from app.api.spool import Body, in_thread
@@ -42,6 +42,7 @@ from app.pipeline.reporting import comparison_json, explanation_json
 NAME: Final = "anonymize"  # of the role and the scope
 #: Explanations at once; each holds the header of its object twice until it is sent.
 MAX_CONCURRENT: Final = 4
+MAX_WAITING: Final = 32
 _YES_OR_NO: Final = {"true": True, "false": False}
 
 router = APIRouter()
@@ -130,7 +131,7 @@ class _Asked:
     parameters: frozenset[str]
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(MAX_CONCURRENT)
+        self._places = Places(MAX_CONCURRENT, MAX_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services = services_of(scope)
