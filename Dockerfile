@@ -1,10 +1,16 @@
 # The gateway as an image: `docker build -t deid-gateway .`
-# What runs is chosen by the command: serve (the default), worker, batch, db, keys, api-keys …
+# What runs is chosen by the command: serve (by default with the role anonymize), worker, batch, db,
+# keys, api-keys … Packages of key providers: `--build-arg EXTRAS="boto3 python-pkcs11"`.
 
 FROM python:3.11-slim-bookworm AS build
-COPY requirements.txt /build/
+ARG EXTRAS=""
+COPY requirements.txt requirements-dev.txt /build/
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /build/requirements.txt
+    && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /build/requirements.txt \
+    && for package in $EXTRAS; do \
+        /opt/venv/bin/pip install --no-cache-dir --require-hashes \
+            --constraint /build/requirements-dev.txt "$package" || exit 1; \
+    done
 COPY alembic /opt/deid-gateway/alembic
 COPY app /opt/deid-gateway/app
 RUN /opt/venv/bin/python -m compileall -q /opt/deid-gateway/app
@@ -12,7 +18,7 @@ RUN /opt/venv/bin/python -m compileall -q /opt/deid-gateway/app
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin deid-gateway \
     && install -d -o deid-gateway -g deid-gateway -m 0700 \
-        /data /keys/gateway /keys/reidentify /staging /incoming
+        /data /keys/gateway /keys/reidentify /staging /incoming /checkpoints
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/deid-gateway /opt/deid-gateway
 COPY LICENSE /opt/deid-gateway/
@@ -33,4 +39,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["python", "-m", "app.cli"]
-CMD ["serve"]
+CMD ["serve", "--role", "anonymize"]

@@ -39,6 +39,21 @@ EVERYTHING = {
         "destinations": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
     },
     "labels": {"cost-centre": "radiology"},
+    "env": {"DEID_OIDC_ISSUER": "https://login.example", "DEID_OIDC_AUDIENCE": "deid-gateway"},
+    "files": [{"name": "ca", "mountPath": "/etc/hospital-ca", "secret": "hospital-ca"}],
+    "gateway": {"tls": {"secret": "gateway-tls", "clientCa": "ca.crt"}},
+    "reidentify": {
+        "tls": {"secret": "reidentify-tls"},
+        "env": {"DEID_BREAK_GLASS_URL": "https://watch.example/notices"},
+    },
+    "audit": {
+        "env": {
+            "DEID_AUDIT_SYSLOG": "tls://siem.example:6514",
+            "DEID_AUDIT_CHECKPOINT_TO": "/checkpoints",
+        },
+        "claims": [{"name": "kept", "mountPath": "/checkpoints", "claimName": "write-once"}],
+    },
+    "admin": {"serviceAccountName": "wrapping-keys"},
 }
 VALUES = {
     "default": {},
@@ -49,11 +64,12 @@ VALUES = {
     },
     "disk-of-each-pod": {"staging": {"kind": "pod"}},
     "only-single-objects": {
-        name: {"enabled": False} for name in ("batches", "worker", "reidentify", "migrate")
+        name: {"enabled": False}
+        for name in ("batches", "worker", "reidentify", "audit", "admin", "migrate")
     }
     | {"networkPolicy": {"enabled": False}},
 }
-SERVING = {"gateway", "batches", "reidentify"}
+SERVING = {"gateway", "batches", "reidentify", "audit", "admin"}
 # What KEDA 2.10 and later take; its own definitions are not part of Kubernetes' schemas.
 NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
 KEDA = {
@@ -165,12 +181,12 @@ def pods(documents: list[dict]) -> dict[str, dict]:
     return {name: found["spec"]["template"]["spec"] for name, found in kinds.items()}
 
 
+def containers_of(pod: dict) -> list[dict]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
 def containers(documents: list[dict]) -> list[dict]:
-    return [
-        container
-        for pod in pods(documents).values()
-        for container in (*pod["initContainers"], *pod["containers"])
-    ]
+    return [container for pod in pods(documents).values() for container in containers_of(pod)]
 
 
 def test_the_chart_passes_the_linter():
@@ -246,7 +262,7 @@ def test_every_component_has_a_database_user_of_its_own(everything):
     users = {
         name: {
             entry["valueFrom"]["secretKeyRef"]["key"]
-            for container in (*pod["initContainers"], *pod["containers"])
+            for container in containers_of(pod)
             for entry in container.get("env", ())
             if entry["name"] == "DATABASE_URL"
         }
@@ -257,6 +273,8 @@ def test_every_component_has_a_database_user_of_its_own(everything):
         "gateway": {"gateway"},
         "batches": {"batches"},
         "reidentify": {"reidentify"},
+        "audit": {"auditor"},
+        "admin": {"admin"},
         "worker": {"worker"},
         "migrate": {"owner"},
     }
@@ -309,7 +327,7 @@ def test_the_rights_of_every_serving_user_are_granted(everything):
 
     roles = {pair.partition("=")[0] for pair in grant[2:]}
 
-    assert roles == set(DatabaseRole) - {DatabaseRole.AUDIT, DatabaseRole.AUDITOR}
+    assert roles == set(DatabaseRole) - {DatabaseRole.AUDIT}
 
 
 def test_every_policy_and_budget_selects_the_pods_of_its_component(everything):
@@ -325,18 +343,127 @@ def test_every_policy_and_budget_selects_the_pods_of_its_component(everything):
     assert set(of_kind(everything, "NetworkPolicy")) == set(labels)
 
 
-def test_only_serving_components_are_reached_and_only_workers_leave_the_house(everything):
-    policies = {name: found["spec"] for name, found in of_kind(everything, "NetworkPolicy").items()}
-    reached = {name for name, spec in policies.items() if spec["ingress"]}
-    leaving = {
-        name
-        for name, spec in policies.items()
-        if any(port["port"] == 443 for rule in spec["egress"] for port in rule["ports"])
+def test_every_serving_component_has_one_role(everything):
+    served = {
+        name: pod["containers"][0]["args"]
+        for name, pod in pods(everything).items()
+        if pod["containers"][0]["args"][0] == "serve"
     }
 
-    assert reached == SERVING
-    assert leaving == {"worker"}
-    assert policies["reidentify"]["ingress"][0]["from"] != policies["gateway"]["ingress"][0]["from"]
+    assert served == {
+        "gateway": ["serve", "--role", "anonymize"],
+        "batches": ["serve", "--role", "batch"],
+        "reidentify": ["serve", "--role", "reidentify"],
+        "audit": ["serve", "--role", "audit"],
+        "admin": ["serve", "--role", "admin"],
+    }
+
+
+def test_mounted_secrets_are_readable_for_the_group_of_the_program_alone(everything):
+    modes = {
+        volume["secret"]["defaultMode"]
+        for pod in pods(everything).values()
+        for volume in pod["volumes"]
+        if "secret" in volume
+    }
+
+    assert modes == {0o440}
+
+
+def policies(documents: list[dict]) -> dict[str, dict]:
+    return {name: found["spec"] for name, found in of_kind(documents, "NetworkPolicy").items()}
+
+
+def leaving(documents: list[dict]) -> dict[str, list[int]]:
+    """Tell which ports a component reaches beside DNS and the database."""
+    found = {
+        name: [port["port"] for rule in spec["egress"][2:] for port in rule["ports"]]
+        for name, spec in policies(documents).items()
+    }
+    return {name: ports for name, ports in found.items() if ports}
+
+
+def test_only_serving_components_are_reached_and_only_workers_leave_the_house(documents):
+    by_name = policies(documents["default"])
+
+    assert {name for name, spec in by_name.items() if spec["ingress"]} == SERVING
+    assert leaving(documents["default"]) == {"worker": [443]}
+
+
+def test_further_services_are_reached_by_those_whose_settings_name_them(everything):
+    assert leaving(everything) == {
+        "gateway": [443],
+        "batches": [443],
+        "reidentify": [443, 443],
+        "audit": [443, 6514],
+        "admin": [443],
+        "worker": [443],
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "reaching"),
+    [
+        ({"DEID_KEY_PROVIDER": "vault-transit"}, {*SERVING, "worker"}),
+        ({"DEID_KEY_PROVIDER": "pkcs11"}, set()),
+        ({"DEID_OIDC_ISSUER": "https://login.example"}, SERVING),
+        ({"DEID_BREAK_GLASS_URL": "https://watch.example"}, {"reidentify"}),
+        ({"DEID_AUDIT_SYSLOG": "tls://siem.example:6514"}, {"audit"}),
+        ({"DEID_AUDIT_CHECKPOINT_TO": "/checkpoints"}, set()),
+    ],
+)
+def test_a_setting_of_all_lets_out_whoever_uses_it(documents, settings, reaching):
+    before = leaving(documents["default"])
+
+    found = leaving(rendered({"env": settings}))
+
+    assert {name for name, ports in found.items() if ports != before.get(name)} == reaching
+
+
+def test_the_way_back_the_audit_and_erasure_have_callers_of_their_own():
+    values = {
+        name: [{"podSelector": {"matchLabels": {"app": name}}}]
+        for name in ("clients", "reportingClients", "auditClients", "adminClients")
+    }
+    found = policies(rendered({"networkPolicy": values}))
+
+    callers = {name: found[name]["ingress"][0]["from"] for name in SERVING}
+
+    assert callers == {
+        "gateway": values["clients"],
+        "batches": values["clients"],
+        "reidentify": values["reportingClients"],
+        "audit": values["auditClients"],
+        "admin": values["adminClients"],
+    }
+
+
+def test_settings_of_one_component_stand_above_those_of_all():
+    values = {
+        "env": {"DEID_LOG_LEVEL": "info", "DEID_CHUNK_FILES": 8},
+        "audit": {"env": {"DEID_LOG_LEVEL": "debug"}},
+    }
+    environment = pods(rendered(values))["audit"]["containers"][0]["env"]
+
+    chosen = [entry for entry in environment if entry["name"] in values["env"]]
+
+    assert chosen == [
+        {"name": "DEID_CHUNK_FILES", "value": "8"},
+        {"name": "DEID_LOG_LEVEL", "value": "debug"},
+    ]
+
+
+def test_a_component_with_a_certificate_speaks_tls_to_its_probes_too(everything):
+    asked = {name: pods(everything)[name]["containers"][0] for name in ("gateway", "reidentify")}
+    services = of_kind(everything, "Service")
+
+    assert asked["gateway"]["readinessProbe"]["tcpSocket"] == {"port": "http"}
+    assert asked["reidentify"]["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    assert services["reidentify"]["spec"]["ports"][0]["port"] == 443
+    assert services["audit"]["spec"]["ports"][0]["port"] == 80
+    names = {entry["name"] for entry in asked["reidentify"]["env"]}
+    assert {"DEID_TLS_CERTIFICATE_FILE", "DEID_TLS_KEY_FILE"} <= names
+    assert "DEID_TLS_CLIENT_CA_FILE" not in names
 
 
 def test_workers_are_asked_for_metrics_where_that_is_wanted_and_by_scrapers_alone(documents):

@@ -19,6 +19,7 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.installation import installation_of_wheel
 from app.db.roles import GRANTS, DatabaseRole
 from app.samples import PATIENT_ID, sample_instance, write_sample_study
+from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -47,7 +48,7 @@ def test_the_builder_gets_nothing_but_the_program():
 
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule[0] == "!"} == {
-        *("LICENSE", "requirements.txt", "alembic", "app"),
+        *("LICENSE", "requirements.txt", "requirements-dev.txt", "alembic", "app"),
     }
 
 
@@ -104,6 +105,7 @@ class Deployment:
         self.server = server
         self.services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         self.running: list[subprocess.Popen[bytes]] = []
+        self.addresses: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Do what the postgres image, the migrate and the grants services do."""
@@ -124,7 +126,12 @@ class Deployment:
         return self.expect(*self.command(service, *command))
 
     def serve(self, service: str) -> str:
-        """Start a service on a free port and return its address."""
+        """Start a service on a free port, unless it runs, and return its address."""
+        if service not in self.addresses:
+            self.addresses[service] = self.started(service)
+        return self.addresses[service]
+
+    def started(self, service: str) -> str:
         log = self.root / f"{service}.log"
         with log.open("wb") as output:
             command = [*self.command(service), "--host", "127.0.0.1", "--port", "0"]
@@ -163,7 +170,10 @@ class Deployment:
         user = re.match("postgresql://([a-z_]+):", settings["DATABASE_URL"])[1]
         socket = self.server.url("deid").partition("?")[2]
         settings["DATABASE_URL"] = f"postgresql://{user}@/deid?{socket}"
-        added = [f"{name}={self.placed(value)}" for name, value in settings.items()]
+        defaults = {
+            name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", text) for name, text in settings.items()
+        }
+        added = [f"{name}={self.placed(value)}" for name, value in defaults.items()]
         program = str(BIN / "deid-gateway")
         return ["env", *added, program, *(instead or described["command"])]
 
@@ -204,15 +214,17 @@ def deployment(run_directory: Path) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def with_keys(deployment: Deployment) -> Deployment:
-    deployment.expect_command("admin", "keys", "init")
-    deployment.expect_command("admin", "organizations", "add", "HOSPITAL")
+    deployment.expect_command("cli", "keys", "init")
+    deployment.expect_command("cli", "organizations", "add", "HOSPITAL")
     return deployment
 
 
-def api_key(deployment: Deployment, name: str, *scopes: str) -> dict[str, str]:
+def api_key(
+    deployment: Deployment, name: str, *scopes: str, organization: str = "HOSPITAL"
+) -> dict[str, str]:
     granted = [part for scope in scopes for part in ("--scope", scope)]
-    command = ("api-keys", "create", name, "--organization", "HOSPITAL", *granted)
-    token = deployment.expect_command("admin", *command).split()[-1]
+    command = ("api-keys", "create", name, "--organization", organization, *granted)
+    token = deployment.expect_command("cli", *command).split()[-1]
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -284,6 +296,31 @@ def test_a_batch_goes_through_the_composed_services_with_their_own_users(with_ke
     assert "ct-1-1.dcm" in originals.text
 
 
+@pytest.mark.db
+def test_the_audit_is_read_and_a_patient_erased_by_services_of_their_own(with_keys):
+    gateway, audit, admin = (with_keys.serve(name) for name in ("gateway", "audit", "admin"))
+    with_keys.expect_command("cli", "organizations", "add", "CLINIC")
+    everything = ("anonymize", "admin", "audit")
+    headers = api_key(with_keys, "everything", *everything, organization="CLINIC")
+    content = {"Content-Type": "application/dicom"}
+    sent = httpx.post(
+        f"{gateway}/anonymize-stream", content=sample_instance().data, headers=headers | content
+    )
+    address = f"/subjects/{sent.headers['X-Cloud-Study-Id']}?purpose=PATRQT&reference=TICKET-2"
+
+    refused = httpx.delete(gateway + address, headers=headers)
+    erased = httpx.delete(admin + address, headers=headers)
+    seen = httpx.get(f"{audit}/audit?action=erase-subject", headers=headers)
+    sealed = httpx.get(f"{audit}/audit/checkpoint", headers=headers)
+    elsewhere = httpx.get(f"{admin}/audit", headers=headers)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "role-not-served")
+    assert erased.is_success, erased.text
+    assert [event["outcome"] for event in seen.json()["events"]] == ["success"]
+    assert sealed.is_success, sealed.text
+    assert elsewhere.json()["code"] == "role-not-served"
+
+
 @pytest.mark.parametrize(
     ("user", "role"),
     [
@@ -291,7 +328,10 @@ def test_a_batch_goes_through_the_composed_services_with_their_own_users(with_ke
         ("deid_batch", DatabaseRole.BATCH),
         ("deid_worker", DatabaseRole.WORKER),
         ("deid_reidentify", DatabaseRole.REIDENTIFY),
+        ("deid_auditor", DatabaseRole.AUDITOR),
+        ("deid_admin", DatabaseRole.ADMIN),
         ("deid_scaler", DatabaseRole.SCALE),
+        ("deid_verifier", DatabaseRole.AUDIT),
     ],
 )
 def test_a_composed_user_is_granted_what_its_role_needs(user, role):
@@ -329,6 +369,13 @@ def test_a_composed_user_is_granted_what_its_role_needs(user, role):
         ("deid_reidentify", "UPDATE batches SET state = 'queued'"),
         ("deid_reidentify", "INSERT INTO studies (cloud_study_id) VALUES ('x')"),
         ("deid_reidentify", "UPDATE audit_events SET actor = ''"),
+        ("deid_reidentify", "DELETE FROM data_keys"),
+        ("deid_auditor", "SELECT FROM subjects"),
+        ("deid_auditor", "UPDATE audit_events SET actor = ''"),
+        ("deid_admin", "SELECT sealed FROM studies"),
+        ("deid_admin", "SELECT actor FROM audit_events"),
+        ("deid_verifier", "INSERT INTO audit_checkpoints (chain) VALUES ('x')"),
+        ("deid_verifier", "SELECT FROM api_keys"),
     ],
 )
 def test_a_serving_user_may_not(deployment, user, statement):
@@ -350,21 +397,43 @@ def test_the_autoscaler_of_the_chart_may_ask_what_waits(deployment):
         assert connection.execute(query).fetchone()[0] >= 0
 
 
-def test_only_the_reidentify_service_holds_the_private_key():
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict]:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
+
+def test_only_the_reidentify_service_holds_the_private_key(services):
     holders = {
         name
         for name, service in services.items()
         if any("reidentify-keys" in volume for volume in service.get("volumes", []))
     }
 
-    assert holders == {"reidentify", "admin"}
-    assert services["admin"]["profiles"] == ["admin"]
+    assert holders == {"reidentify", "cli"}
+    assert services["cli"]["profiles"] == ["cli"]
 
 
-def test_each_service_has_its_own_database_user():
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+def test_every_serving_service_has_one_role(services):
+    served = {
+        name: service["command"][1:]
+        for name, service in services.items()
+        if service.get("command", [])[:1] == ["serve"]
+    }
+
+    assert served == {
+        "gateway": ["--role", "anonymize"],
+        "batches": ["--role", "batch"],
+        "reidentify": ["--role", "reidentify"],
+        "audit": ["--role", "audit"],
+        "admin": ["--role", "admin"],
+    }
+
+
+def test_the_image_serves_no_role_by_itself_that_opens_or_destroys_the_mapping():
+    assert 'CMD ["serve", "--role", "anonymize"]' in (ROOT / "Dockerfile").read_text()
+
+
+def test_each_service_has_its_own_database_user(services):
     urls = {name: service["environment"].get("DATABASE_URL") for name, service in services.items()}
 
     users = {name: url.split("//")[1].split(":")[0] for name, url in urls.items() if url}
@@ -375,13 +444,63 @@ def test_each_service_has_its_own_database_user():
         "batches": "deid_batch",
         "worker": "deid_worker",
         "reidentify": "deid_reidentify",
-        "admin": "deid_owner",
+        "audit": "deid_auditor",
+        "admin": "deid_admin",
+        "cli": "deid_owner",
     }
+
+
+def test_the_database_is_in_a_network_that_leads_nowhere(services):
+    networks = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["networks"]
+
+    assert networks["database"] == {"internal": True}
+    assert services["postgres"]["networks"] == ["database"]
+    assert "ports" not in services["postgres"]
+
+
+def test_every_published_port_is_on_this_machine_alone_and_taken_once(services):
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert len({port.split(":")[1] for port in ports}) == len(ports) == 5
+
+
+def test_tls_is_put_on_every_service_that_is_called(services):
+    secured = yaml.safe_load((ROOT / "docker-compose.tls.yml").read_text())["services"]
+
+    assert set(secured) == {name for name, service in services.items() if "ports" in service}
+    for service in secured.values():
+        assert settings_of(service) == {"DEID_TLS_CERTIFICATE_FILE", "DEID_TLS_KEY_FILE"}
+
+
+def settings_of(service: dict) -> set[str]:
+    return {name for name in service.get("environment", ()) if name.startswith("DEID_")}
+
+
+def test_every_setting_of_the_services_is_one_of_the_program(services):
+    known = {f"DEID_{name.upper()}" for name in Settings.model_fields}
+
+    used = {name for service in services.values() for name in settings_of(service)}
+
+    assert "DEID_AUDIT_SYSLOG" in used
+    assert used <= known
+
+
+def test_the_example_names_every_variable_that_the_services_read():
+    text = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+    example = (ROOT / ".env.example").read_text()
+
+    needed = set(re.findall(r"\$\{(\w+):\?", text))
+    optional = set(re.findall(r"\$\{(\w+):-", text))
+
+    assert needed == set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
+    assert optional == set(re.findall(r"^#(\w+)=", example, re.MULTILINE))
 
 
 def test_the_composed_services_fit_the_compose_schema():
     checker = str(BIN / "check-jsonschema")
+    files = ("docker-compose.yml", "docker-compose.tls.yml")
 
-    done = run(checker, "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    done = run(checker, "--builtin-schema", "vendor.compose-spec", *files)
 
     assert done.returncode == 0, done.stdout

@@ -4,12 +4,12 @@
 
 BEGIN;
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker, deid_reidentify,
-    deid_scaler;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker, deid_reidentify,
-    deid_scaler;
-GRANT USAGE ON SCHEMA public TO deid_gateway, deid_batch, deid_worker, deid_reidentify,
-    deid_scaler;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker,
+    deid_reidentify, deid_auditor, deid_admin, deid_scaler, deid_verifier;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker,
+    deid_reidentify, deid_auditor, deid_admin, deid_scaler, deid_verifier;
+GRANT USAGE ON SCHEMA public TO deid_gateway, deid_batch, deid_worker,
+    deid_reidentify, deid_auditor, deid_admin, deid_scaler, deid_verifier;
 
 -- De-identification adds rows and compares keyed hashes; it reads nothing that was sealed.
 GRANT SELECT ON alembic_version TO deid_gateway;
@@ -88,8 +88,47 @@ GRANT SELECT ON reidentify_safeguards TO deid_reidentify;
 GRANT SELECT, INSERT, UPDATE ON reidentify_quotas TO deid_reidentify;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reidentify_requests, reidentify_notices TO deid_reidentify;
 
+-- Whoever shows the audit records who looked, and keeps how far it was forwarded.
+GRANT SELECT ON alembic_version TO deid_auditor;
+GRANT SELECT ON organizations TO deid_auditor;
+GRANT SELECT ON api_keys TO deid_auditor;
+GRANT INSERT ON audit_events TO deid_auditor;
+GRANT SELECT, INSERT, UPDATE ON audit_heads TO deid_auditor;
+GRANT SELECT, INSERT ON audit_checkpoints TO deid_auditor;
+GRANT SELECT ON audit_events TO deid_auditor;
+GRANT SELECT, INSERT, UPDATE ON audit_forwards TO deid_auditor;
+GRANT SELECT ON every_organization TO deid_auditor;
+
+-- Erasure and retention destroy sealed originals and read none; so does sealing keys anew.
+GRANT SELECT ON alembic_version TO deid_admin;
+GRANT SELECT ON organizations TO deid_admin;
+GRANT SELECT ON api_keys TO deid_admin;
+GRANT INSERT ON audit_events TO deid_admin;
+GRANT SELECT, INSERT, UPDATE ON audit_heads TO deid_admin;
+GRANT SELECT, INSERT ON audit_checkpoints TO deid_admin;
+GRANT SELECT ON every_organization TO deid_admin;
+GRANT UPDATE (retention_days, after_erasure) ON organizations TO deid_admin;
+GRANT SELECT, INSERT, UPDATE ON tombstones TO deid_admin;
+GRANT SELECT, INSERT, DELETE ON destroyed_data_keys TO deid_admin;
+GRANT SELECT, UPDATE, DELETE ON data_keys TO deid_admin;
+GRANT SELECT (organization, cloud_patient_id, data_key), DELETE ON subjects TO deid_admin;
+GRANT SELECT (organization, cloud_study_id, data_key), DELETE ON studies TO deid_admin;
+GRANT UPDATE (sealed, data_key) ON subjects, studies TO deid_admin;
+GRANT SELECT (organization, cloud_study_id, cloud_patient_id, data_key), DELETE ON study_identities TO deid_admin;
+GRANT SELECT (organization, uid, cloud_study_id, data_key), DELETE ON series TO deid_admin;
+GRANT SELECT (organization, uid, data_key, first_seen_at), DELETE ON instances TO deid_admin;
+GRANT SELECT (batch, seq, data_key), UPDATE (sealed_name, data_key) ON batch_items TO deid_admin;
+GRANT SELECT, UPDATE (sealed_request, sealed_cursor) ON batches TO deid_admin;
+GRANT SELECT, UPDATE (sealed_files) ON batch_chunks TO deid_admin;
+GRANT SELECT, UPDATE (sealed_request) ON batch_leftovers TO deid_admin;
+
 -- An autoscaler counts what waits.
 GRANT SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches TO deid_scaler;
 GRANT SELECT ON every_organization TO deid_scaler;
+
+-- Whoever verifies the audit writes nothing.
+GRANT SELECT ON alembic_version TO deid_verifier;
+GRANT SELECT ON audit_events, audit_heads, audit_checkpoints TO deid_verifier;
+GRANT SELECT ON every_organization TO deid_verifier;
 
 COMMIT;

@@ -49,34 +49,38 @@ securityContext:
 {{- if or (eq .component "worker") (eq .component "batches") }}yes{{ end -}}
 {{- end }}
 
-{{/*
-A file of a Secret is readable to its group as soon as the pod has one, and the program refuses
-key files that others can read: they are copied into memory, for the user of the program alone.
-*/}}
-{{- define "deid-gateway.keysContainer" -}}
-- name: keys
-  image: {{ include "deid-gateway.image" .root | quote }}
-  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-  command: [sh, -c, "install -m 0600 /secrets/*/*.json /keys/"]
-  {{- include "deid-gateway.locked" . | nindent 2 }}
-  resources:
-    requests: {cpu: 10m, memory: 16Mi}
-    limits: {memory: 32Mi}
-  volumeMounts:
-    - {name: keys, mountPath: /keys}
-    - {name: gateway-secret, mountPath: /secrets/gateway, readOnly: true}
-    {{- if eq .component "reidentify" }}
-    - {name: reidentify-secret, mountPath: /secrets/reidentify, readOnly: true}
-    {{- end }}
+{{/* Settings of one component as a YAML map: its own stand above those of all. */}}
+{{- define "deid-gateway.settings" -}}
+{{- merge (deepCopy (.values.env | default dict)) (.root.Values.env | default dict) | toYaml -}}
+{{- end }}
+
+{{/* Secrets with files of one component as JSON: those of all, then its own. */}}
+{{- define "deid-gateway.files" -}}
+{{- dict "files" (concat (.root.Values.files | default list) (.values.files | default list)) | toJson -}}
+{{- end }}
+
+{{- define "deid-gateway.hasTls" -}}
+{{- with .values.tls }}{{ if .secret }}yes{{ end }}{{ end -}}
+{{- end }}
+
+{{/* The cluster has no certificate to show: where one is asked for, an open port has to do. */}}
+{{- define "deid-gateway.probe" -}}
+{{- if not (include "deid-gateway.hasTls" .of) -}}
+httpGet: {path: {{ .path }}, port: http}
+{{- else if .of.values.tls.clientCa -}}
+tcpSocket: {port: http}
+{{- else -}}
+httpGet: {path: {{ .path }}, port: http, scheme: HTTPS}
+{{- end -}}
 {{- end }}
 
 {{- define "deid-gateway.env" -}}
 - name: DATABASE_URL
   valueFrom:
     secretKeyRef: {name: {{ .values.database.secret }}, key: {{ .values.database.key }}}
-- {name: DEID_KEY_FILE, value: /keys/gateway-keys.json}
+- {name: DEID_KEY_FILE, value: /keys/gateway/gateway-keys.json}
 {{- if eq .component "reidentify" }}
-- {name: DEID_REIDENTIFY_KEY_FILE, value: /keys/reidentification-key.json}
+- {name: DEID_REIDENTIFY_KEY_FILE, value: /keys/reidentify/reidentification-key.json}
 {{- end }}
 {{- if include "deid-gateway.seesFiles" . }}
 - {name: DEID_STAGING_DIR, value: /staging}
@@ -94,13 +98,32 @@ key files that others can read: they are copied into memory, for the user of the
 - {name: DEID_STORES_FILE, value: /etc/deid-gateway/stores.yaml}
 {{- end }}
 {{- end }}
-{{- range $name, $value := .values.env }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- if include "deid-gateway.hasTls" . }}
+- {name: DEID_TLS_CERTIFICATE_FILE, value: /tls/tls.crt}
+- {name: DEID_TLS_KEY_FILE, value: /tls/tls.key}
+{{- with .values.tls.clientCa }}
+- {name: DEID_TLS_CLIENT_CA_FILE, value: {{ printf "/tls/%s" . | quote }}}
+{{- end }}
+{{- end }}
+{{- range $name, $value := include "deid-gateway.settings" . | fromYaml }}
+- {name: {{ $name }}, value: {{ toString $value | quote }}}
 {{- end }}
 {{- end }}
 
 {{- define "deid-gateway.volumeMounts" -}}
-- {name: keys, mountPath: /keys, readOnly: true}
+- {name: keys, mountPath: /keys/gateway, readOnly: true}
+{{- if eq .component "reidentify" }}
+- {name: private-key, mountPath: /keys/reidentify, readOnly: true}
+{{- end }}
+{{- if include "deid-gateway.hasTls" . }}
+- {name: tls, mountPath: /tls, readOnly: true}
+{{- end }}
+{{- range (include "deid-gateway.files" . | fromJson).files }}
+- {name: file-{{ .name }}, mountPath: {{ .mountPath }}, readOnly: true}
+{{- end }}
+{{- range .values.claims }}
+- {name: claim-{{ .name }}, mountPath: {{ .mountPath }}}
+{{- end }}
 - {name: data, mountPath: /data}
 - {name: tmp, mountPath: /tmp}
 {{- if include "deid-gateway.seesFiles" . }}
@@ -115,17 +138,30 @@ key files that others can read: they are copied into memory, for the user of the
 {{- end }}
 
 {{- define "deid-gateway.volumes" -}}
+{{- /* Readable to the group, which the program takes of root alone; new content comes into use by itself. */}}
 - name: keys
-  emptyDir: {medium: Memory, sizeLimit: 1Mi}
-- name: gateway-secret
   secret:
     secretName: {{ .root.Values.keys.secret }}
+    defaultMode: 0440
     items: [{key: gateway-keys.json, path: gateway-keys.json}]
 {{- if eq .component "reidentify" }}
-- name: reidentify-secret
+- name: private-key
   secret:
     secretName: {{ .root.Values.keys.reidentifySecret }}
+    defaultMode: 0440
     items: [{key: reidentification-key.json, path: reidentification-key.json}]
+{{- end }}
+{{- if include "deid-gateway.hasTls" . }}
+- name: tls
+  secret: {secretName: {{ .values.tls.secret }}, defaultMode: 0440}
+{{- end }}
+{{- range (include "deid-gateway.files" . | fromJson).files }}
+- name: file-{{ .name }}
+  secret: {secretName: {{ .secret }}, defaultMode: 0440}
+{{- end }}
+{{- range .values.claims }}
+- name: claim-{{ .name }}
+  persistentVolumeClaim: {claimName: {{ .claimName }}}
 {{- end }}
 - name: data
   emptyDir: {sizeLimit: {{ .values.spool }}}
@@ -187,4 +223,18 @@ metadata:
     {{- with .values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end }}
+
+{{/* Which further services a component calls, by its settings: keys of networkPolicy, as JSON. */}}
+{{- define "deid-gateway.outside" -}}
+{{- $called := list }}
+{{- if ne .component "migrate" }}
+{{- $settings := include "deid-gateway.settings" . | fromYaml }}
+{{- if and $settings.DEID_OIDC_ISSUER (ne .component "worker") }}{{ $called = append $called "identityProvider" }}{{ end }}
+{{- if has (get $settings "DEID_KEY_PROVIDER") (list "vault-transit" "aws-kms") }}{{ $called = append $called "keyProvider" }}{{ end }}
+{{- if and $settings.DEID_BREAK_GLASS_URL (eq .component "reidentify") }}{{ $called = append $called "emergencies" }}{{ end }}
+{{- if and $settings.DEID_AUDIT_SYSLOG (eq .component "audit") }}{{ $called = append $called "auditReceiver" }}{{ end }}
+{{- if contains "://" (get $settings "DEID_AUDIT_CHECKPOINT_TO") }}{{ $called = append $called "checkpoints" }}{{ end }}
+{{- end }}
+{{- $called | toJson -}}
 {{- end }}
