@@ -63,7 +63,7 @@ class Sealer:
         self._every = dt.timedelta(seconds=every_s)
         self._every_rows = every_rows
         self._destination = destination
-        self._is_unpublished = False
+        self._published = b""
 
     async def seal(self, *, at_once: bool = False) -> list[Checkpoint]:
         """Seal the chains that are due; nothing while another process does it.
@@ -85,16 +85,22 @@ class Sealer:
         return made
 
     async def publish(self) -> None:
-        """Write the newest checkpoint of every chain to the destination.
+        """Write the newest checkpoint of every chain to the destination, whoever sealed it.
+
+        Processes that write the same ones write the same file.
 
         Raises:
             DatabaseUnavailable, StorageUnavailable, DestinationRefused: as they say.
         """
         if self._destination is None:
             return
-        document = written(await newest(self._database))
+        checkpoints = await newest(self._database)
+        document = written(checkpoints)
         digest = hashlib.sha256(document)
-        name = f"checkpoints-{telemetry.utc_now():%Y%m%dT%H%M%S}Z-{digest.hexdigest()[:8]}.json"
+        if not checkpoints or digest.digest() == self._published:
+            return
+        sealed_at = max(one.sealed_at for one in checkpoints).astimezone(dt.UTC)
+        name = f"checkpoints-{sealed_at:%Y%m%dT%H%M%S}Z-{digest.hexdigest()[:8]}.json"
         with tempfile.TemporaryDirectory(prefix="deid-checkpoint-") as directory:
             staged = Path(directory) / "checkpoints.json"
             await asyncio.to_thread(staged.write_bytes, document)
@@ -108,6 +114,7 @@ class Sealer:
                 is_resumed=True,
             )
             await self._destination.flush([name])
+        self._published = digest.digest()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Seal whenever it is due until told to stop, and then once more.
@@ -129,11 +136,8 @@ class Sealer:
 
     async def _round(self, *, at_once: bool = False) -> None:
         try:
-            if await self.seal(at_once=at_once):
-                self._is_unpublished = True
-            if self._is_unpublished:
-                await self.publish()
-                self._is_unpublished = False
+            await self.seal(at_once=at_once)
+            await self.publish()
         except GatewayError as error:
             telemetry.log().warning("audit-not-sealed", code=error.code)
 

@@ -330,6 +330,22 @@ async def test_what_is_sealed_is_written_to_a_directory_as_well(
     assert [(one.chain, one.seq) for one in read(path.read_bytes())] == [(NORTH, 2)]
 
 
+async def test_what_another_process_sealed_is_written_by_those_that_have_a_place_for_it(
+    house: MappingHouse, signer: Signer, tmp_path: Path
+) -> None:
+    destination = open_destination(str(tmp_path / "kept"))
+    writers = [Sealer(house.database, signer, destination=destination) for _ in range(2)]
+    await write(house, 2)
+    await Sealer(house.database, signer).seal()
+
+    for writer in (*writers, *writers):
+        await writer.publish()
+    await destination.close()
+
+    (path,) = (tmp_path / "kept").iterdir()
+    assert [(one.chain, one.seq) for one in read(path.read_bytes())] == [(NORTH, 2)]
+
+
 async def test_what_is_left_is_sealed_at_the_end(house: MappingHouse, signer: Signer) -> None:
     await write(house, 1)
     sealer = Sealer(house.database, signer)
