@@ -7,6 +7,7 @@ from typing import Final
 
 from app import errors
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
+from app.deid.profile_text import text_of
 from app.deid.rules.text import Recognizer
 from app.dicom.tokens import Limits
 from app.pipeline import Context
@@ -49,8 +50,8 @@ class Profiles:
 
     def _add(self, path: Path) -> None:
         try:
-            profile = profile_from_text(path.read_text(encoding="utf-8"))
-        except (errors.InvalidProfile, OSError, UnicodeDecodeError) as error:
+            profile = profile_from_text(text_of(path))
+        except (errors.InvalidProfile, OSError) as error:
             raise errors.Misconfigured(f"the profile {path.name} cannot be used: {error}") from None
         if profile.name in self._by_name:
             raise errors.Misconfigured(f"the profile {path.name} has a name that is taken")

@@ -13,6 +13,7 @@ from app.cli.runs import chosen_profile
 from app.deid.conformance import statement
 from app.deid.linting import weaknesses
 from app.deid.profile import BurnedInPolicy, Profile, profile_from_text
+from app.deid.profile_text import text_of
 from app.deid.profile_writing import profile_content, profile_text
 from app.deid.templates import read_template
 
@@ -75,7 +76,7 @@ def state_conformance(settings: Settings, name: str, *, layout: str) -> None:
 @click.option("--strict", is_flag=True, help="Fail where a rule is weaker than the table.")
 def check_profile(file: Path, *, strict: bool) -> None:
     """Read a profile FILE and name every rule that is weaker than the table, with its row."""
-    profile = profile_from_text(file.read_text(encoding="utf-8"))
+    profile = profile_from_text(text_of(file))
     weak = _weak(profile)
     for line in weak:
         click.echo(line)
@@ -101,7 +102,7 @@ def import_template(file: Path, name: str, options: tuple[str, ...]) -> None:
 
     The profile goes to standard output; rows that were left out are named on standard error.
     """
-    text = file.read_text(encoding="utf-8-sig")
+    text = text_of(file)
     made = read_template(text, name=name, options=("basic", *options))
     written = yaml.safe_dump(dict(made.content), sort_keys=False, allow_unicode=True)
     profile_from_text(written)

@@ -17,6 +17,7 @@ from app import bootstrap, errors, pipeline, telemetry
 from app.cli.files import Outcome, Task, run_chunk
 from app.cli.options import Settings, operating_system_user
 from app.deid.profile import Profile, profile_from_text
+from app.deid.profile_text import text_of
 
 CHUNK_FILES: Final = 64
 Advance = Callable[[int], None]
@@ -47,7 +48,7 @@ def chosen_profile(settings: Settings, name: str) -> Profile:
     """
     path, known = Path(name), bootstrap.profiles_of(settings)
     if path.suffix in bootstrap.PROFILE_SUFFIXES and path.is_file():
-        return known.as_used(profile_from_text(path.read_text(encoding="utf-8")))
+        return known.as_used(profile_from_text(text_of(path)))
     return known.get(name)
 
 

@@ -9,8 +9,6 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
-import yaml
-
 from app.deid.options import combined
 from app.deid.override_text import read_overrides, read_private, tag_of
 from app.deid.private import SafeElement
@@ -22,6 +20,7 @@ from app.deid.profile_model import (
     Unlisted,
     with_version,
 )
+from app.deid.profile_text import read_text
 from app.deid.ready_made import BUILT_IN
 from app.deid.rules.identifiers import composed, folded, words
 from app.errors import InvalidProfile
@@ -57,10 +56,7 @@ def profile_from_text(text: str) -> Profile:
     Raises:
         InvalidProfile: with the field that is wrong; never with its content.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InvalidProfile("The text is neither YAML nor JSON") from None
+    content = read_text(text)
     if not isinstance(content, dict):
         raise InvalidProfile("A profile is a mapping of fields")
     if unknown := set(map(str, content)) - _FIELDS:

@@ -132,7 +132,7 @@ def _default_heading(count: int) -> list[str]:
 def _json_records(text: str) -> Iterator[Mapping[str, str]]:
     try:
         records = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidProfile("The template is no JSON") from None
     if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
         raise InvalidProfile("A JSON template is a list of objects")

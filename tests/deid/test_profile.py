@@ -1,5 +1,7 @@
 """Profiles are data: checked when read, versioned by content."""
 
+import itertools
+
 import pytest
 
 from app.deid.profile import BUILT_IN, BurnedInPolicy, profile_from_text
@@ -68,7 +70,18 @@ def test_the_same_content_has_the_same_version_and_other_content_another() -> No
         "{name: x, identity: {accession_number: 'A-{cloud_study_id}'}}",
         "{name: x, identity: {patient_name: 'a\\\\b{cloud_patient_id}'}}",
         "{name: x, identity: {nickname: y}}",
+        "{name: x, burned_in: refuse, burned_in: accept-uncleaned-pixels}",
+        "{name: x, overrides: [{keyword: StudyDescription, action: X, action: K}]}",
+        "{name: x, description: [&a [x, x], *a]}",
+        "{name: x, overrides: &a [*a]}",
+        "{name: x, [a]: b}",
+        "{name: x, description: 2020-02-30}",
+        "{name: x, options: [basic, " + "9" * 5000 + "]}",
+        "{name: x, description: " + "[" * 5000,
+        '{"name": "x", "description": ' + '{"a":' * 5000,
+        "{name: x, description: '" + "x" * 2_000_000 + "'}",
     ],
+    ids=itertools.count(),
 )
 def test_a_profile_that_is_not_valid_is_refused(text: str) -> None:
     with pytest.raises(InvalidProfile):

@@ -84,3 +84,14 @@ def test_a_template_is_printed_as_a_profile_and_its_left_out_rows_are_named(
     assert (made.name, made.options) == ("taken-over", ("basic", "retain_uids"))
     assert [one.target for one in made.overrides] == ["(0008,1030) StudyDescription"]
     assert done.stderr == "row 1: (0010,0010) is written by the identity templates\n"
+
+
+@pytest.mark.parametrize("command", [("check",), ("import", "--name", "x")])
+@pytest.mark.parametrize("content", [b"\xff\xfename: x", b"x" * 2_000_001, b"[" * 100_000])
+def test_a_file_that_is_no_profile_is_refused_with_the_reason(
+    command: tuple[str, ...], content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+
+    assert isinstance(run(*command, str(path)).exception, InvalidProfile)
