@@ -24,6 +24,7 @@ MOST_LOOKED_AT: Final = 50_000
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _CURSOR: Final = re.compile(r"(-?[0-9]{1,18})-([0-9]{1,19})")
+_MOST_EVENTS: Final = 2**63 - 1
 _NO_DETAIL: Final[Mapping[str, str | int]] = MappingProxyType({})
 _BY_VALUE: Final = ("action", "outcome", "actor", "cloud_study_id", "request_id")
 
@@ -85,7 +86,7 @@ class Position:
         """
         match = _CURSOR.fullmatch(text)
         try:
-            if match is not None:
+            if match is not None and int(match[2]) <= _MOST_EVENTS:
                 since = dt.timedelta(microseconds=int(match[1]))
                 return cls(_EPOCH + since, int(match[2]))
         except OverflowError:

@@ -168,6 +168,23 @@ async def test_a_place_that_no_page_named_is_refused(
     assert house.outcomes("read-audit") == ["invalid-request"]
 
 
+NEVER_STORED = (
+    *[f"{name}=a%00b" for name in ("action", "outcome", "actor", "request_id")],
+    "before=1-9223372036854775808",
+    "before=1-9999999999999999999",
+)
+
+
+@pytest.mark.parametrize("query", NEVER_STORED, ids=range(6))
+async def test_what_no_row_can_hold_is_the_callers_mistake_and_no_fault_of_the_database(
+    house: House, reader: httpx.AsyncClient, query: str
+) -> None:
+    answer = await reader.get(f"/audit?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
+    assert house.outcomes("read-audit") == ["invalid-request"]
+
+
 @pytest.mark.parametrize("path", ["/audit", "/audit/checkpoint"])
 async def test_without_the_scope_nothing_is_read(
     house: House, client: httpx.AsyncClient, path: str

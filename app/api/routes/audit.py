@@ -61,8 +61,11 @@ class Parameters(BaseModel):
         """Return what these mean.
 
         Raises:
+            errors.InvalidRequest: no row can hold a text.
             errors.MistypedCloudStudyId: the id cannot be right.
         """
+        if any("\0" in text for text in self.named().values()):
+            raise errors.InvalidRequest("A filter holds a character that no text can hold")
         study = self.cloud_study_id
         return Filter(
             since=self.since,
