@@ -43,8 +43,9 @@ def status(settings: Settings) -> None:
 def grant(settings: Settings, pairs: tuple[str, ...]) -> None:
     """Give database users exactly the rights of their roles.
 
-    A role is one of anonymize, batch, worker, reidentify, audit, auditor, scale. A user that is not
-    there is made, without a password. Run it as the owner of the tables, after every upgrade.
+    A role is one of anonymize, batch, worker, reidentify, audit, auditor, admin, scale. A user
+    that is not there is made, without a password. Run it as the owner of the tables, after every
+    upgrade.
     """
     named = [_role_and_user(pair) for pair in pairs]
     with bootstrap.database(settings) as url:
