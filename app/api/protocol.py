@@ -22,7 +22,7 @@ from app.api.stopping import STOPPING
 HEAD_BYTES: Final = 64 << 10
 HEAD_TIMEOUT_S: Final = 30.0
 # A connection too many hears why and is closed after so long: closed at once, it would lose that.
-PARTING_S: Final = 0.5
+PARTING_S: Final = 2.0
 
 # Of connections that are refused the log tells once in so long.
 _TOLD_EVERY_S: Final = 10.0

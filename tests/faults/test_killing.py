@@ -16,16 +16,16 @@ INSTANCE = "app.pipeline.instance:Instance"
 # The steps by their numbers in docs/explanation/pipeline.md; the third has a part that computes and
 # one that commits. Each is hit while others are on their way.
 STEPS = {
-    "0-spool": ("app.api.spool:_write_all", "after", 20),
-    "1-read": ("app.dicom.part10:read", "before", 20),
-    "2-plan": (f"{INSTANCE}.__init__", "after", 20),
-    "3-resolve": (f"{INSTANCE}._replacements", "after", 20),
-    "4-apply": (f"{INSTANCE}._applied", "after", 20),
-    "5-verify": (f"{INSTANCE}._verify", "after", 20),
-    "5-before-the-commit": ("app.audit.repository:AuditTrail.append", "after", 8),
-    "5-after-the-commit": ("app.vault.repository:MappingRepository.write", "after", 8),
-    "6-before-the-answer": ("app.api.routes.anonymize:_answer", "before", 20),
-    "6-in-the-answer": ("app.api.routes.anonymize:gathered", "after", 20),
+    "0-spool": ("app.api.spool:_write_all", "after", 10),
+    "1-read": ("app.dicom.part10:read", "before", 10),
+    "2-plan": (f"{INSTANCE}.__init__", "after", 10),
+    "3-resolve": (f"{INSTANCE}._replacements", "after", 10),
+    "4-apply": (f"{INSTANCE}._applied", "after", 10),
+    "5-verify": (f"{INSTANCE}._verify", "after", 10),
+    "5-before-the-commit": ("app.audit.repository:AuditTrail.append", "after", 4),
+    "5-after-the-commit": ("app.vault.repository:MappingRepository.write", "after", 4),
+    "6-before-the-answer": ("app.api.routes.anonymize:_answer", "before", 10),
+    "6-in-the-answer": ("app.api.routes.anonymize:gathered", "after", 10),
 }
 
 
