@@ -110,13 +110,16 @@ async def test_the_description_has_every_endpoint_with_examples(client: httpx.As
         *("/profiles", "/profiles/{name}", "/profiles/{name}/explain", "/profiles/compare"),
         *(f"/batches/{{batch_id}}{part}" for part in ("", "/items", "/originals", "/events")),
         *(f"/batches/{{batch_id}}{part}" for part in ("/cancel", "/retry")),
+        *("/audit", "/audit/checkpoint", "/subjects/{pseudonym}", "/reidentify/batch"),
+        "/reidentify/requests",
+        *(f"/reidentify/requests/{{request_id}}{part}" for part in ("", "/approve", "/deny")),
     }
     assert set(operation["requestBody"]["content"]) == {
         *("application/dicom", "application/octet-stream", "multipart/form-data"),
     }
     assert operation["responses"]["200"]["headers"]["X-Cloud-Study-Id"]["example"]
     assert operation["security"] == [{"bearer": []}, {"apiKey": []}]
-    assert document["components"]["schemas"]["ReidentifiedStudy"]["examples"]
+    assert document["components"]["schemas"]["Reidentification"]["examples"]
 
 
 async def test_the_description_names_problem_documents_not_the_frameworks_errors(

@@ -352,8 +352,8 @@ class RecordingVault:
         self.recorded: list[tuple[Originals, Replacements, AuditEvent]] = []
         self.audited: list[AuditEvent] = []
 
-    async def record(self, *, organization, originals, replacements, event) -> None:
-        assert organization == event.organization
+    async def record(self, *, organization, originals, replacements, event, domain="") -> None:
+        assert (organization, domain) == (event.organization, "")
         if self.error:
             raise self.error
         self.recorded.append((originals, replacements, event))
