@@ -96,7 +96,39 @@ CLINICAL = [
     "PET-CT FDG 60 min p.i.",
     "1.25 mm STND",
     "Fall on left hand",
+    "OCT 2 left",
+    "3 MAI phases",
+    "2 may represent a cyst",
+    "second look",
+    "DIXON MD",
 ]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Z. Quillonbury",
+        "Quillonbury, Z.",
+        "Z Quillonbury",
+        "QUILLONBURY Z. B.",
+        "Z.Q.",
+        "Quillon-bury",
+    ],
+)
+def test_the_initials_of_a_name_go_with_it(written: str) -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = "Quillonbury^Zebedee^Bartholomew"
+    dataset.StudyDescription = f"knee {written} 2 views"
+
+    assert result(dataset).StudyDescription == "knee 2 views"
+
+
+def test_a_side_beside_a_name_is_no_initial() -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = "Quillonbury^Laura"
+    dataset.StudyDescription = "Quillonbury L knee, i.v. contrast"
+
+    assert result(dataset).StudyDescription == "L knee, i.v. contrast"
 
 
 @pytest.mark.parametrize("text", CLINICAL)
@@ -146,6 +178,16 @@ IDENTIFYING = {
     "Hauptstraße 12, Knie": "Knie",
     "12 rue de la Paix 7": "12",
     "uid 1.2.3.4.5.6.77 knee": "uid knee",
+    "knee 12FEB2024": "knee",
+    "3rd of March, knee": "knee",
+    "knee 29. Feb.": "knee",
+    "the twenty-ninth of February nineteen forty-four knee": "the knee",
+    "12 lutego 2024 knee": "knee",
+    "12 \u0444\u0435\u0432\u0440\u0430\u043b\u044f 2024 knee": "knee",
+    "SSN 123 45 6789 knee": "knee",
+    "Hr. Dr. med. Thimblewick, Knie": "Knie",
+    "nurse Thimblewick: knee": "knee",
+    "Thimblewick MD, knee": "knee",
 }
 
 

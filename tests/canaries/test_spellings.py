@@ -118,6 +118,59 @@ def test_a_name_with_umlauts_is_found_in_every_spelling(written: str) -> None:
     assert survivors(data, (written,)) == []
 
 
+_ALPHABETS = {
+    "polish": ("\u0141ukaszewicz^Pawe\u0142", "\u0141UKASZEWICZ Lukaszewicz Pawel"),
+    "danish": ("S\u00f8rensen^\u00c5se", "Soerensen Sorensen S\u00f6rensen Aase Ase"),
+    "icelandic": (
+        "\u00de\u00f3rsd\u00f3ttir^Gu\u00f0r\u00fan",
+        "Thorsdottir Gudrun GU\u00d0R\u00daN",
+    ),
+    "serbian": ("\u0110or\u0111evi\u0107^\u017divko", "Djordjevic Dordevic Zivko"),
+    "turkish": ("Y\u0131lmazer^I\u015f\u0131l", "Yilmazer YILMAZER Isil I\u015eIL"),
+    "plain": ("Sorensen^Gudrun", "S\u00f8rensen Gu\u00f0run"),
+    "greek": (
+        "\u03a0\u03b1\u03c0\u03b1\u03b4\u03cc\u03c0\u03bf\u03c5\u03bb\u03bf\u03c2"
+        "^\u0393\u03b9\u03ce\u03c1\u03b3\u03bf\u03c2",
+        "\u03a0\u0391\u03a0\u0391\u0394\u039f\u03a0\u039f\u03a5\u039b\u039f\u03a3"
+        " Papadopoulos Giorgos",
+    ),
+    "russian": (
+        "\u0418\u0432\u0430\u043d\u043e\u0432^\u041f\u0451\u0442\u0440",
+        "Ivanov Iwanow Pyotr Petr",
+    ),
+    "kana": (
+        "Yamada^Tarou==\u3084\u307e\u3060^\u305f\u308d\u3046",
+        "\u30e4\u30de\u30c0 \uff94\uff8f\uff80\uff9e \u30bf\u30ed\u30a6 \uff80\uff9b\uff73",
+    ),
+    "arabic": (
+        "\u0645\u062d\u0645\u062f^\u0639\u0644\u064a",
+        "\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f",
+    ),
+    "hyphens": ("Thistlewick^Gildong", "THISTLE-WICK Gil-dong Thistle\u2010wick"),
+    "together": ("Doe^Jane", "janedoe DoeJane"),
+}
+
+
+@pytest.mark.parametrize("alphabet", _ALPHABETS)
+def test_a_name_is_found_in_the_letters_of_others(alphabet: str) -> None:
+    name, written = _ALPHABETS[alphabet]
+
+    for each in written.split():
+        assert survivors(with_text(f"for {each} here", PatientName=name), (each,)) == []
+
+
+def test_a_study_is_not_refused_for_a_name_in_the_letters_of_others() -> None:
+    data = with_text("YILMAZER", PatientName="Y\u0131lmazer^I\u015f\u0131l")
+
+    assert deidentified(data)
+
+
+def test_a_number_is_found_without_the_zeros_before_it() -> None:
+    data = with_text("no. 7741993 here", PatientID="0007741993")
+
+    assert survivors(data, ("7741993",)) == []
+
+
 @pytest.mark.parametrize(
     ("tag", "vr"),
     [

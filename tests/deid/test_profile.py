@@ -101,6 +101,6 @@ def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
 
 
 def test_versions_that_were_given_stay_what_they_are() -> None:
-    assert BUILT_IN["basic"].version == "d529a19bfc6f"
-    assert BUILT_IN["basic-per-study"].version == "76e48e184db7"
-    assert BUILT_IN["teleradiology"].version == "c1b1436ad48c"
+    assert BUILT_IN["basic"].version == "70aec6d061b8"
+    assert BUILT_IN["basic-per-study"].version == "545e3a7c19a7"
+    assert BUILT_IN["teleradiology"].version == "712ccd12fa8c"

@@ -87,7 +87,11 @@ def test_a_template_is_printed_as_a_profile_and_its_left_out_rows_are_named(
 
 
 @pytest.mark.parametrize("command", [("check",), ("import", "--name", "x")])
-@pytest.mark.parametrize("content", [b"\xff\xfename: x", b"x" * 2_000_001, b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfename: x", b"x" * 2_000_001, b"[" * 100_000],
+    ids=["no-utf-8", "long", "deep"],
+)
 def test_a_file_that_is_no_profile_is_refused_with_the_reason(
     command: tuple[str, ...], content: bytes, tmp_path: Path
 ) -> None:

@@ -19,7 +19,20 @@ def _alternatives(words: Iterator[str]) -> str:
     return "(?:" + "|".join(map(re.escape, ordered)) + ")"
 
 
-_MONTH = _alternatives(map(folded, all_month_names())) + r"\b\.?"
+_MONTHS = sorted({folded(name) for name in all_month_names()})
+_MONTH = _alternatives(iter(_MONTHS)) + r"(?![^\W\d_])\.?"
+_PLAIN_SHORT = frozenset("jan feb apr jun jul aug sep nov dec".split())  # noqa: SIM905
+# Names of months that are nothing else: not May, not the instrument called Oct.
+_PLAIN_MONTH = (
+    _alternatives(m for m in _MONTHS if len(m) > 3 or m in _PLAIN_SHORT) + r"(?![^\W\d_])\.?"
+)
+_ORDINAL = (
+    r"(?:(?:twenty|thirty)[\s-]?)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|"
+    r"tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth"
+)
+_YEAR_IN_WORDS = (
+    r"(?:nineteen|twenty|two\sthousand)(?:[\s-](?:and\s)?[a-z]{3,9}(?:[\s-][a-z]{3,5})?)?"
+)
 _YEAR = r"(?:(?:19|20)\d\d|\d\d)"
 _LONG_YEAR = r"(?:19|20)\d\d"
 _GAP = r"[\s.,/_-]{0,3}"
@@ -46,7 +59,12 @@ _FORMS = (
     r"(?<!\d)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:3[01]|[12]\d|0[1-9])(?:\d{4}|\d{6})?(?!\d)",
     rf"(?<!\w)\d{{1,2}}(?:st|nd|rd|th)?{_OF}{_MONTH}{_OF}{_YEAR}(?!\w)",
     rf"\b{_MONTH}{_GAP}(?:\d{{1,2}}(?:st|nd|rd|th)?\s?,?\s?)?{_LONG_YEAR}(?!\w)",
-    r"\d{2,4}\s?\u5e74\s?\d{1,2}\s?\u6708(?:\s?\d{1,2}\s?\u65e5)?",
+    rf"(?<!\w)(?:{_ORDINAL})\s(?:of\s|day\sof\s)?{_MONTH}(?:[\s,]{{1,2}}(?:{_YEAR}(?!\w)|{_YEAR_IN_WORDS}))?",
+    # Days without a year, and with the name of a month in a language that is not known here.
+    rf"(?<![\w.])\d{{1,2}}(?:st|nd|rd|th|\.)?\s?(?:of\s)?{_PLAIN_MONTH}(?!\w)",
+    rf"\b{_PLAIN_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?![\w.])",
+    r"(?<![\w.])\d{1,2}\.?\s[^\W\d_]{3,14}\.?\s(?:19|20)\d\d(?!\w)",
+    r"\d{1,4}\s?\u5e74\s?\d{1,2}\s?\u6708(?:\s?\d{1,2}\s?\u65e5)?",
     r"\d{4}\s?\ub144\s?\d{1,2}\s?\uc6d4(?:\s?\d{1,2}\s?\uc77c)?",
     # Telephone numbers: international, with an area code, in groups, behind a label.
     r"(?<![\w.])(?:\+|00)\d(?:[\s()./-]{0,2}\d){6,14}(?!\d)",
@@ -56,7 +74,7 @@ _FORMS = (
     r"[\d+(][\d\s()./-]{2,24}\d",
     # Numbers of states and insurers by their layout: the United States and others, France, Italy,
     # the Nordic countries, Brazil.
-    r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",
+    r"(?<!\d)\d{3}[ -]\d{2}[ -]\d{4}(?!\d)",
     r"(?<!\d)\d{3}[ -]\d{3}[ -]\d{3,4}(?!\d)",
     r"(?<!\d)[12]\s?\d\d\s?\d\d\s?\d[\dab]\s?\d{3}\s?\d{3}(?:\s?\d\d)?(?!\d)",
     r"(?<!\w)[a-z]{6}\d\d[a-z]\d\d[a-z]\d{3}[a-z](?!\w)",
@@ -82,8 +100,9 @@ _CAPITAL = r"(?=[A-Z\u00c0-\u00de\u0370-\u03ff\u0410-\u042f])"
 _BY_TITLE = re.compile(
     r"\b(?:(?:Dr|Prof|Mr|Mrs|Ms|Sr|Sra|Hr|Fr|Dott|Sig|Pr|DR|PROF|MRS)\.|"
     r"(?:Dr|Doctor|Prof|Professor|Mr|Mrs|Herrn?|Frau|Mme|Monsieur|Madame|Docteur|Dottor|Signor|"
-    r"Se\u00f1or|Se\u00f1ora|Sister|Nurse|Schwester)(?=\s))"
-    rf"\s{{0,2}}(?:[A-Z]\.\s?){{0,3}}{_CAPITAL}{_NAME}(?:[\s-]{_CAPITAL}{_NAME}){{0,2}}"
+    r"Se\u00f1or|Se\u00f1ora|Sister|[Nn]urse|Schwester)(?=\s))"
+    r"\s{0,2}(?:(?:(?:Dr|Prof|med|dent|vet|Dipl|Ing|rer|nat|habil|h\.\s?c|Priv|Doz|PD)\b\.?)[\s-]{1,2}){0,5}"
+    rf"(?:[A-Z]\.\s?){{0,3}}{_CAPITAL}{_NAME}(?:[\s-]{_CAPITAL}{_NAME}){{0,2}}"
 )
 _BY_LABEL = re.compile(
     r"\b(?i:(?:patient|pat|name|surname|first name|last name|nachname|vorname|nom|pr[e\u00e9]nom|"
@@ -91,6 +110,10 @@ _BY_LABEL = re.compile(
     r"(?:referred|requested|performed|reported|signed|asked|read|verified) by)\s?[:=]\s?|"
     r"(?:referred|requested|performed|reported|signed|verified) by\s)"
     rf"{_NAME}(?:(?:,\s|[\s^.-]){_CAPITAL}{_NAME}){{0,3}}"
+)
+# A degree behind a name.
+_BY_DEGREE = re.compile(
+    rf"(?<!\w){_CAPITAL}[^\W\d_](?=[\w'\u2019-]{{0,30}}[a-z]){_NAME},?\s(?:MD|M\.\s?D\.|PhD|Ph\.\s?D\.|FRCR|FACR|MBBS|MBChB)(?!\w)"
 )
 _UID = re.compile(r"(?<![\d.])\d{1,20}(?:\.\d{1,64}){4,30}")
 
@@ -116,6 +139,6 @@ def _kept(text: str) -> tuple[tuple[int, int], ...]:
 def _found(text: str) -> tuple[tuple[int, int], ...]:
     plain = folded(text)
     matches = [match for form in _BY_FORM for match in form.finditer(plain)]
-    for pattern in (_UID, _BY_TITLE, _BY_LABEL):
+    for pattern in (_UID, _BY_TITLE, _BY_LABEL, _BY_DEGREE):
         matches += pattern.finditer(text)
     return tuple(match.span() for match in matches if not well_known_uid(match.group()))

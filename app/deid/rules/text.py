@@ -25,8 +25,10 @@ from app.deid.rules.identifiers import (
     id_core,
     is_ordinary,
     name_parts,
+    name_words,
     words,
 )
+from app.deid.rules.letters import spellings
 from app.deid.rules.patterns import found_by_form
 
 # Longer values are found by their beginning: the time for a search must not grow with them.
@@ -40,23 +42,9 @@ def _bounded(pattern: str) -> str:
 
 def _name_patterns(text: str) -> Iterator[str]:
     for part in name_parts(composed(text)):
-        pattern = _ANY_GAP.join(map(_spellings, part))
+        pattern = _ANY_GAP.join(map(spellings, part))
         joined = "".join(part)
         yield pattern if counts_anywhere(joined) else _bounded(pattern)
-
-
-# What is written for a letter with two dots, and for two letters in its place.
-_UMLAUTS = {"ä": "ae?", "ö": "oe?", "ü": "ue?", "ß": "(?:ss|ß)"}
-_DIGRAPHS = re.compile("([aou])e|ss")
-
-
-def _spellings(word: str) -> str:
-    """Return a pattern for a folded word with umlauts written in either way."""
-    if word.isascii():
-        return _DIGRAPHS.sub(
-            lambda found: f"{found[1]}e?" if found[1] else "(?:ss|ß)", re.escape(word.lower())
-        )
-    return "".join(_UMLAUTS.get(c.lower(), re.escape(folded(c))) for c in word)
 
 
 def _date_patterns(text: str) -> Iterator[str]:
@@ -126,11 +114,22 @@ class _Matcher:
         if self._pattern is None:
             return ()
         plain = folded(text)
-        return tuple(
-            match.span()
-            for match in self._pattern.finditer(plain)
-            if not is_ordinary(plain, *match.span())
-        )
+        found = list(_places(self._pattern, plain))
+        if _HYPHEN.search(plain):
+            # A name that somebody hyphenated: what stands around the hyphen is one word.
+            kept = [i for i in range(len(plain)) if not _HYPHEN.match(plain, i)]
+            dense = "".join(plain[i] for i in kept)
+            found += ((kept[a], kept[b - 1] + 1) for a, b in _places(self._pattern, dense))
+        return tuple(found)
+
+
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\u2011](?=[^\W\d_])")
+
+
+def _places(pattern: re.Pattern[str], plain: str) -> Iterator[tuple[int, int]]:
+    for match in pattern.finditer(plain):
+        if not is_ordinary(plain, *match.span()):
+            yield match.span()
 
 
 def _searched(identifier: Identifier) -> Identifier:
@@ -210,6 +209,43 @@ class TextCleaner:
         return _DUMMY_TERMS.get(vr, "REMOVED")
 
 
+class _Initials:
+    """Finds the initials of names beside a name, and those with full stops by themselves."""
+
+    __slots__ = ("_after", "_alone", "_before")
+
+    def __init__(self, letters: str) -> None:
+        # A letter without a full stop may say which side.
+        one = rf"(?:[{letters}]\.|(?![LR]\b)[{letters}]\b)"
+        self._before = re.compile(rf"(?<![^\W_])(?:{one}\s?){{1,3}}\Z")
+        self._after = re.compile(rf"[\s,]{{0,2}}\b{one}(?:\s?{one}){{0,2}}(?![^\W_])")
+        self._alone = re.compile(rf"(?<![\w.])(?:[{letters}]\.\s?){{2,4}}(?!\w)")
+
+    def around(self, text: str, start: int, stop: int) -> tuple[int, int]:
+        """Return a span with the initials beside it."""
+        before = self._before.search(text, max(start - _MAX_INITIALS, 0), start)
+        after = self._after.match(text, stop)
+        return before.start() if before else start, after.end() if after else stop
+
+    def alone(self, text: str) -> list[tuple[int, int]]:
+        """Return the spans of two initials or more with full stops."""
+        return [found.span() for found in self._alone.finditer(text)]
+
+
+_MAX_INITIALS, _NO_LETTER = 12, "\0"
+
+
+def _initials(identifiers: Iterable[Identifier]) -> _Initials:
+    parts = (part for i in identifiers if i.kind is Kind.NAME for part in name_words(i.text))
+    letters = {initial for part in parts if len(initial := part[0].upper()) == 1}
+    return _kept_initials("".join(sorted(letters)) or _NO_LETTER)
+
+
+@lru_cache(maxsize=256)
+def _kept_initials(letters: str) -> _Initials:
+    return _Initials(letters)
+
+
 #: Finds what identifies in a text by other means; yields begin and end.
 Recognizer = Callable[[str], Iterable[tuple[int, int]]]
 
@@ -225,7 +261,9 @@ class DescriptorCleaner(TextCleaner):
     def __init__(
         self, identifiers: Iterable[Identifier], recognize: Recognizer | None = None
     ) -> None:
+        identifiers = tuple(identifiers)
         super().__init__(identifiers, frozenset())
+        self._initials = _initials(identifiers)
         self._recognize = recognize
 
     def clean(self, text: str, *, vr: str) -> str:
@@ -234,6 +272,13 @@ class DescriptorCleaner(TextCleaner):
             return super().clean(text, vr=vr)
         parts = text.split("\\") if vr in _SEVERAL else [text]
         return "\\".join(self._cleaned(part, vr) for part in parts)
+
+    def _without_matches(self, text: str) -> str:
+        """Return a text without values, nor the initials of names beside them or by themselves."""
+        initials = self._initials
+        while spans := self._matcher.spans(text):
+            text = _without(text, [initials.around(text, *span) for span in spans])
+        return _without(text, initials.alone(text))
 
     def _cleaned(self, text: str, vr: str) -> str:
         plain = composed(text)
