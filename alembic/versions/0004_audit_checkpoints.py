@@ -18,7 +18,7 @@ GUARDS = """
 CREATE FUNCTION refuse_audit_foresight() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
-        SELECT FROM audit_heads WHERE chain = NEW.chain AND seq >= NEW.seq
+        SELECT FROM public.audit_heads WHERE chain = NEW.chain AND seq >= NEW.seq
     ) THEN
         RAISE EXCEPTION 'a checkpoint is of rows that are there'
             USING ERRCODE = 'insufficient_privilege';

@@ -38,7 +38,8 @@ _LIST = "(SELECT string_to_array(current_setting('app.{}', true), ','){})::{}[]"
 NUMBERS = _LIST.format("organization_number", "::int[]", "int")
 NAMES = _LIST.format("organization", "", "text")
 KEYS = _LIST.format("api_key", "", "text")
-MAY_CROSS = "(SELECT has_table_privilege('every_organization', 'SELECT'))"
+# With its schema: otherwise a temporary table of that name would do.
+MAY_CROSS = "(SELECT has_table_privilege('public.every_organization', 'SELECT'))"
 NAMES_NONE = "(SELECT coalesce(current_setting('app.organization', true), '') = '')"
 # Whoever crosses organisations by nature does so only while it names none.
 CROSSES = f"({NAMES_NONE} AND {MAY_CROSS})"

@@ -23,22 +23,27 @@ MAY_BE_EMPTIED = ("subjects", "studies")
 
 # A data key that lives on in the memory of a process does not come back: neither one that was
 # destroyed, nor a new one of a patient who is not taken any more. It waits for an erasure that is
-# under way. It runs as the owner, for users who may only insert.
+# under way. It runs as the owner, for users who may only insert: it must read no table of theirs,
+# so that their temporary ones come last and every table is named with its schema, and nobody else
+# may hang it on a table of his own.
 GUARD = """
 CREATE FUNCTION drop_erased_data_key() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended(
         'erasure:' || NEW.organization || ':' || NEW.cloud_patient_id, 0));
-    IF EXISTS (SELECT FROM destroyed_data_keys WHERE id = NEW.id) OR EXISTS (
-        SELECT FROM tombstones AS t JOIN organizations AS o ON o.number = t.organization
+    IF EXISTS (SELECT FROM public.destroyed_data_keys WHERE id = NEW.id) OR EXISTS (
+        SELECT FROM public.tombstones AS t
+        JOIN public.organizations AS o ON o.number = t.organization
         WHERE t.organization = NEW.organization AND t.cloud_patient_id = NEW.cloud_patient_id
         AND t.erased_at IS NOT NULL AND o.after_erasure = 'refuse'
     ) THEN
-        DELETE FROM data_keys WHERE id = NEW.id;
+        DELETE FROM public.data_keys WHERE id = NEW.id;
     END IF;
     RETURN NULL;
 END $$;
+
+REVOKE ALL ON FUNCTION drop_erased_data_key() FROM PUBLIC;
 
 CREATE TRIGGER data_keys_stay_erased AFTER INSERT ON data_keys
     FOR EACH ROW EXECUTE FUNCTION drop_erased_data_key();
@@ -51,7 +56,7 @@ CREATE POLICY own_organization ON tombstones FOR ALL USING (
         )::int[]
     ) OR (
         (SELECT coalesce(current_setting('app.organization', true), '') = '')
-        AND (SELECT has_table_privilege('every_organization', 'SELECT'))
+        AND (SELECT has_table_privilege('public.every_organization', 'SELECT'))
     )
 );
 """

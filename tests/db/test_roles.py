@@ -229,3 +229,60 @@ def test_the_server_keeps_a_verifier_and_not_the_password(
 def test_unfit_names_and_passwords_are_refused(database_url: str, name: str, password: str) -> None:
     with pytest.raises(InvalidRequest):
         ensure_user(database_url, DatabaseRole.AUDIT, name=name, password=password)
+
+
+@pytest.mark.parametrize("role", [DatabaseRole.ANONYMIZE, DatabaseRole.WORKER])
+@pytest.mark.parametrize("table", ["destroyed_data_keys", "tombstones", "organizations"])
+def test_the_trigger_that_runs_as_the_owner_reads_no_table_of_whoever_fires_it(
+    database_url: str, names: dict[DatabaseRole, str], role: DatabaseRole, table: str
+) -> None:
+    with psycopg.connect(database_url) as owner:
+        owner.execute("INSERT INTO organizations (id, name) VALUES ('NORTH', '')")  # number 1
+    insert = (
+        "INSERT INTO data_keys (id, organization, cloud_patient_id, key_version, sealed)"
+        " VALUES (1, 1, 'P1', 1, '')"
+    )
+    rise = (
+        "CREATE FUNCTION pg_temp.rise() RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'I am %', current_user; END $$"
+    )
+    columns = (
+        "0::bigint AS id, 1 AS number, 1 AS organization, 'P1' AS cloud_patient_id,"
+        " now() AS erased_at, 'refuse' AS after_erasure"
+    )
+    with psycopg.connect(url_of(database_url, names[role])) as connection:
+        connection.execute("SELECT set_config('app.organization_number', '1', true)")
+        connection.execute(rise)
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT {columns} WHERE pg_temp.rise()")
+        connection.execute(insert)
+        connection.rollback()
+
+
+@pytest.mark.parametrize("role", list(DatabaseRole))
+def test_nobody_lets_the_trigger_that_runs_as_the_owner_destroy_a_data_key(
+    shared_users: dict[DatabaseRole, str], role: DatabaseRole
+) -> None:
+    with psycopg.connect(shared_users[role]) as connection:
+        connection.execute(
+            "CREATE TEMP TABLE mine (id bigint, organization int, cloud_patient_id text)"
+        )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(
+                "CREATE TRIGGER evil AFTER INSERT ON mine"
+                " FOR EACH ROW EXECUTE FUNCTION drop_erased_data_key()"
+            )
+        connection.rollback()
+
+
+def test_a_table_of_ones_own_lets_nobody_cross_organisations(
+    shared_users: dict[DatabaseRole, str],
+) -> None:
+    with psycopg.connect(shared_users[DatabaseRole.ANONYMIZE]) as connection:
+        seen = connection.execute(
+            "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE"
+            " pg_get_expr(polqual, polrelid) LIKE '%every_organization%'"
+        ).fetchall()
+        connection.rollback()
+
+    assert seen
+    assert [text for (text,) in seen if "'public.every_organization'" not in text] == []
