@@ -23,7 +23,7 @@ async def said(url: str, raw: bytes) -> bytes:
     answer = b""
     try:
         writer.write(raw)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(15):
             while piece := await reader.read(65536):
                 answer += piece
     except (TimeoutError, ConnectionError):
