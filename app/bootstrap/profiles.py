@@ -7,7 +7,7 @@ from typing import Final
 
 from app import errors
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
-from app.deid.profile_text import text_of
+from app.deid.profile_text import MAX_CHARACTERS
 from app.deid.rules.text import Recognizer
 from app.dicom.tokens import Limits
 from app.pipeline import Context
@@ -17,6 +17,24 @@ from app.vault.pseudonyms import Pseudonyms
 from app.vault.service import Vault
 
 PROFILE_SUFFIXES: Final = frozenset({".json", ".yaml", ".yml"})
+
+
+def text_of(file: Path) -> str:
+    """Return the text of a profile or template file.
+
+    Raises:
+        InvalidProfile: it is no text, or too long.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as opened:
+        raw = opened.read(4 * MAX_CHARACTERS + 1)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise errors.InvalidProfile("The file is no text in UTF-8") from None
+    if len(text) > MAX_CHARACTERS:
+        raise errors.InvalidProfile("The text is longer than any profile")
+    return text
 
 
 class Profiles:

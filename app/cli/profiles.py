@@ -7,13 +7,13 @@ import click
 import yaml
 
 from app import __version__, bootstrap
+from app.bootstrap.profiles import text_of
 from app.cli.options import Settings, with_settings
 from app.cli.profile_statement import html, markdown
 from app.cli.runs import chosen_profile
 from app.deid.conformance import statement
 from app.deid.linting import weaknesses
 from app.deid.profile import BurnedInPolicy, Profile, profile_from_text
-from app.deid.profile_text import text_of
 from app.deid.profile_writing import profile_content, profile_text
 from app.deid.templates import read_template
 

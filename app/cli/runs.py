@@ -14,10 +14,10 @@ from typing import Final
 from pydantic import SecretStr
 
 from app import bootstrap, errors, pipeline, telemetry
+from app.bootstrap.profiles import text_of
 from app.cli.files import Outcome, Task, run_chunk
 from app.cli.options import Settings, operating_system_user
 from app.deid.profile import Profile, profile_from_text
-from app.deid.profile_text import text_of
 
 CHUNK_FILES: Final = 64
 Advance = Callable[[int], None]

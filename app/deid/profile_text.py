@@ -1,6 +1,5 @@
 """YAML and JSON as profiles are written: plain data, each key once, nothing that grows."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,24 +10,6 @@ from app.errors import InvalidProfile
 #: Longest text of a profile; one with a large vocabulary has a tenth of it.
 MAX_CHARACTERS = 2_000_000
 _MAX_DEPTH = 32
-
-
-def text_of(file: Path) -> str:
-    """Return the text of a profile or template file.
-
-    Raises:
-        InvalidProfile: it is no text, or too long.
-        OSError: it cannot be read.
-    """
-    with file.open("rb") as opened:
-        raw = opened.read(4 * MAX_CHARACTERS + 1)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidProfile("The file is no text in UTF-8") from None
-    if len(text) > MAX_CHARACTERS:
-        raise InvalidProfile("The text is longer than any profile")
-    return text
 
 
 class _Loader(yaml.SafeLoader):
