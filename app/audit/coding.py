@@ -68,6 +68,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "reidentify-deny": _DEFAULT,
     "reidentify-notice": _DEFAULT,
     "reidentify-safeguards": _SECURITY,
+    "change-retention": _SECURITY,
     Action.CREATE_API_KEY: _SECURITY,
     Action.REVOKE_API_KEY: _SECURITY,
     Action.CREATE_ORGANIZATION: _SECURITY,

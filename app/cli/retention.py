@@ -68,7 +68,9 @@ def set_policy(
                 organization_id,
                 None if forever else (days if days is not None else kept),
                 after if after_erasure is None else AfterErasure(after_erasure),
-            )
+            ),
+            AuditEvent(action="", actor=f"cli:{operating_system_user()}"),
+            AuditTrail(),
         )
 
     administer(settings, change)

@@ -1,16 +1,23 @@
 """How long an organisation keeps originals, and what becomes of patients that were erased."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
+from app.db.acting import acting_for
 from app.db.models import organizations
 from app.db.session import Database, database_errors
 from app.errors import InvalidRequest, OrganizationNotFound
+from app.vault.repository import Trail
 
+if TYPE_CHECKING:
+    from app.audit.events import AuditEvent
+
+CHANGE: Final = "change-retention"
 MAX_DAYS: Final = 36_500
+_CHANGE: Final = "UPDATE organizations SET retention_days = %s, after_erasure = %s WHERE id = %s"
 
 
 class AfterErasure(StrEnum):
@@ -60,8 +67,13 @@ class RetentionPolicies:
             for row in rows
         ]
 
-    async def set(self, policy: RetentionPolicy) -> None:
-        """Change an organisation's policy.
+    async def set(self, policy: RetentionPolicy, event: "AuditEvent", trail: Trail) -> None:
+        """Change an organisation's policy, with its audit row.
+
+        Args:
+            policy: what holds from now on.
+            event: who changes it.
+            trail: appends audit rows.
 
         Raises:
             InvalidRequest: the number of days is not between 1 and 36,500.
@@ -71,13 +83,15 @@ class RetentionPolicies:
         days = policy.retention_days
         if days is not None and not 1 <= days <= MAX_DAYS:
             raise InvalidRequest(f"Originals are kept for 1 to {MAX_DAYS} days, or for ever")
-        change = (
-            update(organizations)
-            .where(organizations.c.id == policy.organization)
-            .values(retention_days=days, after_erasure=str(policy.after_erasure))
-        )
-        with database_errors():
-            async with self._database.engine.begin() as connection:
-                changed = (await connection.execute(change)).rowcount
-        if not changed:
-            raise OrganizationNotFound
+        after = str(policy.after_erasure)
+        detail: dict[str, str | int] = {
+            "retention-days": "" if days is None else days,
+            "after-erasure": after,
+        }
+        event = replace(event, action=CHANGE, organization=policy.organization, detail=detail)
+        with database_errors(), acting_for(policy.organization):
+            async with await self._database.connect() as connection:
+                changed = await connection.execute(_CHANGE, [days, after, policy.organization])
+                if not changed.rowcount:
+                    raise OrganizationNotFound
+                await trail.append(connection, await trail.lock(connection, [event]), [event])

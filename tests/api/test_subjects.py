@@ -8,6 +8,8 @@ import pytest
 
 from app import bootstrap
 from app.api.application import create_app
+from app.audit.events import AuditEvent
+from app.audit.repository import AuditTrail
 from app.settings import Role, Settings
 from app.vault import keys_ring
 from app.vault.erasing_policy import AfterErasure, RetentionPolicies, RetentionPolicy
@@ -168,7 +170,9 @@ async def test_originals_expire_while_a_process_of_the_role_runs(
 ) -> None:
     await upload(client, instance, viewer)
     await RetentionPolicies(house.gateway.database).set(
-        RetentionPolicy("DEMO", 30, AfterErasure.REFUSE)
+        RetentionPolicy("DEMO", 30, AfterErasure.REFUSE),
+        AuditEvent(action="", actor="officer"),
+        AuditTrail(),
     )
     async with house.gateway.database.engine.begin() as connection:
         for change in (

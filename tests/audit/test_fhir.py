@@ -45,6 +45,7 @@ def test_outcomes_say_how_grave_they_are(outcome: str, indicator: str) -> None:
         ("erase-subject", "110105"),
         ("reseal-keys", "110113"),
         ("change-organization", "110113"),
+        ("change-retention", "110113"),
         ("read-audit", "110101"),
         ("nobody-knows", "110100"),
     ],

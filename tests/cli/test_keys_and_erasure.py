@@ -122,7 +122,12 @@ def test_a_policy_is_set_listed_and_applied(invoke: Invoke) -> None:
     kept = invoke("retention", "set", "DEMO", "--after-erasure", "refuse")
     listed = invoke("retention", "list")
     applied = invoke("retention", "run")
+    rows = invoke("audit", "list", "--action", "change-retention", "--json").stdout.splitlines()
 
+    assert [json.loads(row)["detail"] for row in rows] == [
+        {"retention-days": 30, "after-erasure": "refuse"},
+        {"retention-days": 30, "after-erasure": "recreate"},
+    ]
     assert [changed.exit_code, kept.exit_code] == [0, 0]
     assert listed.stdout.split() == ["DEMO", "30", "days", "after", "an", "erasure:", "refuse"]
     assert applied.stdout.split() == ["DEMO", "0", "patients"]

@@ -57,7 +57,8 @@ def asking(**given: object) -> AuditEvent:
 async def set_policy(
     house: MappingHouse, after: AfterErasure = AfterErasure.REFUSE, days: int | None = None
 ) -> None:
-    await RetentionPolicies(house.database).set(RetentionPolicy(NORTH, days, after))
+    policy = RetentionPolicy(NORTH, days, after)
+    await RetentionPolicies(house.database).set(policy, asking(), AuditTrail())
 
 
 def other(number: int = 1, **given: str):
@@ -445,13 +446,17 @@ async def test_one_process_at_a_time_applies_retention(house: MappingHouse, eras
 
 async def test_a_policy_is_set_and_read_back(house: MappingHouse) -> None:
     policies = RetentionPolicies(house.database)
-    await policies.set(RetentionPolicy(NORTH, 3650, AfterErasure.RECREATE))
+    await policies.set(RetentionPolicy(NORTH, 3650, AfterErasure.RECREATE), asking(), AuditTrail())
 
     assert await policies.all() == [
         RetentionPolicy(NORTH, 3650, AfterErasure.RECREATE),
         RetentionPolicy(SOUTH, None, AfterErasure.REFUSE),
     ]
-    with pytest.raises(InvalidRequest):
-        await policies.set(RetentionPolicy(NORTH, 0, AfterErasure.REFUSE))
-    with pytest.raises(OrganizationNotFound):
-        await policies.set(RetentionPolicy("NOWHERE", 1, AfterErasure.REFUSE))
+    for organization, days, refusal in (
+        (NORTH, 0, InvalidRequest),
+        ("NONE", 1, OrganizationNotFound),
+    ):
+        with pytest.raises(refusal):
+            await policies.set(
+                RetentionPolicy(organization, days, AfterErasure.REFUSE), asking(), AuditTrail()
+            )
