@@ -16,8 +16,8 @@ from app.deid.standard import ROWS, dictionary_vr
 from app.dicom.elements import CHARSET_VRS, key_tag
 from app.dicom.tokens import Dataset
 
-#: Raised when another attribute is allowed or no longer is, so that versions of profiles tell it.
-ALLOW_LIST_VERSION = 1
+#: Raised when something else is left of an attribute, so that versions of profiles tell it.
+ALLOW_LIST_VERSION = 2
 CODE_VALUES = frozenset({0x00080100, 0x00080119})
 CODE_MEANING = 0x00080104
 _SCHEME, _SCHEME_VERSION = 0x00080102, 0x00080103
@@ -97,6 +97,11 @@ def _types() -> dict[int, str]:
         for element in elements.split(" "):
             types[int(group + element, 16)] = type_
     return types
+
+
+def is_required(tag: int) -> bool:
+    """Say whether some IOD requires a value of an attribute that has no row."""
+    return _types().get(tag) in {"1", "1C"}
 
 
 def listed_tags() -> tuple[int, ...]:

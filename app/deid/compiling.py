@@ -7,10 +7,11 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from app.deid.allowing import CODE_MEANING, CODE_TAGS
+from app.deid.allowing import CODE_MEANING, CODE_TAGS, Allowance, allowance, is_required
 from app.deid.attributes import (
     CHARACTER_SET,
     DOCUMENT_LENGTH,
+    ICC_PROFILE,
     IDENTITY_TAGS,
     MANUFACTURER,
     METHOD,
@@ -29,6 +30,7 @@ from app.deid.rules.bulk import MEASURES
 from app.deid.rules.dummies import dummy_items, dummy_values
 from app.deid.rules.identifiers import Kind, identifying_kind
 from app.deid.rules.numbers import NUMBER_VRS
+from app.deid.rules.terms import RESCALE_TYPE
 from app.deid.standard import (
     Action,
     dictionary_vr,
@@ -81,6 +83,8 @@ class Op(IntEnum):
     TEMPORAL = 15
     NUMBER = 16
     BULK = 17
+    COLOUR = 18
+    TERM = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +353,8 @@ class Compiler:
     def _looked_at(self, index: int, known: str) -> tuple[Any, ...] | None:
         """Return the instruction for a value that stays only if it is a number or not too long."""
         tag, rules = self.tags[index], self.place.rules
+        if rules.has_allow_list and (op := self._listed(index, known)):
+            return op
         if known in NUMBER_VRS:
             if rules.has_allow_list or index in self.staying or tag in rules.cells:
                 nothing = encode_element(tag, self.vrs[index], b"", explicit=self.explicit)
@@ -356,6 +362,18 @@ class Compiler:
         elif (measures := MEASURES.get(tag)) and set(measures) <= set(self.tags):
             return Op.BULK, index, tuple(map(self.tags.index, measures))
         return None
+
+    def _listed(self, index: int, known: str) -> tuple[Any, ...] | None:
+        """Return the instruction for what the allow-list leaves whole, and may hold other text."""
+        tag, rules, path = self.tags[index], self.place.rules, self.place.where.path
+        if allowance(tag) is not Allowance.VALUE or rules.override(tag, known, path):
+            return None
+        if tag == ICC_PROFILE:
+            return Op.COLOUR, index
+        if known != "CS" and tag != RESCALE_TYPE:
+            return None
+        nothing = dummy_values(tag, known)[0] if is_required(tag) else b""
+        return Op.TERM, index, b"US" if tag == RESCALE_TYPE else nothing
 
     def _known_vr(self, index: int) -> str:
         """Return what is known of an element's VR beside what the file says; or nothing."""

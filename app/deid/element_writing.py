@@ -11,9 +11,11 @@ from app.deid.marking import method_codes_element, method_element
 from app.deid.planning import Remark
 from app.deid.private import View
 from app.deid.rules.bulk import longest
+from app.deid.rules.colour import without_text
 from app.deid.rules.documents import notice
 from app.deid.rules.numbers import is_number
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
+from app.deid.rules.terms import only_terms
 from app.deid.rules.text import TextCleaner, only_known
 from app.deid.standard import dictionary_vr, is_uid, uid_kind, well_known_uid
 from app.deid.substitutes import Findings, Substitutes
@@ -166,6 +168,27 @@ class ElementWriter:
         vr = key_vr(dataset.keys[index] >> 32) if dataset.explicit else "OW"
         return encode_element(tag, vr, value[:most], explicit=dataset.explicit)
 
+    def _colour(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
+        """Return an ICC profile without its texts; what is none is emptied. Operand: index."""
+        tag, value = key_tag(dataset.keys[index]), without_text(self._value(dataset, index))
+        if value is None:
+            self.findings.warnings.append(Remark("icc-profile-unreadable-emptied", tag_text(tag)))
+        return encode_element(tag, "OB", pad(value or b"", "OB"), explicit=dataset.explicit)
+
+    def _term(self, dataset: Dataset, plan: ShapePlan, index: int, nothing: bytes) -> bytes:
+        """Return a code string that holds terms only. Operands: index, value for none."""
+        tag, vr = key_tag(dataset.keys[index]), key_vr(dataset.keys[index] >> 32)
+        text = self._value(dataset, index).decode("latin-1").rstrip("\0 ")
+        terms = only_terms(text, tag)
+        if terms == text:
+            return self._cleaned_element(dataset, plan, index, self.cleaner)
+        self.findings.warnings.append(Remark("term-unknown-removed", tag_text(tag)))
+        value = terms.encode() if terms.strip("\\ ") else nothing
+        if self.cleaner is not None:
+            value = self.cleaner.clean(value.decode(), vr="CS").encode()
+        written = vr if dataset.explicit else dictionary_vr(tag) or "CS"
+        return encode_element(tag, written, pad(value, "CS"), explicit=dataset.explicit)
+
     def _clean(
         self,
         dataset: Dataset,
@@ -295,4 +318,6 @@ SPECIAL: dict[Op, Callable[..., bytes]] = {
     Op.TEMPORAL: ElementWriter._temporal,  # noqa: SLF001
     Op.NUMBER: ElementWriter._number,  # noqa: SLF001
     Op.BULK: ElementWriter._bulk,  # noqa: SLF001
+    Op.COLOUR: ElementWriter._colour,  # noqa: SLF001
+    Op.TERM: ElementWriter._term,  # noqa: SLF001
 }
