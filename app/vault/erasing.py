@@ -135,9 +135,10 @@ class Eraser:
     ) -> Erased:
         async with self._transaction(organization) as connection:
             number = await _number(connection, organization)
+            await _require_key(connection, event)  # before anything is looked up
             patient = await _patient(connection, number, kind, name)
             await _lock(connection, number, patient)
-            await _require_key(connection, event)
+            await _require_key(connection, event)  # again: the lock may have taken a while
             erased = await _destroy(connection, number, patient, None)
             if not await _is_known(connection, number, patient, erased):
                 raise PseudonymNotFound

@@ -50,6 +50,9 @@ def eraser(house: MappingHouse) -> Eraser:
     return Eraser(house.database, AuditTrail)
 
 
+UNKNOWN_STUDY = "7QM2X-9THV4-CBK8"  # whose key was revoked learns not even that
+
+
 def asking(**given: object) -> AuditEvent:
     return AuditEvent(action="", actor="officer", **({"purpose": "request of the patient"} | given))
 
@@ -181,8 +184,10 @@ async def test_a_study_that_is_also_anothers_stays_his(house: MappingHouse, eras
         ({"organization": "NOWHERE"}, OrganizationNotFound),
         ({"organization": SOUTH}, PseudonymNotFound),
         ({"event": asking(api_key_id="revoked")}, NotAuthenticated),
+        ({"event": asking(api_key_id="revoked"), "pseudonym": "P000000000000"}, NotAuthenticated),
+        ({"event": asking(api_key_id="revoked"), "pseudonym": UNKNOWN_STUDY}, NotAuthenticated),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 async def test_what_may_not_be_erased_is_refused_and_recorded(
     house: MappingHouse, eraser: Eraser, given: dict[str, object], expected: type[Exception]
