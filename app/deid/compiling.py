@@ -30,7 +30,6 @@ from app.deid.rules.bulk import MEASURES
 from app.deid.rules.dummies import dummy_items, dummy_values
 from app.deid.rules.identifiers import Kind, identifying_kind
 from app.deid.rules.numbers import NUMBER_VRS
-from app.deid.rules.terms import RESCALE_TYPE
 from app.deid.standard import (
     Action,
     dictionary_vr,
@@ -41,6 +40,7 @@ from app.deid.standard import (
     uid_role,
 )
 from app.deid.structured import ContentRule
+from app.deid.terms import RESCALE_TYPE
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr
 from app.dicom.tokens import Dataset
 

@@ -15,10 +15,10 @@ from app.deid.rules.colour import without_text
 from app.deid.rules.documents import notice
 from app.deid.rules.numbers import is_number
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
-from app.deid.rules.terms import only_terms
 from app.deid.rules.text import TextCleaner, only_known
 from app.deid.standard import dictionary_vr, is_uid, uid_kind, well_known_uid
 from app.deid.substitutes import Findings, Substitutes
+from app.deid.terms import only_terms
 from app.dicom.elements import (
     CHARSET_VRS,
     LONG_CODES,
