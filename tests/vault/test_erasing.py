@@ -50,7 +50,7 @@ def eraser(house: MappingHouse) -> Eraser:
     return Eraser(house.database, AuditTrail)
 
 
-UNKNOWN_STUDY = "7QM2X-9THV4-CBK8"  # whose key was revoked learns not even that
+UNKNOWN_STUDY = "ABEGD-VMRG7-BWK9"  # whose key was revoked learns not even that
 
 
 def asking(**given: object) -> AuditEvent:
