@@ -1,20 +1,20 @@
 """The JSON bodies and parameters of the way back."""
 
 import datetime as dt
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas import STUDY_EXAMPLE
 from app.vault.disclosure.purposes import PURPOSES
-from app.vault.disclosure.questions import MAX_TYPED
 
 PATIENT_EXAMPLE: Final = "DEMO-P61YDC2TP2FXA"
 UID_EXAMPLE: Final = "2.25.329800735698586629295641978511506172918"
 REQUEST_EXAMPLE: Final = "5f0c6c1e-8a53-4c5c-9a43-0c8f1d2b7e55"
 _CODES: Final = ", ".join(f"{code} ({display})" for code, display in PURPOSES.items())
 
-_Typed = Annotated[str | None, Field(max_length=10 * MAX_TYPED)]
+# How long a text may be is checked once it is known who asks, so that the audit has it.
+_Typed = str | None
 
 
 class Pseudonyms(BaseModel):

@@ -133,6 +133,20 @@ async def test_two_different_purposes_are_refused(client: httpx.AsyncClient, hou
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
 
 
+@pytest.mark.parametrize("name", ["cloud_study_id", "patient_id", "series_uid"])
+async def test_even_what_is_far_too_long_is_refused_to_who_may_ask_and_in_the_audit(
+    client: httpx.AsyncClient, house: House, name: str
+) -> None:
+    stated = {name: "9" * 5000, "purpose": "TREAT", "reference": "T-1"}
+
+    unknown = await client.get("/reidentify", params=stated)
+    answer = await client.get("/reidentify", params=stated, headers=await house.headers())
+
+    assert unknown.status_code == 401
+    assert answer.status_code == 422
+    assert house.outcomes("reidentify") == ["not-authenticated", answer.json()["code"]]
+
+
 @pytest.mark.parametrize(
     "query", ["cloud_study_id=A&cloud_study_id=B", "serie_uid=2.25.1&cloud_study_id=A"]
 )

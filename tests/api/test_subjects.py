@@ -85,6 +85,8 @@ async def test_the_same_patient_may_be_erased_again_by_his_id(
     [
         ({"path": "/subjects/P000000000000"}, (404, "pseudonym-not-found")),
         ({"path": "/subjects/PLANTED"}, (400, "invalid-request")),
+        ({"path": f"/subjects/{'P' * 2000}"}, (400, "invalid-request")),
+        ({"path": f"/subjects/{'P' * 2000}", "scopes": None}, (401, "not-authenticated")),
         ({"params": {}}, (400, "invalid-request")),
         ({"params": {"purpose": "request of PLANTED"}}, (400, "invalid-request")),
         ({"params": {"purpose": "PATRQT"}}, (400, "invalid-request")),
@@ -94,7 +96,7 @@ async def test_the_same_patient_may_be_erased_again_by_his_id(
         ({"scopes": {"reidentify"}}, (403, "not-authorised")),
         ({"scopes": None}, (401, "not-authenticated")),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 async def test_what_may_not_be_erased_is_refused_and_in_the_audit(
     house: House,

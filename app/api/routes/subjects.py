@@ -68,7 +68,6 @@ async def erase_subject(
             description="Cloud patient id, or the cloud study id of a study of this patient; the "
             "organisation may stand before it, as in the pseudonymous Patient ID.",
             examples=[PATIENT_EXAMPLE],
-            max_length=100,
         ),
     ],
     purposes: Annotated[AnyPurposes, Query()],
