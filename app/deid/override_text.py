@@ -6,8 +6,7 @@ from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 
-from app.deid.attributes import MARKER_TAGS
-from app.deid.overrides import ALWAYS, Condition, Deed, Override
+from app.deid.overrides import ALWAYS, Condition, Deed, Override, is_in_reach
 from app.deid.private import SafeElement
 from app.deid.rules.temporal import is_temporal
 from app.deid.standard import ROWS, dictionary_vr, is_uid, keyword
@@ -18,9 +17,6 @@ _FIELDS = {"tag", "keyword", "vr", "private", "at", "action", "value", "when"}
 _TARGETS = {"tag", "keyword", "vr", "private"}
 _PATTERN = re.compile(r"\(?([0-9A-FX]{4})[,]?([0-9A-FX]{4})\)?", re.IGNORECASE)
 _KEYWORDS = {row.keyword: tag for tag, row in ROWS.items()}
-_PIXEL_GROUP = 0x7FE0
-# What the gateway itself writes, reads or relies on: no rule reaches it.
-_OUT_OF_REACH = MARKER_TAGS | {0x00080005, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E}
 _WRITTEN = {
     "AE": r"[ -\[\]-~]{1,16}",
     "AS": r"[0-9]{3}[DWMY]",
@@ -219,7 +215,7 @@ def _check_tag(made: Override) -> None:
         if made.tag >> 24 not in {0x50, 0x60} or made.mask >> 24 != 0xFF:
             raise InvalidProfile("a pattern is for the repeating groups 50XX and 60XX")
         return
-    if made.tag in _OUT_OF_REACH or made.tag >> 16 == _PIXEL_GROUP or made.tag >> 16 < 8:
+    if not is_in_reach(made.tag):
         raise InvalidProfile("this attribute is not for a profile to decide")
     if not keyword(made.tag):
         raise InvalidProfile("tag is that of no attribute of the standard")

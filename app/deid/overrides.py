@@ -7,9 +7,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.deid.attributes import CHARACTER_SET, MARKER_TAGS
 from app.deid.private import SafeElement
 
 _EXACT = 0xFFFFFFFF
+_PIXEL_GROUP = 0x7FE0
+# What the gateway itself writes, reads or relies on, and what says how pixels are laid out.
+_OUT_OF_REACH = (
+    MARKER_TAGS
+    | {CHARACTER_SET, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E}
+    | {0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011}
+    | {0x00280100, 0x00280101, 0x00280102, 0x00280103}
+)
+
+
+def is_in_reach(tag: int) -> bool:
+    """Say whether a rule of a profile may decide about an attribute."""
+    return tag not in _OUT_OF_REACH and tag >> 16 != _PIXEL_GROUP and tag >> 16 >= 8
 
 
 class Deed(StrEnum):
@@ -94,7 +108,9 @@ class Override:
         """Say whether it is about an attribute, at whatever depth."""
         if self.private is not None:
             return False
-        return self.vr == vr if self.vr else tag & self.mask == self.tag & self.mask
+        if self.vr:
+            return self.vr == vr and is_in_reach(tag)
+        return tag & self.mask == self.tag & self.mask
 
     @property
     def precision(self) -> tuple[bool, int, bool, bool]:

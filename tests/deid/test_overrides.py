@@ -321,3 +321,27 @@ def test_rules_make_another_version() -> None:
     other = profile("{keyword: StationName, action: Z}")
 
     assert one.version != other.version
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["{vr: US, action: X}", "{vr: CS, action: D}", "{vr: UI, action: X}", "{vr: UI, action: D}"],
+)
+def test_a_rule_for_a_vr_passes_over_what_no_rule_reaches(rule: str) -> None:
+    dataset = ct(Identity())
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+
+    made = result(dataset, rule)
+
+    assert (made.Rows, made.BitsAllocated) == (dataset.Rows, dataset.BitsAllocated)
+    assert made.SpecificCharacterSet == "ISO_IR 192"
+    assert made.PhotometricInterpretation == dataset.PhotometricInterpretation
+    assert made.SOPClassUID == dataset.SOPClassUID
+    assert made.SOPInstanceUID.startswith("2.25.")
+    assert made.PatientIdentityRemoved == "YES"
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "BitsAllocated", "PhotometricInterpretation"])
+def test_no_rule_says_how_pixels_are_laid_out(keyword: str) -> None:
+    with pytest.raises(InvalidProfile):
+        profile(f"{{keyword: {keyword}, action: D}}")
