@@ -301,13 +301,37 @@ def test_a_recogniser_may_find_more() -> None:
         "1.2." * 15_000,
         "Dr. " * 15_000,
         "rue a " * 9_000,
+        "a-" * 20_000,
+        "twenty-first of " * 4_000,
+        "Z. " * 15_000,
     ],
-    ids=["letters", "labels", "figures", "dots", "titles", "streets"],
+    ids=[
+        *("letters", "labels", "figures", "dots", "titles", "streets"),
+        *("hyphens", "ordinals", "initials"),
+    ],
 )
 def test_endless_text_is_cleaned_in_bounded_time(text: str) -> None:
     cleaner = DescriptorCleaner([Value(Kind.NAME, "Quillonbury^Zebedee")])
 
     assert len(cleaner.clean(text, vr="LT")) <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("b" + "aa" * 31, "b" + "a" * 30),
+        ("\u0431" + "\u0438\u0438" * 31, "b" + "i" * 40),
+        ("\u0431" + "\u0441\u0441" * 31, "b" + "s" * 30),
+        ("\u03c0" + "\u03bf\u03c5" * 31, "p" + "ou" * 29),
+    ],
+    ids=["latin", "vowels", "consonants", "greek"],
+)
+def test_a_name_of_letters_with_many_spellings_is_looked_for_in_bounded_time(
+    name: str, written: str
+) -> None:
+    text = f"{written} " * 3
+
+    assert DescriptorCleaner([Value(Kind.NAME, name)]).clean(text, vr="LT") == text
 
 
 def test_the_same_text_is_cleaned_the_same_way_whatever_came_before() -> None:

@@ -1,6 +1,7 @@
 """How a name may be written in the letters of others: umlauts, ligatures, Cyrillic and Greek.
 
-A pattern that finds too much costs a word of kept text; one that finds too little, a name.
+A pattern that finds too much costs a word of kept text; one that finds too little, a name. What can
+be read in several ways is an atomic group: a long name of equal letters takes as long as others.
 """
 
 import re
@@ -14,7 +15,7 @@ _LETTERS = {
     "ü": "ue?",
     "ß": "(?:ss|ß)",
     "ø": "oe?",
-    "å": "aa?",
+    "å": "(?>aa?)",
     "đ": "dj?",
     "æ": "(?:æ|ae?)",
     "œ": "(?:œ|oe?)",
@@ -25,7 +26,7 @@ _EITHER = {
     "ae": "(?:ae?|æ)",
     "oe": "(?:oe?|œ)",
     "ue": "ue?",
-    "aa": "aa?",
+    "aa": "(?>aa?)",
     "ss": "(?:ss|ß)",
     "dj": "dj?",
     "th": "(?:th|þ)",
@@ -34,7 +35,8 @@ _EITHER = {
 _CYRILLIC = (
     "\u0430 a|\u0431 b|\u0432 v w ff f|\u0433 g h|\u0434 d|\u0435 ye je yo jo e o|\u0436 zh j z sh|"
     "\u0437 z s|\u0438\u0438 iy ij ii yi y i|\u0438 i y j|\u043a\u0441 ks x|\u043a k c|\u043b l|"
-    "\u043c m|\u043d n|\u043e o a|\u043f p|\u0440 r|\u0441 ss s|\u0442 t|\u0443 ou u y|\u0444 f ph|"
+    "\u043c m|\u043d n|\u043e o a|\u043f p|\u0440 r|\u0441\u0441 ss s|\u0441 s|"
+    "\u0442 t|\u0443 ou u y|\u0444 f ph|"
     "\u0445 kh ch h x|\u0446 ts tz c z|\u0447 tsch tch ch c|\u0448 sch sh ch s|"
     "\u0449 schtsch shch sch sh sc|\u044b y i|\u044d e|\u044e yu iu ju u|\u044f ya ia ja a|"
     "\u0454 ye ie je e|\u0456 yi i|\u0491 g"
@@ -46,7 +48,7 @@ _GREEK = (
     "\u03c7 ch kh h x|\u03c8 ps|\u03c9 o"
 )
 _LATIN = {
-    one[0]: f"(?:{'|'.join(one)})"
+    one[0]: f"(?>{'|'.join(one)})"
     for one in (line.split(" ") for line in f"{_CYRILLIC}|{_GREEK}".split("|"))
 }
 # The signs that make letters hard or soft are left out or written as an apostrophe.
