@@ -224,7 +224,8 @@ def test_what_is_lent_outlives_its_source_and_nothing_stays_open(path):
 
     assert error_of(source, "big") is StorageUnavailable
     del lent
-    assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
+    # What other tests left open may be closed meanwhile.
+    assert {entry.name for entry in Path("/proc/self/fd").iterdir()} <= before
 
 
 def test_a_spool_that_cannot_be_written_is_not_the_members_fault(path):

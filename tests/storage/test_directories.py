@@ -139,7 +139,7 @@ def test_a_listing_holds_few_descriptors_however_deep_the_tree(tmp_path):
 
     assert len(held) == 9
     assert max(held) <= 2
-    assert len(open_fds()) == before
+    assert len(open_fds()) <= before
 
 
 def test_a_tree_deeper_than_any_study_is_reported_where_it_goes_on(tmp_path):
@@ -497,7 +497,7 @@ def test_nothing_stays_open(tmp_path):
     source.close()
 
     assert contents == [b"abc", b""]
-    assert open_fds() == before
+    assert open_fds() <= before
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path):
