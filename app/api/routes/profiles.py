@@ -4,6 +4,7 @@ The routes that take an object are plain ASGI endpoints, as uploads are; their d
 OpenAPI document is in ``app.api.profile_openapi``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Final, TypedDict
@@ -124,7 +125,7 @@ def _summary(profile: Profile, principal: Principal) -> _Summary:
     }
 
 
-class _Asked:
+class _Asked(ABC):
     """What takes one object and tells about it; subclasses say what."""
 
     path: str
@@ -177,13 +178,13 @@ class _Asked:
         await send_from_thread(send, receive, pieces, services)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    @abstractmethod
     def _chosen(self, scope: Scope, head: Head, principal: Principal) -> Sequence[tuple[str, str]]:
         """Return organisation and name of each profile that is asked about."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pieces(self, found: Explanations, *, with_values: bool) -> Iterator[bytes]:
         """Yield the answer."""
-        raise NotImplementedError
 
 
 class ExplainObject(_Asked):
