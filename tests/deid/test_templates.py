@@ -84,7 +84,7 @@ def test_patterns_of_repeating_groups_are_understood(pattern: str) -> None:
         ("00[0-9]+,10;X", "pattern"),
         ("0009,1010;K", "creator"),
         ("0020,000D;K", "not for a profile"),
-        ("0028,0010;U", "UIDs"),
+        ("0018,0050;U", "UIDs"),
         ("0008,FFFE;X", "no attribute"),
     ],
 )
