@@ -271,8 +271,8 @@ def _notes(taken: dict[str, list[Turn]], count: int, rounds: int) -> list[str]:
         "`against twice the engine`: rate divided by twice the rate of one engine process in the "
         "same round, which writes neither hash, mapping, audit nor manifest, and waits for no "
         "disk. Aim: 0.70.",
-        f"`{HASHED}` writes and hashes what a manifest lists, and nothing else: no batch on this "
-        "machine can be faster.",
+        f"`{HASHED}` writes and hashes what a manifest lists, and nothing else: what two processes "
+        "took for that part of the work in the same round.",
         f"Overhead per file over the engine: {overhead:.3f} ms by the clock ({PROCESSES} "
         f"processes), {in_process:.3f} ms of one process's time. Aim for small objects: 2 ms.",
         "The whole command also starts interpreters, database and workers, and ends them.",

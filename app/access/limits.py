@@ -1,6 +1,6 @@
 """How often a caller may ask, and when repeated failures shut it out. Pure but for the clock.
 
-Counts are of this process alone and in bounded memory: the longest unseen goes first.
+Counts are of this process alone and in bounded memory: the longest known goes first.
 """
 
 import math
