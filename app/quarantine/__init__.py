@@ -1,0 +1,1 @@
+"""The quarantine: what is held back for people, sealed, and what they decide."""
