@@ -9,15 +9,15 @@ GatewayError
 │                    MissingIdentifier · InvalidProfile · InvalidRequest · BodyTimeout ·
 │                    UnsupportedMediaType · MistypedCloudStudyId · MistypedPseudonym
 ├── Denied           NotAuthenticated (TokenExpired) · NotAuthorised · ApprovalRequired ·
-│                    OwnRequest · BreakGlassNotAllowed
+│                    OwnRequest · OwnObject · BreakGlassNotAllowed
 ├── Throttled        RateLimited · LockedOut · QuotaExceeded · ReidentifyQuotaExceeded
 ├── NotFound         ProfileNotFound · OrganizationNotFound · PseudonymNotFound · ApprovalNotFound ·
-│                    BatchNotFound ·
+│                    BatchNotFound · QuarantineNotFound · MaskRuleNotFound ·
 │                    DestinationNotFound
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused ·
 │                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
 │                    ApprovalExpired · ApprovalUsed · AlreadyDecided
-├── Refused          BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
+├── Refused          PixelWorkFailed · BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
 │                    NothingToPublish · StagingTooSmall · DestinationRefused (ObjectsGone) ·
@@ -213,6 +213,13 @@ class OwnRequest(Denied):
     title = "Another person must approve this request"
 
 
+class OwnObject(Denied):
+    """Whoever sent a held object cannot be the one who lets it pass."""
+
+    code = "own-object"
+    title = "Another person must decide about this object"
+
+
 class BreakGlassNotAllowed(Denied):
     """The organisation has switched emergencies off."""
 
@@ -301,6 +308,20 @@ class ApprovalNotFound(NotFound):
 
     code = "approval-not-found"
     title = "There is no request for approval by that id"
+
+
+class QuarantineNotFound(NotFound):
+    """No held object by that id, or not one of this organisation."""
+
+    code = "quarantine-not-found"
+    title = "There is no held object by that id"
+
+
+class MaskRuleNotFound(NotFound):
+    """No remembered mask rule by that id, or not one of this organisation."""
+
+    code = "mask-rule-not-found"
+    title = "There is no remembered mask rule by that id"
 
 
 class BatchNotFound(NotFound):
@@ -415,6 +436,24 @@ class RecognizerFailed(Refused):
     title = "The entity recogniser failed"
 
 
+class PixelWorkFailed(Refused):
+    """A child process could not look at the pixels or the document, or not change them.
+
+    Args:
+        reason: a stable word: ``crashed``, ``timed-out``, ``out-of-memory``, ``not-installed``,
+            ``not-started``, ``message-too-large``, ``unknown-kind``, ``failed`` or ``closed``.
+        where: a place in this program or a package that is missing; never a text of the image.
+    """
+
+    code = "pixel-work-failed"
+    title = "The pixels could not be worked on"
+
+    def __init__(self, reason: str = "failed", *, where: str = "", path: str | None = None) -> None:
+        super().__init__(f"The pixels could not be worked on: {reason}", path=path)
+        self.reason = reason
+        self.where = where
+
+
 class BurnedInAnnotationSuspected(Refused):
     """The pixel data is declared to carry identifying text."""
 
@@ -434,6 +473,27 @@ class ResidualIdentifier(Refused):
 
     code = "residual-identifier"
     title = "An identifying value was left in the result"
+
+
+class QuarantineFull(Refused):
+    """What is held already fills the space for it; the object was not taken."""
+
+    code = "quarantine-full"
+    title = "The quarantine has no room for this object"
+
+
+class HeldObjectDamaged(Refused):
+    """What is held was altered, cut short or taken away; nothing of it is shown."""
+
+    code = "held-object-damaged"
+    title = "The held object is damaged"
+
+
+class PreviewUnavailable(Refused):
+    """The frame cannot be shown: there is none of that number, or its pixels do not decode."""
+
+    code = "preview-unavailable"
+    title = "The image cannot be shown"
 
 
 class SourceNotAllowed(Refused):
