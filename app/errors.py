@@ -17,7 +17,8 @@ GatewayError
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused ·
 │                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
 │                    ApprovalExpired · ApprovalUsed · AlreadyDecided
-├── Refused          PixelWorkFailed · BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
+├── Refused          PixelWorkFailed · QuarantineFull · HeldObjectDamaged · PreviewUnavailable ·
+│                    BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
 │                    NothingToPublish · StagingTooSmall · DestinationRefused (ObjectsGone) ·
