@@ -36,7 +36,29 @@ class Range:
     size: int
 
 
-Segment = bytes | Range
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A part of another source, which whoever made it keeps open until the result is written."""
+
+    source: Source
+    offset: int
+    size: int
+
+
+Segment = bytes | Range | Lent
+
+
+def size_of(segment: Segment) -> int:
+    """Return a segment's length in bytes."""
+    return len(segment) if isinstance(segment, bytes) else segment.size
+
+
+def view_of(segment: Segment, source: Source, start: int, size: int) -> bytes | memoryview:
+    """Return ``size`` bytes of a segment from ``start``; ``source`` is what ranges refer to."""
+    if isinstance(segment, bytes):
+        return segment[start : start + size]
+    lender = segment.source if isinstance(segment, Lent) else source
+    return lender.view(segment.offset + start, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +90,7 @@ class CleanFrames:
         return {0x7FE00001: self.offsets, 0x7FE00002: self.lengths}
 
 
-def clean_frames(  # noqa: PLR0915 - one loop
+def clean_frames(
     source: Source,
     pixels: PixelValue,
     transfer_syntax: str,
@@ -83,22 +105,17 @@ def clean_frames(  # noqa: PLR0915 - one loop
     Raises:
         MalformedDicom, UndecidableElement: a frame is not understood.
     """
-    if not pixels.fragments:
+    if len(pixels.fragments) < 2:
         return None
-    table, fragments = pixels.fragments[0], pixels.fragments[1:]
-    if not fragments:
-        return None
+    table = pixels.fragments[0]
     offsets = _offset_table(source, table)
     native = codestream_of(transfer_syntax) is Codestream.NATIVE
-    if native and transfer_syntax != _ENCAPSULATED_NATIVE:
-        raise MalformedDicom("The pixel data is encapsulated, which its transfer syntax is not")
-    frames = _divide(source, fragments, offsets, frame_count)
+    frames = divide(source, pixels, transfer_syntax, frame_count=frame_count)
     changed = False
     segments: list[Segment] = []
     starts, lengths = [], []
     position = 0
-    for frame in frames:
-        parts = [fragments[i] for i in frame]
+    for parts in frames:
         frame_size = sum(size for _, size in parts)
         edits = [] if native else _edits(source, parts, transfer_syntax, segment_bytes)
         starts.append(position)
@@ -124,6 +141,51 @@ def clean_frames(  # noqa: PLR0915 - one loop
         offsets=struct.pack(f"<{len(starts)}Q", *starts),
         lengths=struct.pack(f"<{len(lengths)}Q", *lengths),
     )
+
+
+def lent_frames(source: Source, lengths: Sequence[int], *, has_table: bool = True) -> CleanFrames:
+    """Return encapsulated pixel data whose frames lie one behind the other in another source.
+
+    Args:
+        source: where they lie, from its beginning.
+        lengths: of each frame in bytes, even.
+        has_table: whether a Basic Offset Table is written, where its numbers suffice.
+    """
+    frames: list[Segment] = []
+    starts, position, offset = [], 0, 0
+    for size in lengths:
+        frames += [_ITEM(_ITEM_TAG, size), Lent(source, offset, size)]
+        starts.append(position)
+        position += 8 + size
+        offset += size
+    fits = has_table and (not starts or starts[-1] <= _MAX_OFFSET)
+    basic = struct.pack(f"<{len(starts)}I", *starts) if fits else b""
+    return CleanFrames(
+        segments=[_ITEM(_ITEM_TAG, len(basic)) + basic, *frames, _SEQUENCE_END],
+        offsets=struct.pack(f"<{len(starts)}Q", *starts),
+        lengths=struct.pack(f"<{len(starts)}Q", *lengths),
+    )
+
+
+def divide(
+    source: Source, pixels: PixelValue, transfer_syntax: str, *, frame_count: int
+) -> list[list[tuple[int, int]]]:
+    """Say where the fragments of each encapsulated frame lie: offset and size of their content.
+
+    There may be more frames than ``frame_count``, which does not always fit. Frames that only an
+    Extended Offset Table separates are one fragment each (PS3.3 2026d, C.7.6.3.1.8).
+
+    Raises:
+        MalformedDicom: the fragments cannot be divided, or should not be there at all.
+    """
+    native = codestream_of(transfer_syntax) is Codestream.NATIVE
+    if native and transfer_syntax != _ENCAPSULATED_NATIVE:
+        raise MalformedDicom("The pixel data is encapsulated, which its transfer syntax is not")
+    if len(pixels.fragments) < 2:
+        return []
+    table, fragments = pixels.fragments[0], pixels.fragments[1:]
+    frames = _divide(source, fragments, _offset_table(source, table), frame_count)
+    return [[fragments[number] for number in frame] for frame in frames]
 
 
 def _edits(

@@ -27,7 +27,7 @@ from app.deid.substitutes import Findings, Originals, Substitutes
 from app.deid.verifying import Texts, verify
 from app.dicom.codestreams import Codestream, codestream_of
 from app.dicom.elements import key_tag, make_key, tag_text
-from app.dicom.frames import CleanFrames
+from app.dicom.frames import CleanFrames, size_of
 from app.dicom.tokens import Tokens
 from app.errors import (
     BurnedInAnnotationSuspected,
@@ -131,7 +131,7 @@ class Instance:
         substitutes = self._substitutes(originals, replacements, frames)
         header, tail = self._verified(substitutes)
         segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames)
-        size = sum(len(s) if isinstance(s, bytes) else s.size for s in segments)
+        size = sum(map(size_of, segments))
         return Deidentified(
             plan=Plan(
                 profile=self.context.profile,

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from app.dicom.frames import Range, Segment
+from app.dicom.frames import Range, Segment, size_of, view_of
 from app.dicom.source import Source, write_all
 from app.errors import Truncated
 
@@ -13,7 +13,7 @@ class ResultSource:
     """The bytes of one result.
 
     Args:
-        source: what ranges refer to.
+        source: what ranges refer to; what is lent brings its own.
         segments: the pieces in their order.
     """
 
@@ -22,8 +22,7 @@ class ResultSource:
     def __init__(self, source: Source, segments: Sequence[Segment]) -> None:
         self._source = source
         self._segments = segments
-        sizes = [len(s) if isinstance(s, bytes) else s.size for s in segments]
-        self._starts = [0, *accumulate(sizes)]
+        self._starts = [0, *accumulate(map(size_of, segments))]
         self.size = self._starts.pop()
 
     def read(self, offset: int, size: int) -> bytes:
@@ -54,10 +53,7 @@ class ResultSource:
         number = bisect_right(self._starts, offset) - 1
         while size:
             segment, inside = self._segments[number], offset - self._starts[number]
-            length = len(segment) if isinstance(segment, bytes) else segment.size
-            taken = min(size, length - inside)
-            if isinstance(segment, bytes):
-                yield segment[inside : inside + taken]
-            elif taken:
-                yield self._source.view(segment.offset + inside, taken)
+            taken = min(size, size_of(segment) - inside)
+            if taken:
+                yield view_of(segment, self._source, inside, taken)
             number, offset, size = number + 1, offset + taken, size - taken

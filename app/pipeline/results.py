@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from app.deid.planning import Plan, Remark
 from app.deid.profile import Profile
 from app.deid.rules.text import Recognizer
-from app.dicom.frames import Segment
+from app.dicom.frames import Segment, view_of
 from app.dicom.source import Source, write_all
 from app.dicom.tokens import Limits
 from app.pipeline.output import ResultSource
@@ -65,12 +65,9 @@ class Deidentified:
             if isinstance(segment, bytes):
                 yield segment
                 continue
-            offset, remaining = segment.offset, segment.size
-            while remaining:
-                size = min(max_bytes, remaining)
-                yield self._source.view(offset, size)
-                offset += size
-                remaining -= size
+            for start in range(0, segment.size, max_bytes):
+                size = min(max_bytes, segment.size - start)
+                yield view_of(segment, self._source, start, size)
 
     def as_source(self) -> ResultSource:
         """Return the object as one that can be read at any place, while its source is open."""
