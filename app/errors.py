@@ -17,7 +17,8 @@ GatewayError
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused ·
 │                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
 │                    ApprovalExpired · ApprovalUsed · AlreadyDecided
-├── Refused          PixelWorkFailed · QuarantineFull · HeldObjectDamaged · PreviewUnavailable ·
+├── Refused          Quarantined · PixelsNeedReview · LabelImage · PixelWorkFailed ·
+│                    QuarantineFull · HeldObjectDamaged · PreviewUnavailable ·
 │                    BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
@@ -460,6 +461,35 @@ class BurnedInAnnotationSuspected(Refused):
 
     code = "burned-in-annotation-suspected"
     title = "The pixel data may show identifying text"
+
+
+class Quarantined(Refused):
+    """The pixels are doubtful: the object waits for a person's decision.
+
+    Args:
+        quarantine_id: names it to reviewers; says nothing of the object.
+    """
+
+    code = "quarantined"
+    title = "The instance waits for a review of its pixels"
+
+    def __init__(self, quarantine_id: str, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.quarantine_id = quarantine_id
+
+
+class PixelsNeedReview(Refused):
+    """The pixels are doubtful, and there is no quarantine here that could hold the object."""
+
+    code = "pixels-need-review"
+    title = "The pixels may show identifying text and nobody can review them here"
+
+
+class LabelImage(Refused):
+    """A label or overview image of a slide: it shows whose the specimen is, and nothing else."""
+
+    code = "label-image"
+    title = "Label and overview images of slides are not passed on"
 
 
 class UndecidableElement(Refused):

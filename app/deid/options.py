@@ -85,6 +85,7 @@ _NAMES: dict[Option, _Names] = {
 AVAILABLE_OPTIONS = frozenset(
     {
         Option.BASIC,
+        Option.CLEAN_PIXEL_DATA,
         Option.PATIENT_CHARACTERISTICS,
         Option.DEVICE_IDENTITY,
         Option.INSTITUTION_IDENTITY,

@@ -9,8 +9,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
-from app.deid.options import combined
+from app.deid.options import Option, combined
 from app.deid.override_text import read_overrides, read_private, tag_of
+from app.deid.pixel_policy import STRICT, read_pixel_policy
 from app.deid.private import SafeElement
 from app.deid.profile_model import (
     RULES_VERSION,
@@ -40,7 +41,7 @@ _Term = TypeVar("_Term", bound=StrEnum)
 _NAME_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "-_.")
 _FIELDS = {
     *("name", "options", "identity", "burned_in", "safe_private", "overrides", "vocabulary"),
-    *("unlisted", "description"),
+    *("unlisted", "pixels", "description"),
 }
 _IDENTITY_FIELDS = {"patient_id", "patient_name", "accession_number", "institution_name"}
 _PLACEHOLDERS = {"organization", "cloud_study_id", "cloud_patient_id"}
@@ -73,13 +74,25 @@ def profile_from_text(text: str) -> Profile:
             overrides=read_overrides(content.get("overrides", [])),
             vocabulary=_vocabulary(content.get("vocabulary", {})),
             unlisted=_term("unlisted", content.get("unlisted", "by-vr"), Unlisted),
+            pixels=read_pixel_policy(content.get("pixels", {})),
             description=str(content.get("description", "")),
         )
     )
+    _check_pixels(profile)
     ready_made = BUILT_IN.get(profile.name)
     if ready_made is not None and ready_made.version != profile.version:
         raise InvalidProfile("name is that of a ready-made profile, which says something else")
     return profile
+
+
+def _check_pixels(profile: Profile) -> None:
+    """Refuse a profile whose parts say different things about pixels."""
+    if not profile.cleans_pixels and profile.pixels != STRICT:
+        raise InvalidProfile(f"pixels needs the option {Option.CLEAN_PIXEL_DATA}")
+    if profile.cleans_pixels and profile.burned_in is not BurnedInPolicy.REFUSE:
+        raise InvalidProfile(
+            f"burned_in {profile.burned_in} contradicts the option {Option.CLEAN_PIXEL_DATA}"
+        )
 
 
 def _term(field: str, value: object, terms: type[_Term]) -> _Term:

@@ -9,6 +9,7 @@ from app.deid.allowing import ALLOW_LIST_VERSION
 from app.deid.linting import weaknesses
 from app.deid.options import Option
 from app.deid.overrides import Override
+from app.deid.pixel_policy import STRICT, PixelPolicy
 from app.deid.private import SafeElement
 from app.deid.standard import CID7050, EDITION
 
@@ -57,6 +58,7 @@ class Profile:
         vocabulary: tag and the only words that cleaned text of that attribute may hold, folded.
         unlisted: whether attributes without a row are judged by VR, or go unless the allow-list
             of ``allowing`` has them.
+        pixels: what Clean Pixel Data may do; of no consequence without the option.
         description: one line for people.
         version: hash of all that decides the outcome, twelve hexadecimal digits.
     """
@@ -69,15 +71,21 @@ class Profile:
     overrides: tuple[Override, ...] = ()
     vocabulary: tuple[tuple[int, frozenset[str]], ...] = ()
     unlisted: Unlisted = Unlisted.BY_VR
+    pixels: PixelPolicy = STRICT
     description: str = ""
     version: str = ""
+
+    @property
+    def cleans_pixels(self) -> bool:
+        """Whether text burned into images is looked for."""
+        return Option.CLEAN_PIXEL_DATA in self.options
 
     @property
     def method_codes(self) -> tuple[tuple[str, str], ...]:
         """Code values and meanings of CID 7050 that stand for the options.
 
         None where an override is weaker than the table: a code is a claim. Source: PS3.15 2026d,
-        E.1.1.
+        E.1.1. That of Clean Pixel Data is left out of objects of which it is not true.
         """
         if self.overrides and weaknesses(self.options, self.overrides):
             return ()
@@ -90,6 +98,7 @@ _LATER_FIELDS = {
     "overrides": (),
     "vocabulary": (),
     "unlisted": Unlisted.BY_VR,
+    "pixels": asdict(STRICT),
 }
 
 

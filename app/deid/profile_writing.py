@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from app.deid.overrides import ALWAYS, Override
+from app.deid.pixel_policy import pixel_policy_content
 from app.deid.private import SafeElement
 from app.deid.profile_model import Profile, Unlisted
 from app.deid.standard import keyword
@@ -24,6 +25,8 @@ def profile_content(profile: Profile) -> dict[str, Any]:
     }
     if profile.unlisted is not Unlisted.BY_VR:
         content["unlisted"] = str(profile.unlisted)
+    if pixels := pixel_policy_content(profile.pixels):
+        content["pixels"] = pixels
     if profile.safe_private:
         content["safe_private"] = list(_blocks(profile.safe_private))
     if profile.overrides:

@@ -54,8 +54,8 @@ def test_an_option_that_is_not_built_says_so(option: Option) -> None:
         combined(["basic", option])
 
 
-@pytest.mark.parametrize("option", [Option.CLEAN_PIXEL_DATA, "113102"])
-def test_nothing_claims_to_clean_pixels(option: str) -> None:
+@pytest.mark.parametrize("option", [Option.CLEAN_RECOGNIZABLE_VISUAL_FEATURES, "113102"])
+def test_nothing_claims_to_clean_faces(option: str) -> None:
     with pytest.raises(InvalidProfile, match="not available"):
         combined(["basic", option])
 
