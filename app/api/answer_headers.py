@@ -22,12 +22,13 @@ def secured(headers: Iterable[Header], *, is_tls: bool) -> list[Header]:
     """Return the headers of an answer with those that every answer has.
 
     Args:
-        headers: of the answer; a cache-control of its own stays.
+        headers: of the answer; those of its own stay, such as a cache-control and the content
+            security policy of a page that is made for browsers.
         is_tls: whether the answer goes over TLS, and the next request must as well.
     """
-    whole = [*headers, *SECURITY]
-    if not any(name == b"cache-control" for name, _ in whole):
-        whole.append(NO_STORE)
+    whole = list(headers)
+    own = {name for name, _ in whole}
+    whole += [header for header in (*SECURITY, NO_STORE) if header[0] not in own]
     if is_tls:
         whole.append(TLS_ONLY)
     return whole

@@ -62,6 +62,10 @@ class GatewayKeys:
         """Derive the root of one organisation's pseudonyms, 32 bytes."""
         return _derived(self.pseudonym_root, f"deid-gateway organization v1 {organization}")
 
+    def review_root(self) -> bytes:
+        """Derive the key that seals cookies of the review page, 32 bytes."""
+        return _derived(self.pseudonym_root, "deid-gateway review cookies v1")
+
     def work_root(self, version: int, organization: str) -> bytes | None:
         """Derive the root of one organisation's batches; None for a version that is not held."""
         if version == FIRST_VERSION:
