@@ -2,7 +2,8 @@
 
 Tables belong to whoever migrates. A process that only anonymises gets a user that can add rows
 and compare look-up hashes, but read no sealed original, no sealed data key, no audit row and no
-batch. A worker reads and writes batches as well, and no more of the mapping than that.
+batch; of the quarantine it reads what was decided. A worker reads and writes batches as well, and
+no more of the mapping than that.
 """
 
 import re
@@ -27,6 +28,7 @@ class DatabaseRole(StrEnum):
     BATCH = "batch"  # takes batches in and shows them; writes no mapping
     WORKER = "worker"  # works on batches; also one process that serves both of the above
     REIDENTIFY = "reidentify"
+    REVIEW = "review"  # looks at what is held, and decides; reads nothing of the mapping
     AUDIT = "audit"  # verifies the audit; writes nothing at all
     AUDITOR = "auditor"  # shows the audit to people, which is recorded, and forwards it
     SCALE = "scale"  # counts what waits, for an autoscaler
@@ -52,6 +54,10 @@ _APPEND_MAPPING: Final = (
     "INSERT, SELECT (organization, uid, lookup) ON instances",
     "SELECT ON tombstones",
 )
+_HOLD: Final = (
+    "INSERT, SELECT (id, organization, digest, profile, state, ruling) ON quarantine",
+    "SELECT (id, organization, state, sealed) ON mask_rules",
+)
 _COUNT_OBJECTS: Final = "SELECT, INSERT, UPDATE ON organization_usage"
 # Everybody else sees the rows of the organisations that a transaction names: app/db/acting.py.
 _CROSS: Final = "SELECT ON every_organization"
@@ -63,7 +69,13 @@ _ADD_TICKETS: Final = (
 )
 
 GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
-    DatabaseRole.ANONYMIZE: (*_EVERYBODY, *_APPEND_AUDIT, *_APPEND_MAPPING, _COUNT_OBJECTS),
+    DatabaseRole.ANONYMIZE: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        *_APPEND_MAPPING,
+        *_HOLD,
+        _COUNT_OBJECTS,
+    ),
     DatabaseRole.BATCH: (
         *_EVERYBODY,
         *_APPEND_AUDIT,
@@ -78,6 +90,7 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         *_EVERYBODY,
         *_APPEND_AUDIT,
         *_APPEND_MAPPING,
+        *_HOLD,
         _COUNT_OBJECTS,
         _CROSS,
         *_ADD_TICKETS,
@@ -102,6 +115,13 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT ON reidentify_safeguards",
         "SELECT, INSERT, UPDATE ON reidentify_quotas",
         "SELECT, INSERT, UPDATE, DELETE ON reidentify_requests, reidentify_notices",
+    ),
+    DatabaseRole.REVIEW: (
+        *_EVERYBODY,
+        *_APPEND_AUDIT,
+        "SELECT, UPDATE (state, sealed, ruling, decided_at, decider, decided_by) ON quarantine",
+        "SELECT, INSERT, UPDATE (state, decided_at, decider, decided_by, revoked_at, revoked_by)"
+        " ON mask_rules",
     ),
     DatabaseRole.AUDIT: (
         "SELECT ON alembic_version",
@@ -134,6 +154,7 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         "SELECT, UPDATE (sealed_request, sealed_cursor) ON batches",
         "SELECT, UPDATE (sealed_files) ON batch_chunks",
         "SELECT, UPDATE (sealed_request) ON batch_leftovers",
+        "SELECT (organization, cloud_patient_id, key_version, state), DELETE ON quarantine",
     ),
     DatabaseRole.SCALE: (
         "SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches",

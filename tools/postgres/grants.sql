@@ -5,11 +5,11 @@
 BEGIN;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker,
-    deid_reidentify, deid_auditor, deid_admin, deid_scaler, deid_verifier;
+    deid_reidentify, deid_review, deid_auditor, deid_admin, deid_scaler, deid_verifier;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM deid_gateway, deid_batch, deid_worker,
-    deid_reidentify, deid_auditor, deid_admin, deid_scaler, deid_verifier;
+    deid_reidentify, deid_review, deid_auditor, deid_admin, deid_scaler, deid_verifier;
 GRANT USAGE ON SCHEMA public TO deid_gateway, deid_batch, deid_worker,
-    deid_reidentify, deid_auditor, deid_admin, deid_scaler, deid_verifier;
+    deid_reidentify, deid_review, deid_auditor, deid_admin, deid_scaler, deid_verifier;
 
 -- De-identification adds rows and compares keyed hashes; it reads nothing that was sealed.
 GRANT SELECT ON alembic_version TO deid_gateway;
@@ -25,6 +25,8 @@ GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_g
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_gateway;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_gateway;
 GRANT SELECT ON tombstones TO deid_gateway;
+GRANT INSERT, SELECT (id, organization, digest, profile, state, ruling) ON quarantine TO deid_gateway;
+GRANT SELECT (id, organization, state, sealed) ON mask_rules TO deid_gateway;
 GRANT SELECT, INSERT, UPDATE ON organization_usage TO deid_gateway;
 
 -- The batch interface takes batches in and shows them; it writes no mapping.
@@ -57,6 +59,8 @@ GRANT INSERT, SELECT (organization, cloud_study_id, lookup) ON studies TO deid_w
 GRANT INSERT, SELECT (organization, uid, lookup) ON series TO deid_worker;
 GRANT INSERT, SELECT (organization, uid, lookup) ON instances TO deid_worker;
 GRANT SELECT ON tombstones TO deid_worker;
+GRANT INSERT, SELECT (id, organization, digest, profile, state, ruling) ON quarantine TO deid_worker;
+GRANT SELECT (id, organization, state, sealed) ON mask_rules TO deid_worker;
 GRANT SELECT, INSERT, UPDATE ON organization_usage TO deid_worker;
 GRANT SELECT ON every_organization TO deid_worker;
 GRANT SELECT, INSERT ON procrastinate_jobs TO deid_worker;
@@ -87,6 +91,16 @@ GRANT SELECT (organization, batch, state) ON batch_chunks TO deid_reidentify;
 GRANT SELECT ON reidentify_safeguards TO deid_reidentify;
 GRANT SELECT, INSERT, UPDATE ON reidentify_quotas TO deid_reidentify;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reidentify_requests, reidentify_notices TO deid_reidentify;
+
+-- Review looks at what is held and decides; of the mapping it reads nothing.
+GRANT SELECT ON alembic_version TO deid_review;
+GRANT SELECT ON organizations TO deid_review;
+GRANT SELECT ON api_keys TO deid_review;
+GRANT INSERT ON audit_events TO deid_review;
+GRANT SELECT, INSERT, UPDATE ON audit_heads TO deid_review;
+GRANT SELECT, INSERT ON audit_checkpoints TO deid_review;
+GRANT SELECT, UPDATE (state, sealed, ruling, decided_at, decider, decided_by) ON quarantine TO deid_review;
+GRANT SELECT, INSERT, UPDATE (state, decided_at, decider, decided_by, revoked_at, revoked_by) ON mask_rules TO deid_review;
 
 -- Whoever shows the audit records who looked, and keeps how far it was forwarded.
 GRANT SELECT ON alembic_version TO deid_auditor;
@@ -121,6 +135,7 @@ GRANT SELECT (batch, seq, data_key), UPDATE (sealed_name, data_key) ON batch_ite
 GRANT SELECT, UPDATE (sealed_request, sealed_cursor) ON batches TO deid_admin;
 GRANT SELECT, UPDATE (sealed_files) ON batch_chunks TO deid_admin;
 GRANT SELECT, UPDATE (sealed_request) ON batch_leftovers TO deid_admin;
+GRANT SELECT (organization, cloud_patient_id, key_version, state), DELETE ON quarantine TO deid_admin;
 
 -- An autoscaler counts what waits.
 GRANT SELECT (state, on_error, open_chunks, unpublished_chunks) ON batches TO deid_scaler;
