@@ -9,11 +9,12 @@ from typing import Any
 from app.deid.collecting import collect, entered_items
 from app.deid.compiling import Op, ShapePlan, UidMode
 from app.deid.element_writing import NO_CLEANERS, SPECIAL, Cleaners, ElementWriter
+from app.deid.marking import code_item
 from app.deid.planning import Place, Remark
 from app.deid.private import View
 from app.deid.standard import dictionary_vr
 from app.deid.substitutes import Substitutes
-from app.dicom.elements import encode_element, encode_text, key_tag, tag_text
+from app.dicom.elements import encode_element, encode_item, encode_text, key_tag, tag_text
 from app.dicom.tokens import Dataset
 from app.errors import LimitExceeded
 
@@ -26,7 +27,7 @@ _ITEM_END = b"\xfe\xff\x0d\xe0" + bytes(4)
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0" + bytes(4)
 # Members of an enumeration cost a look-up each time; the inner loop has them at hand.
 _KEEP, _BYTES, _MAP_UID, _ENTER, _DUMMY = Op.KEEP, Op.BYTES, Op.MAP_UID, Op.ENTER, Op.DUMMY
-_IDENTITY, _REGISTERED = Op.IDENTITY, UidMode.REGISTERED
+_IDENTITY, _REGISTERED, _MORE_CODES = Op.IDENTITY, UidMode.REGISTERED, Op.MORE_CODES
 
 
 class Applier(ElementWriter):
@@ -132,7 +133,29 @@ class Applier(ElementWriter):
             vr = dictionary_vr(operand) or "LO"
             text = self.substitutes.identity[operand]
             return encode_text(operand, vr, text, explicit=dataset.explicit)
+        if code is _MORE_CODES:
+            return self._more_codes(dataset, *op[1:])
         return SPECIAL[code](self, dataset, plan, *op[1:])
+
+    def _more_codes(self, dataset: Dataset, tag: int, index: int, place: Place) -> bytes:
+        """Return a sequence of codes with ours behind those that came.
+
+        Args:
+            dataset: where it stands.
+            tag: of the sequence.
+            index: -1 where none came.
+            place: inside of it.
+        """
+        items = entered_items(self.buffer, dataset, index) if index >= 0 else None
+        written: list[bytes] = []
+        for item in items.datasets if items else ():
+            inside = Applier(self.view, self.substitutes, self.cleaners, self.charset)
+            written.append(encode_item(inside.write(item, place)))
+            self.findings.add(inside.findings)
+        for code in self.substitutes.facts[tag].value.decode("ascii").split("\n"):
+            value, _, meaning = code.partition("\0")
+            written.append(code_item(value, meaning, explicit=dataset.explicit))
+        return encode_element(tag, "SQ", b"".join(written), explicit=dataset.explicit)
 
     def _sequence(  # noqa: PLR0915 - one loop
         self, dataset: Dataset, index: int, place: Place

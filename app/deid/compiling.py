@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from app.deid.allowing import CODE_MEANING, CODE_TAGS, Allowance, allowance, is_required
 from app.deid.attributes import (
     CHARACTER_SET,
+    DERIVATION_CODES,
     DOCUMENT_LENGTH,
+    FRAME_TYPE,
     ICC_PROFILE,
     IDENTITY_TAGS,
+    IMAGE_TYPE,
     MANUFACTURER,
     METHOD,
     METHOD_CODES,
@@ -22,7 +25,14 @@ from app.deid.attributes import (
     TEMPORAL_INFORMATION,
     TIMEZONE,
 )
-from app.deid.deciding import DATE_VRS, Decision, Effect, decide_private, decide_region, names_class
+from app.deid.deciding import (
+    DATE_VRS,
+    Decision,
+    Effect,
+    decide_overlay,
+    decide_private,
+    names_class,
+)
 from app.deid.deciding_content import TEXT_VALUE, decide_content
 from app.deid.private import Verdict
 from app.deid.rulebook import Dates
@@ -85,6 +95,9 @@ class Op(IntEnum):
     BULK = 17
     COLOUR = 18
     TERM = 19
+    FACT = 20
+    DERIVED = 21
+    MORE_CODES = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +179,9 @@ class Compiler:
             )
         for index, tag in enumerate(self.tags if overlays else ()):
             if tag >> 16 in overlays:
-                self.decisions[index] = decide_region(tag, self.decisions[index], place.where)
+                self.decisions[index] = decide_overlay(
+                    tag, self.decisions[index], place.where, place.rules
+                )
         if content is not None:
             self.decisions = [
                 decide_content(tag, decision, content, place.rules)
@@ -271,7 +286,9 @@ class Compiler:
     def _marker(self, tag: int, index: int) -> None:
         """Write what tells of the de-identification. Source: PS3.15 2026d, E.1.1 and E.3.6."""
         dates = self.place.rules.dates
-        if tag == METHOD:
+        if tag in self.place.rules.written or tag == FRAME_TYPE:
+            self._fact(tag, index)
+        elif tag == METHOD:
             # What an earlier tool wrote there is free text.
             before = -1 if self.place.rules.has_allow_list else index
             self.ops.append((Op.METHOD, before))
@@ -282,6 +299,16 @@ class Compiler:
         else:
             text = "YES" if tag == PATIENT_IDENTITY_REMOVED else dates.value
             self._bytes(encode_text(tag, "CS", text, explicit=self.explicit))
+
+    def _fact(self, tag: int, index: int) -> None:
+        """Write what is true of this object's pixels. Source: PS3.15 2026d, E.3.1."""
+        if tag == DERIVATION_CODES:
+            inside = self.place.child(tag, removed=False)
+            self.ops.append((Op.MORE_CODES, tag, index, inside))
+        elif tag in {IMAGE_TYPE, FRAME_TYPE}:
+            self.ops.append((Op.DERIVED, index, self.place.rules.has_allow_list))
+        else:
+            self.ops.append((Op.FACT, tag, index))
 
     def _bytes(self, data: bytes) -> None:
         if self.ops and self.ops[-1][0] == Op.BYTES:

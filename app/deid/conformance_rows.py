@@ -118,8 +118,9 @@ def _by_structure(
         return "X", "no part of a data set; File Meta Information is written anew"
     if row is PRIVATE_ROW and rules.safe_private is not None:
         return "X", "but for the private elements listed below"
-    if 0x6000 <= tag >> 16 <= 0x601E and rules.keeps_regions:
-        return "C", "regions stay, with text cleaned; graphics go"
+    if 0x6000 <= tag >> 16 <= 0x601E and rules.keeps_overlays:
+        kept = "those stay in which nothing identifying was read, with text cleaned"
+        return "C", kept if rules.cleans_pixels else "regions stay, with text cleaned; graphics go"
     if decision.effect is Effect.IDENTITY:
         return "D", f"{_WRITTEN[Effect.IDENTITY]}; {row.basic} in items"
     return None

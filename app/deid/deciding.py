@@ -9,7 +9,9 @@ from enum import StrEnum
 from app.deid.allowing import Allowance, allowance
 from app.deid.attributes import (
     ENCAPSULATED_DOCUMENT,
+    FRAME_TYPE,
     IDENTITY_TAGS,
+    IMAGE_TYPE,
     MARKER_TAGS,
     PIXEL_DATA,
     TIMEZONE,
@@ -128,6 +130,7 @@ def decide(tag: int, vr: str, where: Where, rules: Rulebook = BASIC) -> Decision
     cell = rules.cells.get(tag)
     decided = (
         _by_structure(tag, where, cell)
+        or _by_pixels(tag, where, rules)
         or _by_override(tag, vr, where, rules)
         or _by_group(tag)
         or (_by_cell(tag, vr, cell, rules) if cell else None)
@@ -164,6 +167,18 @@ def _by_structure(  # noqa: PLR0911 - a table
         return _remove("group length, retired")
     if not group & 1 and group < 0x0008:
         return _remove("group that does not belong to a data set")
+    return None
+
+
+def _by_pixels(tag: int, where: Where, rules: Rulebook) -> Decision | None:
+    """Decide about what tells of the pixels, and about pixels that nobody looks at."""
+    is_root = not (where.path or where.tail)
+    is_derived = tag == FRAME_TYPE and IMAGE_TYPE in rules.written
+    if (is_root and tag in rules.written) or is_derived:
+        because = f"marker, PS3.15 {EDITION}, E.3.1: what is true of the pixels"
+        return Decision(Effect.MARKER, Action.DUMMY, because)
+    if where.path and tag == PIXEL_DATA and rules.cleans_pixels:
+        return _remove(f"{title(Option.CLEAN_PIXEL_DATA)}: an image inside of another element")
     return None
 
 
@@ -242,12 +257,13 @@ def decide_private(verdict: Verdict, vr: str, basic: Decision, rules: Rulebook) 
     return Decision(Effect.KEEP, Action.KEEP, verdict.because)
 
 
-def decide_region(tag: int, basic: Decision, where: Where) -> Decision:
-    """Decide about an element of an overlay that is a region; ``basic`` is without the option."""
+def decide_overlay(tag: int, basic: Decision, where: Where, rules: Rulebook) -> Decision:
+    """Decide about an element of an overlay that stays; ``basic`` is without the option."""
     known = dictionary_vr(tag)
     if where.tail or known is None or "(60XX" not in basic.because:
         return basic
-    because = f"Table E.1-1 (60XX,3000): C, {title(Option.CLEAN_GRAPHICS)}; a region"
+    what = "nothing identifying was read in it" if rules.cleans_pixels else "a region"
+    because = f"Table E.1-1 (60XX,3000): C, {title(Option.CLEAN_GRAPHICS)}; {what}"
     return Decision(Effect.CLEAN if is_text(known) else Effect.KEEP, Action.CLEAN, because)
 
 

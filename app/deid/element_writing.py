@@ -288,6 +288,35 @@ class ElementWriter:
         tag = key_tag(dataset.keys[index])
         return encode_element(tag, "UL", _U32(self.document_bytes), explicit=dataset.explicit)
 
+    def _fact(self, dataset: Dataset, _plan: ShapePlan, tag: int, index: int) -> bytes:
+        """Return what is true of the pixels, behind what came where both are. Operands: as is."""
+        fact = self.substitutes.facts[tag]
+        value = fact.value
+        if fact.joint is not None and index >= 0:
+            before = decode(self._value(dataset, index), self.charset).strip("\0 ")
+            cleaner = self.cleaners.described if fact.is_described else self.cleaner
+            if cleaner is not None and before:
+                before = cleaner.clean(before, vr=fact.vr)
+            value = fact.joint.join(filter(None, (encode(before, self.charset), value)))
+        return encode_element(tag, fact.vr, pad(value, fact.vr), explicit=dataset.explicit)
+
+    def _derived(
+        self, dataset: Dataset, _plan: ShapePlan, index: int, has_allow_list: bool
+    ) -> bytes:
+        """Return an image type that says that pixels changed. Source: PS3.3 2026d, C.7.6.1.1.2.
+
+        Operands: index, whether terms only may stay.
+        """
+        tag = key_tag(dataset.keys[index])
+        text = self._value(dataset, index).decode("latin-1").rstrip("\0 ")
+        if has_allow_list:
+            text = only_terms(text, tag)
+        if self.cleaner is not None:
+            text = self.cleaner.clean(text, vr="CS")
+        value = "\\".join(["DERIVED", *text.split("\\")[1:]]) if text else ""
+        raw = pad(value.encode("latin-1", "replace"), "CS")
+        return encode_element(tag, "CS", raw, explicit=dataset.explicit)
+
     def _method(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
         """Return De-identification Method with our text appended."""
         before = b"" if index < 0 else self._value(dataset, index).rstrip(b"\0 ")
@@ -309,6 +338,8 @@ SPECIAL: dict[Op, Callable[..., bytes]] = {
     Op.CHARACTER_SET: ElementWriter._charset,  # noqa: SLF001 - its own methods
     Op.CLEAN: ElementWriter._clean,  # noqa: SLF001
     Op.DATE: ElementWriter._date,  # noqa: SLF001
+    Op.DERIVED: ElementWriter._derived,  # noqa: SLF001
+    Op.FACT: ElementWriter._fact,  # noqa: SLF001
     Op.DOCUMENT_LENGTH: ElementWriter._document_length,  # noqa: SLF001
     Op.METHOD: ElementWriter._method,  # noqa: SLF001
     Op.METHOD_CODES: ElementWriter._method_codes,  # noqa: SLF001

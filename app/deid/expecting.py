@@ -11,7 +11,7 @@ from app.deid.attributes import ENCAPSULATED_DOCUMENT, TIMEZONE
 from app.deid.deciding import DATE_VRS, names_class
 from app.deid.deciding_content import TEXT_VALUE, UID_VALUE
 from app.deid.options import Option
-from app.deid.overlays import is_overlay
+from app.deid.overlays import TYPES, is_overlay
 from app.deid.overrides import Deed
 from app.deid.private import Declarations, SafeList, judged, spelling
 from app.deid.rulebook import Dates, Rulebook
@@ -142,10 +142,12 @@ class Expectation:
         group = tag >> 16
         if group & 1 or group < 8 or not tag & 0xFFFF:
             return True
+        if tag in self._rules.written:
+            return False
         if deeds := self._deeds(tag):
             return deeds == {Deed.REMOVE} and tag in self._gone
         if is_overlay(tag):
-            return not self._rules.keeps_regions
+            return not self._rules.keeps_overlays
         if self._rules.has_allow_list and allowance(tag) is Allowance.NOTHING:
             return tag not in self._rules.inserted
         return tag in self._gone or 0x5000 <= group <= 0x501E
@@ -214,8 +216,10 @@ class Expectation:
 
     def _allowed(self, tag: int, vr: str) -> frozenset[bytes] | None:
         """Return the only values that a result may hold, or None where any may stand."""
+        if tag in self._rules.written:
+            return None
         if is_overlay(tag) and tag & 0xFFFF == _OVERLAY_TYPE:
-            return frozenset({b"R"})
+            return TYPES if self._rules.cleans_pixels else frozenset({b"R"})
         if vr not in {"SQ", "UI"} and self._is_replaced(tag):
             values = {v.rstrip(b"\0 ") for v in dummy_values(tag, vr)}
             return frozenset(values | {b"", WRITTEN.get(tag, b"")})

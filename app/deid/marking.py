@@ -51,6 +51,12 @@ def method_codes_element(
     return encode_element(METHOD_CODES, "SQ", b"".join(written), explicit=explicit)
 
 
+def code_item(value: str, meaning: str, *, explicit: bool) -> bytes:
+    """Return an item with a code of DICOM's own scheme."""
+    code = {_CODE_VALUE: value, _CODING_SCHEME: "DCM", _CODE_MEANING: meaning}
+    return _item(code, explicit=explicit)
+
+
 def _foreign(buffer: bytes, items: Items, ours: set[str], *, explicit: bool) -> Iterator[bytes]:
     """Yield the codes that an earlier de-identification left, ours left out."""
     for item in items.datasets:

@@ -1,8 +1,10 @@
-"""Overlays that stay when graphics are cleaned: regions, whole and without surplus.
+"""Overlays that stay when graphics are cleaned: whole, without surplus, and nobody's name in them.
 
-A graphics overlay (type G) is a picture in which anything may be written, and nobody reads it here;
-a region (type R) marks pixels. Source: PS3.15 2026d, E.3.3; PS3.3 2026d, C.9.2.
+A region (type R) marks pixels. In a graphics overlay (type G) anything may be written: it stays
+only where somebody looked into it. Source: PS3.15 2026d, E.3.3; PS3.3 2026d, C.9.2.
 """
+
+from dataclasses import dataclass
 
 from app.deid.private import View
 from app.dicom.elements import CHARSET_VRS
@@ -10,6 +12,28 @@ from app.dicom.tokens import Dataset
 
 _FIRST_GROUP, _LAST_GROUP = 0x6000, 0x601E
 _ROWS, _COLUMNS, _FRAMES, _TYPE, _BITS, _DATA = 0x0010, 0x0011, 0x0015, 0x0040, 0x0100, 0x3000
+_REGION, _GRAPHICS = b"R", b"G"
+#: Types of overlays that may stay.
+TYPES = frozenset({_REGION, _GRAPHICS})
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """One overlay with one bit per pixel and not a byte more than that.
+
+    Attributes:
+        group: such as 0x6000.
+        start, stop: of its bits in the buffer.
+        is_region: whether its type is R.
+    """
+
+    group: int
+    rows: int
+    columns: int
+    frames: int
+    start: int
+    stop: int
+    is_region: bool
 
 
 def is_overlay(tag: int) -> bool:
@@ -18,28 +42,46 @@ def is_overlay(tag: int) -> bool:
     return _FIRST_GROUP <= group <= _LAST_GROUP and not group & 1
 
 
-def regions(dataset: Dataset, view: View) -> tuple[int, ...]:
-    """Return the overlay groups of a data set that hold a region, and nothing behind its bits."""
-    groups: dict[int, dict[int, bytes]] = {}
+def whole_overlays(dataset: Dataset, view: View) -> tuple[Overlay, ...]:
+    """Return the overlays of a data set that say what they are and hold nothing behind their bits.
+
+    Args:
+        dataset: one data set; those inside of its sequences are not looked at.
+        view: the instance.
+    """
+    groups: dict[int, dict[int, tuple[int, int]]] = {}
     for index, key in enumerate(dataset.keys):
         group = key & 0xFFFF
         if _FIRST_GROUP <= group <= _LAST_GROUP and not group & 1:
-            start, stop = dataset.value_span(index)
-            groups.setdefault(group, {})[key >> 16 & 0xFFFF] = view.buffer[start:stop]
-    return tuple(group for group, values in sorted(groups.items()) if _is_region(values))
+            groups.setdefault(group, {})[key >> 16 & 0xFFFF] = dataset.value_span(index)
+    found = (_overlay(group, spans, view.buffer) for group, spans in sorted(groups.items()))
+    return tuple(overlay for overlay in found if overlay is not None)
 
 
-def _is_region(values: dict[int, bytes]) -> bool:
-    if values.get(_TYPE, b"").strip(b"\0 ") != b"R" or _DATA not in values:
-        return False
-    if _number(values.get(_BITS, b"\1\0")) != 1:
-        return False
+def staying(dataset: Dataset, view: View) -> tuple[int, ...]:
+    """Return the groups of the overlays that stay: those looked at, or regions if nobody looks."""
+    looked_at = view.looked_at
+    return tuple(
+        overlay.group
+        for overlay in whole_overlays(dataset, view)
+        if (overlay.is_region if looked_at is None else overlay.group in looked_at)
+    )
+
+
+def _overlay(group: int, spans: dict[int, tuple[int, int]], buffer: bytes) -> Overlay | None:
+    values = {element: buffer[start:stop] for element, (start, stop) in spans.items()}
+    kind = values.get(_TYPE, b"").strip(b"\0 ")
     frames = values.get(_FRAMES, b"1").strip(b"\0 ")
-    if not frames.isdigit():
-        return False
-    bits = _number(values.get(_ROWS, b"")) * _number(values.get(_COLUMNS, b"")) * int(frames[:9])
+    if kind not in TYPES or _DATA not in values or not frames.isdigit():
+        return None
+    rows, columns = _number(values.get(_ROWS, b"")), _number(values.get(_COLUMNS, b""))
+    bits = rows * columns * int(frames[:9])
     size = -(-bits // 8)
-    return bits > 0 and len(values[_DATA]) == size + size % 2
+    is_whole = bits > 0 and len(values[_DATA]) == size + size % 2
+    if not is_whole or _number(values.get(_BITS, b"\1\0")) != 1:
+        return None
+    start, stop = spans[_DATA]
+    return Overlay(group, rows, columns, int(frames[:9]), start, stop, kind == _REGION)
 
 
 def _number(value: bytes) -> int:
@@ -47,5 +89,5 @@ def _number(value: bytes) -> int:
 
 
 def is_text(vr: str) -> bool:
-    """Say whether an element of a region is text, which is cleaned; others are numbers and bits."""
+    """Say whether an element of an overlay is text, which is cleaned; others are numbers, bits."""
     return vr in CHARSET_VRS

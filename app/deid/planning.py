@@ -14,7 +14,7 @@ from app.deid.allowing import is_local_code
 from app.deid.attributes import MANUFACTURER
 from app.deid.compiling import Compiler, ShapePlan
 from app.deid.deciding import Decision, Effect, Where, decide
-from app.deid.overlays import regions
+from app.deid.overlays import staying
 from app.deid.overrides import Override
 from app.deid.private import NO_VIEW, Creators, View, creators_of, verdicts
 from app.deid.profile_model import Profile, Unlisted
@@ -128,10 +128,8 @@ class Place:
         if safe is not None and not self.where.removed:
             creators = creators_of(dataset, view)
             shape += (creators, *sorted(view.declared.items()))
-        kept_overlays: tuple[int, ...] = ()
-        if self.rules.keeps_regions and not self.where.removed:
-            kept_overlays = regions(dataset, view)
-            shape += (kept_overlays,)
+        kept_overlays = self._overlays(dataset, view)
+        shape += (kept_overlays,) if kept_overlays else ()
         content: ContentRule | None = None
         if self.rules.cleans_content and self.is_content and not self.where.removed:
             content = rule_of(dataset, view, self.rules.options)
@@ -145,12 +143,20 @@ class Place:
             if len(self._shapes) >= self._MAX_SHAPES or self._held_keys > self._MAX_KEYS:
                 self._shapes.clear()
                 self._held_keys = len(shape)
-            staying = verdicts(dataset.keys, creators, safe, view.declared) if safe else {}
-            compiler = Compiler(self, dataset, staying, frozenset(kept_overlays), content)
+            private = verdicts(dataset.keys, creators, safe, view.declared) if safe else {}
+            compiler = Compiler(self, dataset, private, frozenset(kept_overlays), content)
             if is_local:
                 compiler.replace_local_code()
             plan = self._shapes[shape] = compiler.compiled()
         return plan
+
+    def _overlays(self, dataset: Dataset, view: View) -> tuple[int, ...]:
+        """Return the groups of overlays that stay; those inside of a sequence nobody looks into."""
+        if not self.rules.keeps_overlays or self.where.removed:
+            return ()
+        if self.rules.cleans_pixels and (self.where.path or view.looked_at is None):
+            return ()
+        return staying(dataset, view)
 
     def decide(self, tag: int, vr: str) -> Decision:
         """Return the decision for an element at this place."""
@@ -170,6 +176,7 @@ def place_for(
     *,
     tail: bool = False,
     overrides: tuple[Override, ...] = (),
+    written: frozenset[int] = frozenset(),
 ) -> Place:
     """Return the root place for a profile and an IOD.
 
@@ -178,6 +185,7 @@ def place_for(
         ciod: None where the IOD is not known.
         tail: whether it is the place of what stands behind Pixel Data, where nothing is inserted.
         overrides: those of the profile whose conditions hold.
+        written: tags at the root that the gateway states itself, of this object's pixels.
     """
     rules = rulebook_of(
         profile.options,
@@ -185,6 +193,7 @@ def place_for(
         overrides,
         profile.vocabulary,
         has_allow_list=profile.unlisted is Unlisted.REMOVE,
+        written=written,
     )
     return Place(profile, Where(ciod, tail=tail), rules)
 

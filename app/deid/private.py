@@ -76,10 +76,18 @@ NO_DECLARATIONS: Declarations = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, repr=False)
 class View:
-    """What decisions about private elements need of an instance: its bytes and what it declares."""
+    """What decisions about single elements need of an instance.
+
+    Attributes:
+        buffer: its bytes.
+        declared: what it declares of its private blocks.
+        looked_at: groups of overlays in which nothing identifying is written; None where nobody
+            looks into overlays.
+    """
 
     buffer: bytes = b""
     declared: Declarations = field(default_factory=dict)
+    looked_at: frozenset[int] | None = None
 
 
 NO_VIEW = View()

@@ -51,6 +51,7 @@ class Rulebook:
         overrides: what a site decides differently, the one that decides first foremost.
         vocabulary: tag → the only words that its cleaned text may hold.
         has_allow_list: whether attributes without a row go unless they are allowed.
+        written: tags at the root that the gateway states itself, of this object's pixels.
     """
 
     options: frozenset[Option]
@@ -61,6 +62,7 @@ class Rulebook:
     overrides: tuple[Override, ...]
     vocabulary: Mapping[int, frozenset[str]]
     has_allow_list: bool
+    written: frozenset[int] = frozenset()
 
     @property
     def keeps_uids(self) -> bool:
@@ -68,9 +70,14 @@ class Rulebook:
         return Option.UIDS in self.options
 
     @property
-    def keeps_regions(self) -> bool:
-        """Whether overlays that are regions stay."""
+    def keeps_overlays(self) -> bool:
+        """Whether some overlays stay: regions, and pictures that somebody looked into."""
         return Option.CLEAN_GRAPHICS in self.options
+
+    @property
+    def cleans_pixels(self) -> bool:
+        """Whether nothing passes that nobody looked at for burned-in text."""
+        return Option.CLEAN_PIXEL_DATA in self.options
 
     @property
     def cleans_content(self) -> bool:
@@ -118,6 +125,7 @@ def rulebook_of(
     vocabulary: tuple[tuple[int, frozenset[str]], ...] = (),
     *,
     has_allow_list: bool = False,
+    written: frozenset[int] = frozenset(),
 ) -> Rulebook:
     """Compile the rules of a set of options, one object for each.
 
@@ -127,6 +135,7 @@ def rulebook_of(
         overrides: those whose conditions hold.
         vocabulary: tags and the only words of their cleaned text.
         has_allow_list: whether attributes without a row go unless they are allowed.
+        written: tags that the gateway states itself.
     """
     chosen = frozenset(map(Option, options))
     cells = {tag: cell for tag, row in ROWS.items() if (cell := _strictest(row.options, chosen))}
@@ -134,15 +143,17 @@ def rulebook_of(
         # The table leaves text objects to the descriptors; they are what this option is about.
         cells[UNFORMATTED_TEXT] = Cell(Action.CLEAN, Option.CLEAN_GRAPHICS)
     kept = cells.get(INSTITUTION_NAME)
+    inserted = INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS
     return Rulebook(
         options=chosen,
         cells=MappingProxyType(cells),
         dates=_dates(chosen),
-        inserted=INSERTED_TAGS - {INSTITUTION_NAME, MANUFACTURER} if kept else INSERTED_TAGS,
+        inserted=inserted | written,
         safe_private=_safe_private(chosen, safe_private, overrides),
         overrides=ordered(one for one in overrides if one.private is None),
         vocabulary=MappingProxyType(_words(has_allow_list) | dict(vocabulary)),
         has_allow_list=has_allow_list,
+        written=written,
     )
 
 

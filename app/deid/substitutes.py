@@ -16,6 +16,23 @@ def no_pseudonym(original: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Fact:
+    """What the gateway states in one element.
+
+    Attributes:
+        vr: of the element.
+        value: without padding; for a sequence of codes, a line each: code value, NUL, meaning.
+        joint: what stands between the value that came and this one; None where that one goes.
+        is_described: whether what came is text that is cleaned as descriptors are.
+    """
+
+    vr: str
+    value: bytes
+    joint: bytes | None = None
+    is_described: bool = False
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Substitutes:
     """What is written in the place of originals.
 
@@ -28,6 +45,7 @@ class Substitutes:
         offset_tables: tag → value of the Extended Offset Table's elements, if frames changed.
         offset_days: by how many days the subject's dates move.
         pseudonym: keyed replacement of one AE title, valid as such.
+        facts: tag → what the gateway states of this object's pixels.
     """
 
     identity: Mapping[int, str]
@@ -38,6 +56,7 @@ class Substitutes:
     offset_tables: Mapping[int, bytes] = field(default_factory=dict)
     offset_days: int = 0
     pseudonym: Callable[[str], str] = no_pseudonym
+    facts: Mapping[int, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
