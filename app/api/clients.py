@@ -9,6 +9,9 @@ from starlette.types import Scope
 _NOWHERE: Final = "unknown"
 # A subscriber has a whole network of this size and may use any address of it.
 _SUBSCRIBER_BITS: Final = 64
+# The cookie of people who are signed in to the pages of this path.
+SESSION_COOKIE: Final = "deid-review"
+SESSION_PATH: Final = "/review"
 
 
 class Proxies:
@@ -33,6 +36,15 @@ class Proxies:
             return str(IPv6Network((address, _SUBSCRIBER_BITS), strict=False))
         return str(address)
 
+    def has_tls(self, scope: Scope) -> bool:
+        """Tell whether a trusted proxy says that the caller speaks TLS with it."""
+        client = scope.get("client")
+        address = _address(client[0]) if client else None
+        if address is None or not self._is_trusted(address):
+            return False
+        said = [value for name, value in scope["headers"] if name == b"x-forwarded-proto"]
+        return b",".join(said).rpartition(b",")[2].strip().lower() == b"https"
+
     def _forwarded(self, scope: Scope) -> IPv4Address | IPv6Address | None:
         """Return the nearest address that no trusted proxy has: further ones can be made up."""
         lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
@@ -53,8 +65,18 @@ class Proxies:
 
 
 def has_credential(scope: Scope) -> bool:
-    """Tell whether a request carries something that may be a key or token."""
-    return any(name in {b"authorization", b"x-api-key"} for name, _ in scope["headers"])
+    """Tell whether a request carries something that may be a key, a token or a session."""
+    cookie = f"{SESSION_COOKIE}=".encode()
+    return any(
+        name in {b"authorization", b"x-api-key"}
+        or (name == b"cookie" and cookie in value and _is_for_sessions(scope["path"]))
+        for name, value in scope["headers"]
+    )
+
+
+def _is_for_sessions(path: str) -> bool:
+    """Tell whether an endpoint opens the cookie, and counts those that do not open."""
+    return path.startswith(SESSION_PATH) and not path.startswith(f"{SESSION_PATH}/static/")
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
