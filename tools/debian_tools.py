@@ -1,4 +1,4 @@
-"""Programs of Debian packages for tests and measurements, without installing and without root.
+"""Programs and data of Debian packages for tests and measurements, without installing or root.
 
 A package and the libraries that it lacks here are fetched with apt-get into ``.cache/debian`` and
 unpacked there. ``python tools/debian_tools.py dicom3tools dciodvfy`` prints where the program is.
@@ -58,14 +58,24 @@ def provide(
     installed = shutil.which(program)
     if prefer_installed and installed is not None:
         return Tool(Path(installed))
-    with _locked(cache):
-        tree = cache / package
-        if not (tree / ".complete").exists():
-            _unpack(package, tree, cache)
+    tree = provide_tree(package, cache=cache)
     for folder in ("usr/bin", "usr/sbin", "bin", "sbin"):
         if (tree / folder / program).exists():
             return Tool(tree / folder / program, _environment(tree))
     raise PackageUnavailable(f"{package} has no program {program}")
+
+
+def provide_tree(package: str, *, cache: Path = CACHE) -> Path:
+    """Return where a package lies unpacked: for packages of data, such as fonts.
+
+    Raises:
+        PackageUnavailable: there is no such package, or no way to fetch it.
+    """
+    with _locked(cache):
+        tree = cache / package
+        if not (tree / ".complete").exists():
+            _unpack(package, tree, cache)
+    return tree
 
 
 @contextmanager
@@ -133,6 +143,9 @@ def _environment(tree: Path) -> dict[str, str]:
     dictionaries = [str(path) for path in tree.glob("usr/share/libdcmtk*/dicom.dic")]
     if dictionaries:
         environment["DCMDICTPATH"] = dictionaries[0]
+    words = [str(path) for path in tree.glob("usr/share/tesseract-ocr/*/tessdata")]
+    if words:
+        environment["TESSDATA_PREFIX"] = words[0]
     return environment
 
 

@@ -23,6 +23,13 @@ def test_a_program_finds_the_libraries_that_were_fetched_with_it():
     assert "dcmdump" in tool.run("--version").stdout
 
 
+@needs_apt
+def test_a_package_of_data_lies_unpacked_in_the_cache():
+    tree = debian_tools.provide_tree("fonts-dejavu-core")
+
+    assert (tree / "usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists()
+
+
 def test_an_installed_program_is_preferred(tmp_path):
     tool = debian_tools.provide("coreutils", "true", cache=tmp_path)
 
