@@ -1,0 +1,100 @@
+"""What may be in a clinical document, and what becomes of it.
+
+A document holds elements of these names only; whatever else there is makes it one that is
+replaced. Source: HL7 CDA Release 2 (CDA.xsd, NarrativeBlock.xsd, POCD_MT000040).
+"""
+
+from typing import Final
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: Namespace of every element here.
+CDA_NAMESPACE: Final = "urn:hl7-org:v3"
+#: Children of the document itself: kept, cleaned inside.
+HEADER_KEPT: Final = _words(
+    "realmCode typeId templateId id code title effectiveTime confidentialityCode languageCode "
+    "setId versionNumber component"
+)
+#: Children of the document that name people, places and other documents. Those that every document
+#: has leave a masked stand-in, the others go.
+HEADER_MASKED: Final = {
+    "recordTarget": (
+        '<recordTarget><patientRole><id nullFlavor="MSK"/></patientRole></recordTarget>'
+    ),
+    "author": (
+        '<author><time nullFlavor="MSK"/><assignedAuthor><id nullFlavor="MSK"/></assignedAuthor>'
+        "</author>"
+    ),
+    "custodian": (
+        "<custodian><assignedCustodian><representedCustodianOrganization>"
+        '<id nullFlavor="MSK"/></representedCustodianOrganization></assignedCustodian></custodian>'
+    ),
+}
+HEADER_REMOVED: Final = _words(
+    "copyTime dataEnterer informant informationRecipient legalAuthenticator authenticator "
+    "participant inFulfillmentOf documentationOf relatedDocument authorization componentOf"
+)
+#: Elements of the body that are kept, their content judged.
+BODY_KEPT: Final = _words(
+    "component structuredBody section templateId id code title confidentialityCode languageCode "
+    "entry entryRelationship act encounter observation organizer procedure "
+    "substanceAdministration supply statusCode effectiveTime priorityCode value interpretationCode "
+    "methodCode targetSiteCode approachSiteCode repeatNumber routeCode doseQuantity rateQuantity "
+    "maxDoseQuantity administrationUnitCode quantity independentInd expectedUseTime "
+    "derivationExpr sequenceNumber seperatableInd precondition criterion referenceRange "
+    "observationRange consumable product manufacturedProduct manufacturedMaterial "
+    "manufacturedLabeledDrug low high center width period numerator denominator translation "
+    "originalText availabilityTime negationInd"
+)
+#: Elements of the body that are taken out whole: people, places, names, media, other documents.
+BODY_REMOVED: Final = _words(
+    "author informant participant performer subject specimen custodian dataEnterer "
+    "legalAuthenticator authenticator observationMedia regionOfInterest reference "
+    "externalAct externalDocument externalObservation externalProcedure name lotNumberText "
+    "manufacturerOrganization nonXMLBody thumbnail qualifier addr telecom offset phase event "
+    "comp part setId versionNumber copyTime integrityCheck"
+)
+#: Elements of the narrative.
+NARRATIVE_KEPT: Final = _words(
+    "content paragraph list item caption table thead tbody tfoot tr th td col colgroup br sub sup "
+    "linkHtml footnote footnoteRef"
+)
+NARRATIVE_REMOVED: Final = _words("renderMultiMedia")
+#: Elements within a line of text; around all others there is a gap.
+INLINE: Final = _words("content sub sup linkHtml footnoteRef")
+
+#: Attributes that hold one of a few words, and are kept where they hold nothing but one.
+STRUCTURE: Final = _words(
+    "classCode moodCode typeCode determinerCode contextControlCode contextConductionInd "
+    "negationInd inversionInd independentInd nullFlavor listType align valign border frame rules "
+    "width colspan rowspan span scope cellpadding cellspacing summaryStyle styleCode operator "
+    "inclusive institutionSpecified nonPayloadInd integrityCheckAlgorithm"
+)
+#: Attributes of codes.
+CODED: Final = _words("code codeSystem codeSystemName codeSystemVersion displayName")
+#: Attributes that are left out wherever they stand.
+DROPPED: Final = _words(
+    "root extension assigningAuthorityName displayable use href name rel rev title mediaType "
+    "representation compression integrityCheck charset language value unit abbr axis headers char "
+    "charoff summary schemaLocation noNamespaceSchemaLocation currency nil"
+)
+#: Beginnings of object identifiers that name public code systems, vocabularies and templates.
+PUBLIC_ROOTS: Final = (
+    "2.16.840.1.113883.1.",
+    "2.16.840.1.113883.5.",
+    "2.16.840.1.113883.6.",
+    "2.16.840.1.113883.10.",
+    "2.16.840.1.113883.11.",
+    "2.16.840.1.113883.3.26.1.",
+    "1.2.840.10008.",
+    "1.3.6.1.4.1.19376.",
+)
+#: Types of values that are numbers.
+NUMBER_TYPES: Final = _words("INT REAL PQ IVL_PQ IVL_INT IVL_REAL RTO_PQ_PQ RTO RTO_QTY_QTY PQR")
+#: Types of values that are codes.
+CODE_TYPES: Final = _words("CD CE CV CS CO")
+#: Types of values that are text.
+TEXT_TYPES: Final = _words("ST ED")
