@@ -6,8 +6,8 @@ error names the element path and the reason.
 GatewayError
 ├── InvalidInput     NotDicom · Truncated · MalformedDicom · LimitExceeded (ArchiveTooLarge) ·
 │                    TooLarge · UnsupportedTransferSyntax · UnsupportedSOPClass (MediaDirectory) ·
-│                    MissingIdentifier · InvalidProfile · InvalidRequest · BodyTimeout ·
-│                    UnsupportedMediaType · MistypedCloudStudyId · MistypedPseudonym
+│                    MissingIdentifier · InvalidProfile · InvalidRules · InvalidRequest ·
+│                    BodyTimeout · UnsupportedMediaType · MistypedCloudStudyId · MistypedPseudonym
 ├── Denied           NotAuthenticated (TokenExpired) · NotAuthorised · ApprovalRequired ·
 │                    OwnRequest · OwnObject · BreakGlassNotAllowed
 ├── Throttled        RateLimited · LockedOut · QuotaExceeded · ReidentifyQuotaExceeded
@@ -144,6 +144,13 @@ class InvalidProfile(InvalidInput):
 
     code = "invalid-profile"
     title = "The profile is not valid"
+
+
+class InvalidRules(InvalidInput):
+    """A file or text with mask rules is not valid; the detail says where."""
+
+    code = "invalid-pixel-rules"
+    title = "The mask rules are not valid"
 
 
 class MistypedCloudStudyId(InvalidInput):

@@ -30,6 +30,7 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.UnsupportedSOPClass: 422,
     errors.MissingIdentifier: 422,
     errors.InvalidProfile: 422,
+    errors.InvalidRules: 422,
     errors.MistypedCloudStudyId: 422,
     errors.MistypedPseudonym: 422,
     errors.Denied: 403,

@@ -71,6 +71,14 @@ def is_video(picture: Picture) -> bool:
     return is_film or picture.transfer_syntax in VIDEO_SYNTAXES
 
 
+def is_ultrasound(picture: Picture) -> bool:
+    """Say whether ultrasound regions have a meaning for the image."""
+    known = SOP_CLASSES.get(picture.sop_class)
+    if known is not None and known.group is Group.ULTRASOUND:
+        return True
+    return picture.modality in {"US", "IVUS"}
+
+
 def trusts_no(picture: Picture) -> bool:
     """Say whether a declaration that nothing is burned in counts for anything.
 

@@ -54,7 +54,9 @@ OWN: Final[Mapping[str, int]] = {
     "burned_in": 0x00280301,
     "recognizable": 0x00280302,
 }
-NUMBERS: Final = frozenset({"samples", "frames", "rows", "columns", "bits_allocated", "bits_stored"})
+NUMBERS: Final = frozenset(
+    {"samples", "frames", "rows", "columns", "bits_allocated", "bits_stored"}
+)
 NAMES: Final[Mapping[str, int]] = {**OWN, **OTHERS}
 _LISTS: Final = frozenset({"image_type", "software"})
 
@@ -88,3 +90,31 @@ _READERS: Final[Mapping[str, Callable[[Picture], Values]]] = {
     **{name: _own(name) for name in OWN},
     **{name: _other(name) for name in OTHERS},
 }
+
+
+class View:
+    """An image as conditions see it; every value is read and folded once for all rules."""
+
+    __slots__ = ("_folded", "_picture", "_values")
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._values: dict[str, Values] = {}
+        self._folded: dict[str, Values] = {}
+
+    def values(self, name: str) -> Values:
+        """Return an attribute's values; several also joined, as they are written."""
+        found = self._values.get(name)
+        if found is None:
+            found = values_of(self._picture, name)
+            if len(found) > 1:
+                found = (*found, "\\".join(found))
+            self._values[name] = found
+        return found
+
+    def folded(self, name: str) -> Values:
+        """Return the same without regard to case."""
+        found = self._folded.get(name)
+        if found is None:
+            found = self._folded[name] = tuple([value.casefold() for value in self.values(name)])
+        return found

@@ -1,0 +1,1 @@
+"""Mask rules that come with the program."""
