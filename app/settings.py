@@ -57,6 +57,7 @@ class Role(StrEnum):
     ANONYMIZE = "anonymize"
     BATCH = "batch"
     REIDENTIFY = "reidentify"
+    REVIEW = "review"
     AUDIT = "audit"
     ADMIN = "admin"
 
@@ -159,12 +160,20 @@ class Settings(BaseSettings):
         description="Private key that opens the mapping, mode 0600, held by the role reidentify "
         "alone; default keys/reidentification-key.json in data_dir.",
     )
+    review_key_file: Path | None = Field(
+        None,
+        description="Private key that opens what is held for review, mode 0600, held by the role "
+        "review alone; default review-key.json beside the private key.",
+    )
     key_material: SecretStr | None = Field(
         None,
         description="Content of the key file itself, instead of a file; only read, never written.",
     )
     reidentify_key_material: SecretStr | None = Field(
         None, description="Content of the private key file, where DEID_KEY_MATERIAL is given."
+    )
+    review_key_material: SecretStr | None = Field(
+        None, description="Content of the review key file, where DEID_KEY_MATERIAL is given."
     )
     key_provider: KeyProvider = Field(
         KeyProvider.NONE,
@@ -177,6 +186,11 @@ class Settings(BaseSettings):
         None,
         description="Name of the wrapping key of the private key file; default the same, but "
         "a key of its own keeps the roles apart.",
+    )
+    review_key_provider_key: str | None = Field(
+        None,
+        description="Name of the wrapping key of the review key file; default that of the key "
+        "file, but a key of its own keeps the roles apart.",
     )
     key_provider_url: str | None = Field(
         None,
@@ -367,6 +381,24 @@ class Settings(BaseSettings):
         90, ge=1, description="Days after its end that a batch's record and staged files are kept."
     )
 
+    # Quarantine
+    quarantine_dir: Path | None = Field(
+        None,
+        description="Private directory of what is held for review, sealed; shared by the processes "
+        "that de-identify and those of the role review; default quarantine in data_dir.",
+    )
+    quarantine_max_bytes: int = Field(
+        20 * GIB,
+        ge=1024,
+        description="Most bytes that are held at once; an object that does not fit is refused.",
+    )
+    quarantine_kept_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Days after which what nobody decided about is rejected and destroyed.",
+    )
+
     # Re-identification
     reidentify_per_hour: int = Field(
         300,
@@ -527,6 +559,16 @@ class Settings(BaseSettings):
     def reidentify_key_path(self) -> Path:
         """The private key of the re-identification service."""
         return self.reidentify_key_file or self.data_dir / "keys" / "reidentification-key.json"
+
+    @property
+    def review_key_path(self) -> Path:
+        """The private key of the review."""
+        return self.review_key_file or self.reidentify_key_path.with_name("review-key.json")
+
+    @property
+    def quarantine_path(self) -> Path:
+        """Where what is held for review lies, sealed."""
+        return self.quarantine_dir or self.data_dir / "quarantine"
 
     @property
     def staging_path(self) -> Path:

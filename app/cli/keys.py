@@ -7,7 +7,13 @@ import time
 import click
 
 from app import bootstrap
-from app.cli.keys_resealing import Figures, figures, reseal_everything, retire_version
+from app.cli.keys_resealing import (
+    Figures,
+    figures,
+    reseal_everything,
+    retire_review_version,
+    retire_version,
+)
 from app.cli.keys_view import Counted, shown
 from app.cli.options import Settings, with_settings
 from app.errors import GatewayError, Misconfigured
@@ -33,11 +39,19 @@ def keys() -> None:
 )
 @with_settings
 def init(settings: Settings, *, kem: str) -> None:
-    """Make the key files unless they are there. Nothing is ever overwritten."""
+    """Make the key files unless they are there. No key is ever overwritten.
+
+    A key file of an earlier release gets the review's key.
+    """
     held = bootstrap.key_files(settings)
     made = ensure_key_files(held.path, held.reidentify_path, held.wrappers, Kem(kem))
+    is_review_made = held.ensure_review(Kem(kem))
     if not made:
         click.echo(f"Kept the key file {settings.key_path}")
+    if is_review_made:
+        click.echo(f"Made the review key    {held.review_path}")
+        click.echo("Move it to the machine that serves the role review; keep a copy as well.")
+    if not made:
         return
     click.echo(f"Made the key file      {settings.key_path}")
     click.echo(f"and the private key    {settings.reidentify_key_path}")
@@ -64,6 +78,7 @@ def status(settings: Settings) -> None:
     for line in shown(source.content(), now=time.time()):
         click.echo(line)
     click.echo(_private_state(settings, source))
+    click.echo(_review_state(settings, source))
     counted = _counted(settings, source)
     for line in [] if counted is None else counted.lines():
         click.echo(line)
@@ -107,17 +122,19 @@ def reseal(settings: Settings, *, at_once: int) -> None:
 
 @keys.command()
 @click.argument("version", type=click.IntRange(min=1))
+@click.option("--review", is_flag=True, help="A private key of the review instead.")
 @with_settings
-def retire(settings: Settings, *, version: int) -> None:
+def retire(settings: Settings, *, version: int, review: bool) -> None:
     """Destroy an old private key that nothing is sealed to any more."""
-    asyncio.run(retire_version(settings, _files(settings), version))
+    retired = retire_review_version if review else retire_version
+    asyncio.run(retired(settings, _files(settings), version))
     click.echo(f"Destroyed the private key of version {version}. Destroy its copies as well.")
 
 
 @keys.command()
 @with_settings
 def wrap(settings: Settings) -> None:
-    """Let the provider of DEID_KEY_PROVIDER wrap both key files, or wrap them anew."""
+    """Let the provider of DEID_KEY_PROVIDER wrap the key files, or wrap them anew."""
     held = _files(settings)
     if held.wrappers.gateway is None:
         raise Misconfigured("DEID_KEY_PROVIDER names no provider")
@@ -129,9 +146,9 @@ def wrap(settings: Settings) -> None:
 @keys.command()
 @with_settings
 def unwrap(settings: Settings) -> None:
-    """Write both key files in clear, to keep them in a safe or to change the provider."""
+    """Write the key files in clear, to keep them in a safe or to change the provider."""
     held = _files(settings)
-    KeyFiles(held.path, held.reidentify_path).wrap(held.wrappers)
+    KeyFiles(held.path, held.reidentify_path, review_path=held.review_path).wrap(held.wrappers)
     click.echo(f"In clear now: {settings.key_path}")
     click.echo(f"          and {settings.reidentify_key_path}")
 
@@ -147,14 +164,15 @@ def _present(held: KeyFiles) -> Wrappers:
     try:
         providers = [
             provider_of(read_private(path)) if path.exists() else None
-            for path in (held.path, held.reidentify_path)
+            for path in (held.path, held.reidentify_path, held.review_path)
         ]
     except ValueError:
         raise Misconfigured("a key file is damaged") from None
-    gateway, private = providers
+    gateway, private, review = providers
     return Wrappers(
         None if gateway is None else held.wrappers.gateway,
         None if private is None else held.wrappers.reidentification,
+        None if review is None else held.wrappers.review,
     )
 
 
@@ -167,6 +185,17 @@ def _private_state(settings: Settings, source: KeySource) -> str:
         return f"private key file     {state:8} {settings.reidentify_key_path} ({error.code})"
     versions = ", ".join(map(str, sorted(private.sealing_private_keys)))
     return f"private key file     usable   opens key versions {versions}"
+
+
+def _review_state(settings: Settings, source: KeySource) -> str:
+    try:
+        review = source.review()
+    except GatewayError as error:
+        is_there = settings.review_key_path.exists() and settings.key_material is None
+        state = "unusable" if is_there else "not here"
+        return f"review key file      {state:8} {settings.review_key_path} ({error.code})"
+    versions = ", ".join(map(str, sorted(review.private_keys)))
+    return f"review key file      usable   opens key versions {versions}"
 
 
 def _counted(settings: Settings, source: KeySource) -> Counted | None:

@@ -14,7 +14,8 @@ from app.cli.keys_view import bar
 from app.cli.options import Settings, operating_system_user
 from app.db.session import Database, database_errors
 from app.errors import Conflict, InvalidRequest
-from app.vault.keys import GatewayKeys, KeyContent
+from app.quarantine.records import held_by_version
+from app.vault.keys import Dated, GatewayKeys, KeyContent
 from app.vault.keys_ring import LOOK_EVERY_S
 from app.vault.keys_store import KeyFiles, KeySource
 from app.vault.resealing import data_key_versions, reseal_data_keys
@@ -24,6 +25,7 @@ from app.vault.workbox import WorkBox
 SETTLED_AFTER_S: Final = 86_400
 RESEAL: Final = "reseal-keys"
 RETIRE: Final = "retire-keys"
+RETIRE_REVIEW: Final = "retire-review-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +81,43 @@ async def retire_version(settings: Settings, files: KeyFiles, version: int) -> N
         Conflict: something is sealed to it still, or it was in use a day ago.
         InvalidRequest: it is the newest one, or there is none of that version.
     """
-    content = files.content()
-    successors = [dated for newer, dated in content.sealing.items() if newer > version]
-    if not successors:
-        raise InvalidRequest("The newest version is in use and stays")
-    superseded_at = min(dated.active_at for dated in successors)
-    if time.time() < superseded_at + SETTLED_AFTER_S:
-        raise Conflict("The version was in use within the last day; a slow process may use it yet")
+    _require_settled(files.content().sealing, version)
     async with bootstrap.administration(settings) as held:
         left = (await data_key_versions(held.database)).get(version, 0)
         if left:
             raise Conflict(f"{left} data keys are sealed to that version; run 'keys reseal'")
         await _record(held.database, RETIRE, {"key_version": version})
     files.retire(version)
+
+
+async def retire_review_version(settings: Settings, files: KeyFiles, version: int) -> None:
+    """Destroy an old private key of the review.
+
+    Raises:
+        Conflict: something is held under it still, or it was in use a day ago.
+        InvalidRequest: it is the newest one, or there is none of that version.
+    """
+    _require_settled(files.content().review, version)
+    async with bootstrap.administration(settings) as held:
+        left = (await held_by_version(held.database)).get(version, 0)
+        if left:
+            raise Conflict(f"{left} held objects are sealed to that version; decide about them")
+        await _record(held.database, RETIRE_REVIEW, {"key_version": version})
+    files.retire_review(version)
+
+
+def _require_settled(versions: Mapping[int, Dated], version: int) -> None:
+    """Refuse to end what a process may still use.
+
+    Raises:
+        Conflict, InvalidRequest: as said.
+    """
+    successors = [dated for newer, dated in versions.items() if newer > version]
+    if not successors:
+        raise InvalidRequest("The newest version is in use and stays")
+    superseded_at = min(dated.active_at for dated in successors)
+    if time.time() < superseded_at + SETTLED_AFTER_S:
+        raise Conflict("The version was in use within the last day; a slow process may use it yet")
 
 
 async def _reseal(database: Database, opener: Opener, keys: GatewayKeys, at_once: int) -> Done:

@@ -41,6 +41,10 @@ def shown(content: KeyContent, *, now: float) -> Iterator[str]:
     yield f"  seals to key version {held.sealing_key_version} ({kem}), fingerprint {fingerprint}"
     yield f"  seals batches with version {held.work_key_version}"
     yield f"  signs with version {held.signing_key_version}"
+    if held.review_public_key is None:
+        yield "  knows no review key: nothing can be held; 'keys init' makes one"
+    else:
+        yield f"  holds for review with version {held.review_key_version}"
     coming = content.next_activation(now)
     if coming is not None:
         newest = max(content.sealing)

@@ -1,9 +1,10 @@
 """What key files say: the gateway's keys and the private halves, by version.
 
-The key file holds the pseudonym root, the public halves of the sealing keys, and the keys for
-batches and signatures: all that a process needs to de-identify. The private halves lie in a file
-of their own, which only the re-identification service needs. Where files lie and who wraps them
-is in `app.vault.keyrings`; making new versions is in `app.vault.keys_rotation`.
+The key file holds the pseudonym root, the public halves of the sealing and the review keys, and
+the keys for batches and signatures: all that a process needs to de-identify. The private halves lie
+in files of their own, which only the re-identification service and the review need. Where files lie
+and who wraps them is in `app.vault.keyrings`; making new versions is in `app.vault.keys_rotation`,
+the private half of the review in `app.vault.keys_review`.
 """
 
 import base64
@@ -47,6 +48,9 @@ class GatewayKeys:
         signing_seeds: Ed25519 seeds by version; version 1 is derived from the pseudonym root.
         signing_key_version: the version that signs now.
         signing_public_keys: keys whose seeds are gone; they stay published.
+        review_public_key: what is held for review is sealed to it; None in an installation that
+            has made none yet.
+        review_key_version: which private key of the review opens that.
     """
 
     pseudonym_root: bytes
@@ -57,6 +61,8 @@ class GatewayKeys:
     signing_seeds: Mapping[int, bytes] = field(default_factory=dict)
     signing_key_version: int = FIRST_VERSION
     signing_public_keys: Mapping[int, bytes] = field(default_factory=dict)
+    review_public_key: bytes | None = None
+    review_key_version: int = 0
 
     def organization_root(self, organization: str) -> bytes:
         """Derive the root of one organisation's pseudonyms, 32 bytes."""
@@ -88,10 +94,11 @@ class ReidentifyKeys:
 
 @dataclass(frozen=True, slots=True)
 class Wrappers:
-    """Who wraps each of the two files; None where it lies in clear."""
+    """Who wraps each of the files; None where it lies in clear."""
 
     gateway: Wrapper | None = None
     reidentification: Wrapper | None = None
+    review: Wrapper | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -115,12 +122,12 @@ class KeyContent:
     work: Mapping[int, Dated] = field(default_factory=dict)
     signing: Mapping[int, Dated] = field(default_factory=dict)
     signing_public_keys: Mapping[int, bytes] = field(default_factory=dict)
+    review: Mapping[int, Dated] = field(default_factory=dict)
 
     def at(self, now: float) -> GatewayKeys:
         """Return the keys as they are used at a time."""
-        sealing_version = _active(self.sealing, now)
-        if sealing_version not in self.sealing:
-            sealing_version = min(self.sealing)
+        sealing_version = _active_of(self.sealing, now)
+        review_version = _active_of(self.review, now) if self.review else 0
         return GatewayKeys(
             pseudonym_root=self.pseudonym_root,
             sealing_public_key=self.sealing[sealing_version].key,
@@ -130,13 +137,15 @@ class KeyContent:
             signing_seeds={version: dated.key for version, dated in self.signing.items()},
             signing_key_version=_active(self.signing, now),
             signing_public_keys=self.signing_public_keys,
+            review_public_key=self.review[review_version].key if self.review else None,
+            review_key_version=review_version,
         )
 
     def next_activation(self, now: float) -> int | None:
         """Return when the next version comes into use; None where all are."""
         waiting = [
             dated.active_at
-            for versions in (self.sealing, self.work, self.signing)
+            for versions in (self.sealing, self.work, self.signing, self.review)
             for dated in versions.values()
             if dated.active_at > now
         ]
@@ -206,7 +215,7 @@ def gateway_content(raw: bytes, name: str, wrapper: Wrapper | None = None) -> Ke
         Misconfigured: it is damaged, or wrapped by another provider.
         KeyUnavailable: the provider does not answer or refuses.
     """
-    with _damage_refused(name):
+    with damage_refused(name):
         content = unpacked(raw, GATEWAY, wrapper)
         if content["version"] == FORMAT_VERSION:
             return _first_content(content)
@@ -215,18 +224,24 @@ def gateway_content(raw: bytes, name: str, wrapper: Wrapper | None = None) -> Ke
 
 def private_content(raw: bytes, name: str, wrapper: Wrapper | None = None) -> ReidentifyKeys:
     """Read the content of a private key file; see `gateway_content`."""
-    with _damage_refused(name):
+    with damage_refused(name):
         content = unpacked(raw, REIDENTIFICATION, wrapper)
         if content["version"] != FORMAT_VERSION:
             raise ValueError
-        lengths = (KEY_BYTES, HYBRID_PRIVATE_BYTES)
-        keys = {
-            _key_version(version): _key_bytes(text, lengths)
-            for version, text in content["sealing_private_keys"].items()
-        }
-        if not keys:
-            raise ValueError
-        return ReidentifyKeys(keys)
+        return ReidentifyKeys(private_keys(content["sealing_private_keys"]))
+
+
+def private_keys(texts: Mapping[str, object]) -> dict[int, bytes]:
+    """Read private halves by version.
+
+    Raises:
+        ValueError, TypeError: there is none, or one is no key.
+    """
+    lengths = (KEY_BYTES, HYBRID_PRIVATE_BYTES)
+    keys = {_key_version(version): _key_bytes(text, lengths) for version, text in texts.items()}
+    if not keys:
+        raise ValueError
+    return keys
 
 
 def written(content: KeyContent) -> dict[str, Any]:
@@ -240,6 +255,7 @@ def written(content: KeyContent) -> dict[str, Any]:
         "signing_public_keys": {
             str(version): text_of(key) for version, key in content.signing_public_keys.items()
         },
+        "review_public_keys": _dated(content.review),
     }
 
 
@@ -285,6 +301,10 @@ def _rotated_content(content: dict[str, Any]) -> KeyContent:
         work=_versions(content["work_keys"], _one),
         signing=_versions(content["signing_seeds"], _one),
         signing_public_keys=_versions(content["signing_public_keys"], _key_bytes),
+        # Files of earlier releases know no review.
+        review=_versions(
+            content.get("review_public_keys", {}), lambda one: _one(one, public_lengths)
+        ),
     )
 
 
@@ -313,8 +333,19 @@ def _active(versions: Mapping[int, Dated], now: float) -> int:
     return max(begun, default=FIRST_VERSION)
 
 
+def _active_of(versions: Mapping[int, Dated], now: float) -> int:
+    """Choose as `_active`, where every version is listed."""
+    version = _active(versions, now)
+    return version if version in versions else min(versions)
+
+
 @contextmanager
-def _damage_refused(name: str) -> Iterator[None]:
+def damage_refused(name: str) -> Iterator[None]:
+    """Turn whatever a damaged key file leads to into one error.
+
+    Raises:
+        Misconfigured: it is damaged.
+    """
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""Where this gateway's keys come from: two files, or two secrets given in the environment.
+"""Where this gateway's keys come from: files, or secrets given in the environment.
 
 Reads them, tells when they changed, and writes new versions of the files. What to write is in
 `keys_rotation`.
@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from app.errors import Misconfigured
 from app.vault.keyrings import files
-from app.vault.keyrings.envelope import GATEWAY, REIDENTIFICATION, packed
+from app.vault.keyrings.envelope import GATEWAY, REIDENTIFICATION, REVIEW, packed
 from app.vault.keys import (
     KeyContent,
     ReidentifyKeys,
@@ -23,10 +23,20 @@ from app.vault.keys import (
     written,
     written_private,
 )
+from app.vault.keys_review import (
+    ReviewKeys,
+    fresh_review_keys,
+    review_content,
+    with_next_review_key,
+    with_review,
+    without_review_version,
+    written_review,
+)
 from app.vault.keys_rotation import require_settled, rotated, with_next_private_key, without_version
 from app.vault.sealing_kems import Kem, OpeningKey
 
 ENVIRONMENT: Final = "in the environment"
+REVIEW_NAME: Final = "review-key.json"
 
 
 class KeySource(Protocol):
@@ -38,8 +48,11 @@ class KeySource(Protocol):
     def private(self) -> ReidentifyKeys:
         """Read the private halves; raise Misconfigured or KeyUnavailable."""
 
+    def review(self) -> ReviewKeys:
+        """Read the private halves of the review; raise Misconfigured or KeyUnavailable."""
+
     def signature(self) -> tuple[object, ...]:
-        """Return what changes whenever either of them is replaced."""
+        """Return what changes whenever one of them is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +62,13 @@ class KeyMaterial:
     Args:
         gateway: what a key file would say.
         reidentification: what a private key file would say; None where this process has none.
+        review_key: what a review key file would say; None where this process has none.
     """
 
     gateway: bytes = field(repr=False)
     reidentification: bytes | None = field(repr=False)
     wrappers: Wrappers = field(default_factory=Wrappers)
+    review_key: bytes | None = field(default=None, repr=False)
 
     def content(self) -> KeyContent:
         return gateway_content(self.gateway, ENVIRONMENT, self.wrappers.gateway)
@@ -63,17 +78,29 @@ class KeyMaterial:
             raise Misconfigured("there is no private key in the environment")
         return private_content(self.reidentification, ENVIRONMENT, self.wrappers.reidentification)
 
+    def review(self) -> ReviewKeys:
+        if self.review_key is None:
+            raise Misconfigured("there is no review key in the environment")
+        return review_content(self.review_key, ENVIRONMENT, self.wrappers.review)
+
     def signature(self) -> tuple[object, ...]:
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """The two key files."""
+    """The key files; the review's lies beside the private one where nothing else is said."""
 
     path: Path
     reidentify_path: Path
     wrappers: Wrappers = field(default_factory=Wrappers)
+    review_path: Path = Path()
+
+    def __post_init__(self) -> None:
+        """Say where the review's key lies."""
+        if self.review_path == Path():
+            beside = self.reidentify_path.with_name(REVIEW_NAME)
+            object.__setattr__(self, "review_path", beside)
 
     def content(self) -> KeyContent:
         return gateway_content(files.read_private(self.path), str(self.path), self.wrappers.gateway)
@@ -85,14 +112,41 @@ class KeyFiles:
             self.wrappers.reidentification,
         )
 
+    def review(self) -> ReviewKeys:
+        raw = files.read_private(self.review_path)
+        return review_content(raw, str(self.review_path), self.wrappers.review)
+
     def signature(self) -> tuple[object, ...]:
-        return (files.signature(self.path), files.signature(self.reidentify_path))
+        paths = (self.path, self.reidentify_path, self.review_path)
+        return tuple(files.signature(path) for path in paths)
+
+    def ensure_review(self, kem: Kem) -> bool:
+        """Make the review's key unless the key file knows one; True when it was made now.
+
+        The private half is written first: nothing may be sealed to a key that nobody holds. A
+        start that was killed in between is taken up again.
+
+        Raises:
+            Misconfigured: a file is missing, damaged or cannot be written.
+            KeyUnavailable: the provider does not answer or refuses.
+        """
+        with self._changing():
+            content = self.content()
+            if content.review:
+                return False
+            if not self.review_path.exists():
+                self.review_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                fresh = written_review(fresh_review_keys(kem))
+                files.create(self.review_path, packed(fresh, REVIEW, self.wrappers.review))
+            self._write(with_review(content, self.review(), active_at=0))
+        return True
 
     def rotate(self, *, activate_in_s: int, kem: Kem | None = None) -> KeyContent:
         """Make new versions of all keys but the pseudonym root, and return what now holds.
 
-        The private half is written first: nothing may be sealed to a key that nobody holds.
-        Killed in between, it is taken up again by the next rotation.
+        The review's key is among them where its private half lies here. Private halves are written
+        first: nothing may be sealed to a key that nobody holds. Killed in between, it is taken up
+        again by the next rotation.
 
         Raises:
             InvalidRequest: the last rotation has not come into use yet.
@@ -105,8 +159,13 @@ class KeyFiles:
             require_settled(content, now)
             wanted = kem or OpeningKey(_newest(private)).kem
             more = with_next_private_key(private, content, wanted)
-            after = rotated(content, more, active_at=int(now) + activate_in_s)
+            active_at = int(now) + activate_in_s
+            after = rotated(content, more, active_at=active_at)
             self._write_private(more)
+            if self.review_path.exists():
+                review = with_next_review_key(self.review(), content, kem)
+                after = with_review(after, review, active_at=active_at)
+                self._write_review(review)
             self._write(after)
         return after
 
@@ -122,8 +181,20 @@ class KeyFiles:
             self._write(content)
             self._write_private(private)
 
+    def retire_review(self, version: int) -> None:
+        """Destroy an old private key of the review; whoever calls has seen that nothing needs it.
+
+        Raises:
+            InvalidRequest: it is the newest one, or there is none of that version.
+            Misconfigured, KeyUnavailable: see `rotate`.
+        """
+        with self._changing():
+            review, content = without_review_version(self.review(), self.content(), version)
+            self._write(content)
+            self._write_review(review)
+
     def wrap(self, present: Wrappers) -> None:
-        """Write both files anew, wrapped by this object's providers.
+        """Write the files that are here anew, wrapped by this object's providers.
 
         Args:
             present: who wraps them now.
@@ -131,13 +202,16 @@ class KeyFiles:
         Raises:
             Misconfigured, KeyUnavailable: see `rotate`.
         """
-        held = KeyFiles(self.path, self.reidentify_path, present)
+        held = KeyFiles(self.path, self.reidentify_path, present, self.review_path)
         with self._changing():
             content = held.content()
             private = held.private() if self.reidentify_path.exists() else None
+            review = held.review() if self.review_path.exists() else None
             self._write(content)
             if private is not None:
                 self._write_private(private)
+            if review is not None:
+                self._write_review(review)
 
     def _write(self, content: KeyContent) -> None:
         files.replace(self.path, packed(written(content), GATEWAY, self.wrappers.gateway))
@@ -146,6 +220,10 @@ class KeyFiles:
         wrapper = self.wrappers.reidentification
         content = packed(written_private(private), REIDENTIFICATION, wrapper)
         files.replace(self.reidentify_path, content)
+
+    def _write_review(self, review: ReviewKeys) -> None:
+        content = packed(written_review(review), REVIEW, self.wrappers.review)
+        files.replace(self.review_path, content)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

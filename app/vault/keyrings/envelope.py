@@ -18,6 +18,7 @@ from app.errors import KeyUnavailable, Misconfigured
 FORMAT_VERSION: Final = 2
 GATEWAY: Final = "gateway"
 REIDENTIFICATION: Final = "reidentification"
+REVIEW: Final = "review"
 _NONCE_BYTES: Final = 12
 
 
@@ -52,7 +53,7 @@ def packed(content: dict[str, Any], kind: str, wrapper: Wrapper | None) -> bytes
 
     Args:
         content: what the file says.
-        kind: which of the two files it is; one cannot stand for the other.
+        kind: which of the files it is; one cannot stand for the other.
         wrapper: the provider; None writes it in clear.
 
     Raises:

@@ -1,0 +1,170 @@
+"""The sender's side of the quarantine: holding objects, and asking what became of them.
+
+It seals with a public key and opens nothing. What a person decided holds for the very bytes: who
+sends them again gets the decided result.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Final
+from uuid import UUID, uuid4
+
+from app import telemetry
+from app.audit.events import AuditEvent
+from app.db.acting import acting_for
+from app.dicom.source import Source
+from app.errors import QuarantineFull
+from app.pixels.rules import Rule
+from app.pixels.rulings import Case, Ruling
+from app.quarantine import records, remembering
+from app.quarantine.records import Known, State
+from app.quarantine.remembering import RuleBox
+from app.quarantine.sealing import HoldSealer, Place
+from app.quarantine.shelf import Shelf
+from app.vault.disclosure.transactions import Recorder
+from app.vault.workbox import WorkBox
+
+HOLD: Final = "quarantine-hold"
+RULES_FRESH_S: Final = 5.0
+_READ_BYTES: Final = 1 << 20
+_PURPOSE: Final = "quarantine"
+
+
+class Quarantine:
+    """Holds objects of one process.
+
+    Args:
+        recorder: lends transactions and writes the audit.
+        box: makes keyed digests, and opens rules that were remembered.
+        sealer: seals to the review.
+        shelf: where the sealed objects lie.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        box: WorkBox,
+        *,
+        sealer: HoldSealer,
+        shelf: Shelf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._recorder = recorder
+        self._box = box
+        self._rule_box = RuleBox(box)
+        self._sealer = sealer
+        self._shelf = shelf
+        self._clock = clock
+        self._rules: dict[str, tuple[float, tuple[Rule, ...]]] = {}
+
+    def digest(self, organization: str, source: Source) -> bytes:
+        """Return the keyed digest of an object, 32 bytes; without the key nobody can test a guess.
+
+        Reads the source once, in pieces.
+        """
+        plain = hashlib.sha256()
+        for offset in range(0, source.size, _READ_BYTES):
+            plain.update(source.view(offset, min(_READ_BYTES, source.size - offset)))
+        return self._box.hash(organization, _PURPOSE, plain.digest())
+
+    async def decided(self, organization: str, profile: str, digest: bytes) -> Ruling | None:
+        """Return what a person decided about these bytes under a profile; None for nothing yet.
+
+        Raises:
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        known = await self._known(organization, profile, digest)
+        return None if known is None else known.ruling
+
+    async def hold(self, source: Source, case: Case) -> UUID:
+        """Hold an object; it is on the disk, its row and the audit committed, on return.
+
+        Bytes that are held already keep their id, and are not held a second time.
+
+        Args:
+            source: the object; read once, in pieces, in a thread.
+            case: why, and for whom.
+
+        Raises:
+            QuarantineFull: there is no room for it.
+            StorageUnavailable, DatabaseUnavailable: nothing is held.
+        """
+        known = await self._known(case.organization, case.profile, case.digest)
+        if known is not None:
+            return known.object_id
+        place = Place(case.organization, uuid4(), source.size)
+        cipher, sealed = self._sealer.begin(place, case.picture)
+        try:
+            await asyncio.to_thread(
+                self._shelf.put, place.object_id, cipher.sealed(source), place.sealed_size
+            )
+        except QuarantineFull:
+            telemetry.log().error("quarantine-full", organization=case.organization)
+            raise
+        with acting_for(case.organization):
+            async with self._recorder.transaction() as connection:
+                number = await records.number_of(connection, case.organization)
+                is_first = await records.add(connection, number, case, place, sealed)
+                if is_first:
+                    await self._recorder.append(connection, [_held(case, place.object_id)])
+        if is_first:
+            return place.object_id
+        # Sent twice at the same time: one of them is held.
+        self._shelf.remove(place.object_id)
+        other = await self._known(case.organization, case.profile, case.digest)
+        return place.object_id if other is None else other.object_id
+
+    async def states(self, organization: str, ids: Collection[UUID]) -> dict[UUID, State]:
+        """Return where held objects stand; those of nobody are left out.
+
+        Raises:
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        with acting_for(organization):
+            async with self._recorder.transaction() as connection:
+                return await records.states(connection, organization, ids)
+
+    async def remembered(self, organization: str) -> tuple[Rule, ...]:
+        """Return the mask rules that reviewers of an organisation remembered and approved.
+
+        A change is seen after some seconds.
+
+        Raises:
+            DatabaseUnavailable: Postgres does not answer.
+            KeyUnavailable, InvalidRules: one cannot be read.
+        """
+        now = self._clock()
+        fresh_until, rules = self._rules.get(organization, (now, ()))
+        if fresh_until > now:
+            return rules
+        with acting_for(organization):
+            async with self._recorder.transaction() as connection:
+                rules = await remembering.approved(connection, organization, self._rule_box)
+        self._rules[organization] = (self._clock() + RULES_FRESH_S, rules)
+        return rules
+
+    async def _known(self, organization: str, profile: str, digest: bytes) -> Known | None:
+        with acting_for(organization):
+            async with self._recorder.transaction() as connection:
+                return await records.of_bytes(connection, organization, profile, digest)
+
+
+def _held(case: Case, object_id: UUID) -> AuditEvent:
+    """Return the audit row of an object that is held from now on."""
+    codes = " ".join(dict.fromkeys(reason.code for reason in case.decision.reasons))
+    event = AuditEvent(
+        action=HOLD,
+        organization=case.organization,
+        actor=case.actor,
+        api_key_id=case.api_key_id,
+        profile=case.profile,
+        profile_version=case.profile_version,
+        cloud_study_id=case.cloud_study_id,
+        request_id=case.request_id,
+    )
+    facts = {"source": str(case.source_kind), "risk": str(case.decision.risk), "reasons": codes}
+    return replace(event, detail={"quarantine": str(object_id), **facts})
