@@ -161,6 +161,7 @@ class Picture:
         conversion: (0008,0064); ``recognizable`` is (0028,0302).
         regions: boxes of (0018,6011); what the standard includes at both ends is half-open here.
         window: centre and width of the first window, for showing the image.
+        rescale: Rescale Slope and Intercept, which the window is meant for.
         attributes: pairs of the other attributes that mask rules may look at, by their names in
             ``signatures.OTHERS``, values joined by a backslash; absent ones are left out.
     """
@@ -188,5 +189,6 @@ class Picture:
     regions: tuple[Box, ...] = ()
     has_regions: bool = False
     window: tuple[float, float] | None = None
+    rescale: tuple[float, float] = (1.0, 0.0)
     palette: Palette | None = None
     attributes: tuple[tuple[str, str], ...] = ()

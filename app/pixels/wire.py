@@ -30,6 +30,7 @@ def picture_from_json(content: Mapping[str, Any]) -> Picture:
         software=tuple(picture.software),
         regions=tuple(Box(**box) for box in content.get("regions", ())),
         window=None if window is None else (float(window[0]), float(window[1])),
+        rescale=(float(picture.rescale[0]), float(picture.rescale[1])),
         palette=_palette(content.get("palette")),
         attributes=tuple((name, value) for name, value in content.get("attributes", ())),
     )

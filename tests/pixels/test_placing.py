@@ -53,6 +53,8 @@ def test_a_picture_survives_json():
         regions=(Box(1, 2, 3, 4),),
         has_regions=True,
         window=(40.0, 400.0),
+        rescale=(2.0, -1024.0),
+        attributes=(("StationName", "a"),),
         palette=palette,
     )
 
