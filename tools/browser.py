@@ -29,6 +29,11 @@ const { brotliDecompressSync } = require("zlib");
 const [from, to] = process.argv.slice(-2);
 writeFileSync(to, brotliDecompressSync(readFileSync(from)));
 """
+# Only the fonts that came along, so that pictures are alike everywhere.
+_FONTS: Final = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>{0}</dir><cachedir>{0}/cache</cachedir></fontconfig>
+"""
 
 
 class BrowserUnavailable(Exception):
@@ -85,6 +90,8 @@ def _unpack(node: list[str], packed: Path, place: Path) -> None:
             with tarfile.open(whole) as content:
                 content.extractall(place / whole.stem, filter="data")
             whole.unlink()
+    fonts = place / "fonts"
+    (fonts / "fonts.conf").write_text(_FONTS.format(fonts), encoding="utf-8")
     (place / "chromium").chmod(0o755)
     (place / ".complete").touch()
 
