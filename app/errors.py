@@ -17,8 +17,8 @@ GatewayError
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused ·
 │                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
 │                    ApprovalExpired · ApprovalUsed · AlreadyDecided
-├── Refused          Quarantined · PixelsNeedReview · LabelImage · PixelWorkFailed ·
-│                    QuarantineFull · HeldObjectDamaged · PreviewUnavailable ·
+├── Refused          Quarantined · PixelsNeedReview · RejectedInReview · LabelImage ·
+│                    PixelWorkFailed · QuarantineFull · HeldObjectDamaged · PreviewUnavailable ·
 │                    BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
@@ -490,6 +490,13 @@ class PixelsNeedReview(Refused):
 
     code = "pixels-need-review"
     title = "The pixels may show identifying text and nobody can review them here"
+
+
+class RejectedInReview(Refused):
+    """A person looked at these very bytes and decided that nothing of them leaves."""
+
+    code = "rejected-in-review"
+    title = "A reviewer rejected this instance"
 
 
 class LabelImage(Refused):

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from app.audit.events import Action, AuditEvent
 from app.dicom import part10
 from app.dicom.source import Source
-from app.errors import GatewayError
+from app.errors import GatewayError, PixelsNeedReview
 from app.pipeline.instance import Instance
+from app.pipeline.pixel_work import Sender, settle
 from app.pipeline.results import Context, Deidentified
+from app.pipeline.side_work import Request, Wanted, Work
+from app.pixels.rules import RuleSet
+from app.pixels.rulings import SourceKind
 
 if TYPE_CHECKING:
     from app.vault.service import Vault
@@ -22,6 +26,7 @@ __all__ = [
     "Context",
     "Deidentified",
     "Offload",
+    "deidentified",
     "deidentify",
     "run",
 ]
@@ -35,27 +40,84 @@ class Actor:
         name: of the API key, or ``cli:<operating system user>``.
         api_key_id: the key that must still be valid when the audit row is committed.
         request_id: correlates log, answer and audit.
+        kind: how its objects come, for whoever reviews those that are held back.
     """
 
     name: str
     api_key_id: str | None = None
     request_id: str | None = None
+    kind: SourceKind = SourceKind.STREAM
+
+    def sender(self) -> Sender:
+        """Return whom an object belongs to that is held back."""
+        return Sender(self.name, self.api_key_id, self.request_id, self.kind)
 
 
 def deidentify(source: Source, context: Context) -> Deidentified:
-    """Take one SOP Instance through read, plan, resolve, apply and verify.
+    """Take one SOP Instance through read, plan, resolve, apply and verify, all in this thread.
 
     Raises:
         InvalidInput: the object cannot be worked with.
-        Refused: policy or verification forbids passing it on.
+        Refused: policy or verification forbids passing it on; so it is where its pixels have to be
+            looked at, which takes ``deidentified``.
+    """
+    try:
+        return _deidentify(source, context)
+    except Wanted:
+        raise PixelsNeedReview("The pixels have to be looked at, which was not asked for") from None
+
+
+def _deidentify(
+    source: Source, context: Context, rules: RuleSet | None = None, work: Work | None = None
+) -> Deidentified:
+    """Take one SOP Instance through the steps.
+
+    Raises:
+        Wanted: something has to be done first; the steps are then taken again, with that work.
     """
     tokens = part10.read(source, context.limits)
-    instance = Instance(tokens, context)
+    instance = Instance(tokens, context, rules, work)
     instance.admit()
     return instance.deidentified()
 
 
 Offload = Callable[[Callable[[], Deidentified]], Awaitable[Deidentified]]
+
+
+async def _at_once(work: Callable[[], Deidentified]) -> Deidentified:
+    return work()
+
+
+async def deidentified(
+    source: Source,
+    context: Context,
+    *,
+    sender: Sender | None = None,
+    offload: Offload | None = None,
+) -> Deidentified:
+    """De-identify one SOP Instance, its pixels looked at where the profile asks; store nothing.
+
+    Args:
+        source: the instance; must stay open until the result is written.
+        context: whose pseudonyms, which profile.
+        sender: whom it is held back for; None where nothing is held, as in an explanation.
+        offload: runs the work elsewhere, such as in a thread; None runs it at once.
+
+    Raises:
+        GatewayError: as ``deidentify`` and ``pixel_work.settle``.
+    """
+    do = offload or _at_once
+    parts = context.pixels
+    if not context.profile.cleans_pixels or parts is None:
+        return await do(lambda: deidentify(source, context))
+    rules = await parts.rules(context.organization)
+    request: Request | None = None
+    try:
+        return await do(lambda: _deidentify(source, context, rules))
+    except Wanted as wanted:
+        request = wanted.request
+    work = await settle(request, source, context, sender)
+    return await do(lambda: _deidentify(source, context, rules, work))
 
 
 async def run(
@@ -81,10 +143,7 @@ async def run(
         GatewayError: as ``deidentify``; DatabaseUnavailable or NotAuthenticated from the vault.
     """
     try:
-        if offload is None:
-            result = deidentify(source, context)
-        else:
-            result = await offload(lambda: deidentify(source, context))
+        result = await deidentified(source, context, sender=actor.sender(), offload=offload)
     except GatewayError as error:
         await _record_refusal(error, context, vault=vault, actor=actor)
         raise

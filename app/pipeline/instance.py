@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from app.deid.applying import Applier
 from app.deid.attributes import (
     ACCESSION_NUMBER,
+    BURNED_IN,
     CHARACTER_SET,
     INSTITUTION_NAME,
     MANUFACTURER,
@@ -38,8 +39,13 @@ from app.errors import (
     UnsupportedTransferSyntax,
 )
 from app.pipeline.layout import Layout
+from app.pipeline.picturing import picture_of
+from app.pipeline.pixel_advice import advice_without_option
+from app.pipeline.pixel_step import PixelStep
 from app.pipeline.results import Context, Deidentified
 from app.pipeline.root import RootValues
+from app.pipeline.side_work import Masked, Request, Wanted, Work
+from app.pixels.rules import RuleSet
 from app.vault.mapping import Originals as MappedOriginals
 from app.vault.mapping import Replacements
 
@@ -52,7 +58,6 @@ _SOP_INSTANCE_UID = 0x00080018
 _ISSUER = 0x00100021
 _MODALITY = 0x00080060
 _MODEL = 0x00081090
-_BURNED_IN = 0x00280301
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
@@ -61,13 +66,23 @@ _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
 class Instance:
     """One instance on its way through the steps."""
 
-    def __init__(self, tokens: Tokens, context: Context) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        context: Context,
+        rules: RuleSet | None = None,
+        work: Work | None = None,
+    ) -> None:
         self.tokens = tokens
         self.context = context
         self.sop_class = self._sop_class()
         self.ciod = ciod_of(self.sop_class)
         overrides = self._overrides()
-        self.place = place_for(context.profile, self.ciod, overrides=overrides)
+        self.pixels = self._pixel_step(rules, work)
+        self.facts = self.pixels.facts if self.pixels else {}
+        self.place = place_for(
+            context.profile, self.ciod, overrides=overrides, written=frozenset(self.facts)
+        )
         self.tail_place = place_for(context.profile, self.ciod, tail=True, overrides=overrides)
         self.view = self._view(tokens.buffer)
         self.tail_view = self._view(tokens.tail_buffer)
@@ -88,17 +103,17 @@ class Instance:
 
     def _view(self, buffer: bytes) -> View:
         """Return what rules about private elements see of a part of the instance."""
+        looked_at = self.pixels.looked_at if self.pixels else None
         if self.place.rules.safe_private is None:
-            return View(buffer)
-        return View(buffer, declarations(self.tokens.buffer, self.tokens.root))
+            return View(buffer, looked_at=looked_at)
+        return View(buffer, declarations(self.tokens.buffer, self.tokens.root), looked_at)
 
     def _overrides(self) -> tuple[Override, ...]:
         """Return the profile's overrides whose conditions hold for this instance."""
         overrides = self.context.profile.overrides
         if not overrides:
             return ()
-        places = {key_tag(key): i for i, key in enumerate(self.tokens.root.keys)}
-        values = RootValues(self.tokens, places)
+        values = self._values()
         facts = Facts(
             sop_class=self.sop_class,
             modality=values.text(_MODALITY),
@@ -106,6 +121,18 @@ class Instance:
             model=values.text(_MODEL),
         )
         return tuple(one for one in overrides if one.when.holds(facts))
+
+    def _values(self) -> RootValues:
+        """Return the values of the root before there is a plan."""
+        places = {key_tag(key): i for i, key in enumerate(self.tokens.root.keys)}
+        return RootValues(self.tokens, places)
+
+    def _pixel_step(self, rules: RuleSet | None, work: Work | None) -> PixelStep | None:
+        """Return what the ladder says; None where the profile does not ask it."""
+        profile = self.context.profile
+        if not profile.cleans_pixels:
+            return None
+        return PixelStep(self._values(), self.sop_class, profile, rules, work)
 
     def admit(self) -> None:
         """Refuse what policy forbids or no rule covers."""
@@ -120,17 +147,20 @@ class Instance:
         if pixels is not None and pixels.length is None and not self.tokens.root.explicit:
             raise UnsupportedTransferSyntax("Encapsulated pixel data needs explicit VR")
         policy = self.context.profile.burned_in
-        if policy is BurnedInPolicy.REFUSE and self.root.text(_BURNED_IN).upper() == "YES":
-            raise BurnedInAnnotationSuspected(path=tag_text(_BURNED_IN))
+        is_declared = self.root.text(BURNED_IN).upper() == "YES"
+        if self.pixels is None and policy is BurnedInPolicy.REFUSE and is_declared:
+            advice = advice_without_option(picture_of(self.root, self.sop_class))
+            raise BurnedInAnnotationSuspected(advice, path=tag_text(BURNED_IN))
 
     def deidentified(self) -> Deidentified:
         """Resolve, apply, verify, and lay out what is to be written."""
         originals = self._originals()
         replacements = self._replacements(originals)
-        frames = self.layout.frames()
+        masked = self._masked(replacements)
+        frames = self.layout.frames(masked)
         substitutes = self._substitutes(originals, replacements, frames)
         header, tail = self._verified(substitutes)
-        segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames)
+        segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames, masked)
         size = sum(map(size_of, segments))
         return Deidentified(
             plan=Plan(
@@ -150,8 +180,36 @@ class Instance:
             size=size,
             sop_class_uid=self.sop_class,
             modality=self._modality(header),
+            work=self.pixels.work if self.pixels else None,
             _source=self.tokens.source,
             _segments=tuple(segments),
+        )
+
+    def _masked(self, replacements: Replacements) -> Masked | None:
+        """Return frames that take the place of those that came, if some do.
+
+        Raises:
+            Wanted: something has to be done first.
+        """
+        step = self.pixels
+        if step is None:
+            return None
+        if step.work is not None:
+            return step.work.masked
+        raise Wanted(
+            Request(
+                source=self.tokens.source,
+                picture=step.picture,
+                planned=step.planned,
+                rules_version=step.rules.version,
+                frames=step.frames,
+                must_clean=step.must_clean,
+                overlays=step.overlays,
+                header=self.tokens.buffer,
+                identifiers=tuple(self._gathered().identifiers()),
+                cloud_study_id=replacements.cloud_study_id,
+                cloud_patient_id=replacements.cloud_patient_id,
+            )
         )
 
     def _originals(self) -> MappedOriginals:
@@ -223,7 +281,7 @@ class Instance:
             },
             uid=self.context.pseudonyms.uid,
             method=f"deid-gateway {profile.name} {profile.version}",
-            codes=profile.method_codes,
+            codes=self.pixels.codes if self.pixels else profile.method_codes,
             offset_days=self._offset_days(originals),
             pseudonym=self._ae_title,
             offset_tables=(
@@ -231,6 +289,7 @@ class Instance:
                 if frames
                 else {}
             ),
+            facts=self.facts,
         )
 
     def _offset_days(self, originals: MappedOriginals) -> int:
@@ -291,6 +350,10 @@ class Instance:
         """Return what cleans descriptors: it has to know every identifying value beforehand."""
         if not self.place.rules.cleans_text:
             return None
+        return DescriptorCleaner(self._gathered().identifiers(), self.context.recognize)
+
+    def _gathered(self) -> Findings:
+        """Return the identifying values of the whole instance, before anything is written."""
         findings, tokens = Findings(), self.tokens
         gather(findings, self.view, tokens.root, self.place)
         if tokens.tail is not None:
@@ -301,7 +364,7 @@ class Instance:
                 self.tail_place,
                 self.root.charset,
             )
-        return DescriptorCleaner(findings.identifiers(), self.context.recognize)
+        return findings
 
     def _is_clean(self, made: "_Applied", originals: Originals, substitutes: Substitutes) -> bool:
         try:

@@ -5,10 +5,12 @@ from app.deid.attributes import PIXEL_DATA
 from app.deid.planning import Remark
 from app.dicom import part10
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr, tag_text
-from app.dicom.frames import CleanFrames, Range, Segment, clean_frames
+from app.dicom.frames import CleanFrames, Lent, Range, Segment, clean_frames
 from app.dicom.tokens import PixelValue
 from app.errors import UndecidableElement
+from app.pipeline.masked_frames import masked_frames
 from app.pipeline.root import RootValues
+from app.pipeline.side_work import Masked
 
 # Our own arc: a UUID of this project under 2.25 (PS3.5 2026d, B.2).
 IMPLEMENTATION_CLASS_UID = "2.25.297861250519478283184932114850462341120"
@@ -34,11 +36,22 @@ class Layout:
         self.sop_class = sop_class
         self.warnings = warnings
 
-    def frames(self) -> CleanFrames | None:
-        """Return compressed frames without their metadata; None for native pixels."""
+    def frames(self, masked: Masked | None) -> CleanFrames | None:
+        """Return compressed frames without their metadata; None for native pixels.
+
+        Args:
+            masked: those that take the place of the ones that came.
+        """
         pixels = self.tokens.pixels
         if pixels is None or pixels.length is not None:
             return None
+        if masked is not None:
+            return masked_frames(
+                masked,
+                self.tokens.transfer_syntax,
+                has_table=any(size for _, size in pixels.fragments[:1]),
+                segment_bytes=self._rle_segment_bytes(),
+            )
         frames = clean_frames(
             self.tokens.source,
             pixels,
@@ -57,7 +70,12 @@ class Layout:
         return self.root.number(_ROWS) * self.root.number(_COLUMNS) or None
 
     def segments(
-        self, sop_instance_uid: str, header: bytes, tail: bytes, frames: CleanFrames | None
+        self,
+        sop_instance_uid: str,
+        header: bytes,
+        tail: bytes,
+        frames: CleanFrames | None,
+        masked: Masked | None = None,
     ) -> list[Segment]:
         """Return the object piece by piece.
 
@@ -66,36 +84,44 @@ class Layout:
             header: the data set before the pixel value.
             tail: the data set behind it.
             frames: what is written in the place of compressed frames.
+            masked: what is written in the place of native ones.
         """
         pixels = self.tokens.pixels
         segments: list[Segment] = [self._meta(sop_instance_uid) + header]
         if pixels is not None:
-            segments += self._pixel_segments(pixels, frames)
+            segments += self._pixel_segments(pixels, frames, masked)
         if tail:
             segments.append(tail)
         return segments
 
-    def _pixel_segments(self, pixels: PixelValue, frames: CleanFrames | None) -> list[Segment]:
+    def _pixel_segments(
+        self, pixels: PixelValue, frames: CleanFrames | None, masked: Masked | None
+    ) -> list[Segment]:
         """Return the pixel element, without what its value holds beside frames or pixels."""
         source = self.tokens.source
         if frames is not None and frames.segments is not None:
             header = source.read(pixels.start, pixels.value - pixels.start)
             return [header, *frames.segments]
+        if masked is not None:
+            return self._native(pixels, Lent(masked.source, 0, masked.size))
         surplus = self._surplus(pixels)
         if pixels.length is None or not (surplus or pixels.length % 2):
             return [Range(pixels.start, pixels.stop - pixels.start)]
         if surplus:
             self.warnings.append(Remark("pixel-surplus-removed", tag_text(PIXEL_DATA)))
-        kept = pixels.length - surplus
+        return self._native(pixels, Range(pixels.value, pixels.length - surplus))
+
+    def _native(self, pixels: PixelValue, value: Range | Lent) -> list[Segment]:
+        """Return a native pixel element of even length."""
         header = encode_element(
             key_tag(pixels.key),
             key_vr(pixels.key >> 32),
             b"",
             explicit=self.tokens.root.explicit,
         )
-        padding = [b"\0"] if kept % 2 else []
-        length = (kept + len(padding)).to_bytes(4, "little")
-        return [header[:-4] + length, Range(pixels.value, kept), *padding]
+        padding = [b"\0"] if value.size % 2 else []
+        length = (value.size + len(padding)).to_bytes(4, "little")
+        return [header[:-4] + length, value, *padding]
 
     def _surplus(self, pixels: PixelValue) -> int:
         """Return how many bytes of a native value lie behind the last pixel and its padding.

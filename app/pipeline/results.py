@@ -10,6 +10,7 @@ from app.dicom.frames import Segment, view_of
 from app.dicom.source import Source, write_all
 from app.dicom.tokens import Limits
 from app.pipeline.output import ResultSource
+from app.pipeline.side_work import PixelParts, Work
 from app.vault.mapping import Originals, Replacements
 from app.vault.pseudonyms import Pseudonyms
 
@@ -25,6 +26,7 @@ class Context:
         limits: bounds on the instance.
         recognize: finds persons and places in text that is cleaned, beside the built-in rules.
         domain: of the pseudonyms, for a destination that has its own; empty for the common one.
+        pixels: what pixels are worked on with; None where there is nothing of the kind.
     """
 
     organization: str
@@ -33,6 +35,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     recognize: Recognizer | None = None
     domain: str = ""
+    pixels: PixelParts | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,6 +50,7 @@ class Deidentified:
         size: length in bytes.
         sop_class_uid: of the result, which is that of the original.
         modality: Modality of the result; empty where it has none.
+        work: what was done to its pixels; None where the profile does not ask.
     """
 
     plan: Plan
@@ -56,6 +60,7 @@ class Deidentified:
     size: int
     sop_class_uid: str
     modality: str
+    work: Work | None
     _source: Source
     _segments: tuple[Segment, ...]
 

@@ -1,0 +1,129 @@
+"""The pixels of one instance within the steps: what is asked about them, and what is said of them.
+
+Only for profiles with Clean Pixel Data. Nothing is decoded here.
+"""
+
+from functools import cached_property, lru_cache
+
+from app.deid.attributes import DERIVATION_DESCRIPTION, PIXEL_DATA
+from app.deid.options import Option
+from app.deid.overlays import Overlay, whole_overlays
+from app.deid.private import View
+from app.deid.profile import Profile
+from app.deid.rulebook import rulebook_of
+from app.deid.substitutes import Fact
+from app.dicom.elements import key_tag
+from app.errors import GatewayError, LabelImage
+from app.pipeline.picturing import picture_of
+from app.pipeline.pixel_facts import codes_of, facts_of, is_claimed
+from app.pipeline.root import RootValues
+from app.pipeline.side_work import Work
+from app.pixels import ladder
+from app.pixels.ladder import Planned
+from app.pixels.model import Decision, Verdict
+from app.pixels.placing import Pieces, frames_of, has_unused_bits
+from app.pixels.rules import RuleSet
+from app.pixels.rules_loading import load_rules
+
+
+class PixelStep:
+    """What the ladder says of one instance.
+
+    Args:
+        root: its values.
+        sop_class: its SOP Class UID.
+        profile: one with Clean Pixel Data.
+        rules: of the organisation; None for those of the program alone.
+        work: what was done already; None at first.
+
+    Raises:
+        LabelImage: nothing of the image is passed on.
+    """
+
+    def __init__(
+        self,
+        root: RootValues,
+        sop_class: str,
+        profile: Profile,
+        rules: RuleSet | None,
+        work: Work | None,
+    ) -> None:
+        self.root = root
+        self.profile = profile
+        self.picture = picture_of(root, sop_class) if root.tokens.pixels is not None else None
+        self.rules = rules or _built_in()
+        self.work = work or self._settled()
+
+    @cached_property
+    def planned(self) -> Planned | None:
+        """What the first rungs say; None where there are no pixels."""
+        if self.picture is None:
+            return None
+        return ladder.plan(self.picture, self.rules, self.profile.pixels)
+
+    @cached_property
+    def frames(self) -> tuple[Pieces, ...] | None:
+        """Where the frames lie; None where they cannot be told apart."""
+        tokens, picture = self.root.tokens, self.picture
+        if tokens.pixels is None or picture is None:
+            return None
+        try:
+            return tuple(frames_of(tokens.source, tokens.pixels, picture))
+        except GatewayError:
+            return None
+
+    @cached_property
+    def must_clean(self) -> bool:
+        """Whether native pixels carry more than their values, such as an embedded overlay."""
+        tokens, picture = self.root.tokens, self.picture
+        if tokens.pixels is None or tokens.pixels.length is None or picture is None:
+            return False
+        if (
+            key_tag(tokens.pixels.key) != PIXEL_DATA
+            or picture.bits_stored >= picture.bits_allocated
+        ):
+            return False
+        return self.frames is not None and has_unused_bits(tokens.source, self.frames, picture)
+
+    @cached_property
+    def overlays(self) -> tuple[Overlay, ...]:
+        """The overlays that may stay once somebody has looked into them."""
+        if Option.CLEAN_GRAPHICS not in self.profile.options:
+            return ()
+        return whole_overlays(self.root.tokens.root, View(self.root.tokens.buffer))
+
+    @property
+    def facts(self) -> dict[int, Fact]:
+        """Tag → what is stated of the pixels."""
+        rules = rulebook_of(self.profile.options)
+        describes = DERIVATION_DESCRIPTION in rules.cells
+        return facts_of(self.picture, self.work, self.root, describes=describes)
+
+    @property
+    def codes(self) -> tuple[tuple[str, str], ...]:
+        """The codes of CID 7050 that are true of this object."""
+        return codes_of(self.profile, is_clean=is_claimed(self.picture, self.work))
+
+    @property
+    def looked_at(self) -> frozenset[int]:
+        """Groups of overlays in which nothing identifying is written."""
+        return self.work.overlays if self.work else frozenset()
+
+    def _settled(self) -> Work | None:
+        """Return the work where nothing has to be done; None where something has."""
+        planned = self.planned
+        if planned is not None and planned.settled is Verdict.DROP:
+            raise LabelImage
+        if self.overlays or self.must_clean:
+            return None
+        if planned is None:
+            return Work()
+        if planned.settled is not Verdict.PASS:
+            return None
+        decision = Decision(Verdict.PASS, planned.risk, planned.marks, planned.reasons)
+        return Work(decision, rules_version=self.rules.version)
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> RuleSet:
+    return load_rules()

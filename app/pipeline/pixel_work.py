@@ -1,0 +1,279 @@
+"""What is done beside the pipeline's thread: reading, masking, holding back. Fails closed.
+
+The ladder decides; here it is carried out in child processes, and people are asked.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from app.dicom.source import FileSource, Source, write_all
+from app.errors import (
+    PixelsNeedReview,
+    PixelWorkFailed,
+    Quarantined,
+    RejectedInReview,
+)
+from app.pipeline.pixel_advice import advice
+from app.pipeline.results import Context
+from app.pipeline.side_work import Masked, PixelParts, Request, Work
+from app.pixels import ladder
+from app.pixels.ladder import Examination
+from app.pixels.model import Decision, Mark, Picture, Reason, Rung, Verdict
+from app.pixels.rulings import Act, Case, Ruling, SourceKind
+from app.pixels.wire import picture_to_json
+
+# A reader stops by itself before it is stopped.
+_BUDGET_SHARE: Final = 0.8
+_PIECE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whom an object belongs to that is held back.
+
+    Attributes:
+        name: as the audit names callers.
+        api_key_id: the key that it was sent with, where there was one.
+        kind: how it came.
+    """
+
+    name: str
+    api_key_id: str | None = None
+    request_id: str | None = None
+    kind: SourceKind = SourceKind.STREAM
+
+
+class KeptFile(FileSource):
+    """A file without a name that is closed when nobody needs it any more."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+async def settle(request: Request, source: Source, context: Context, sender: Sender | None) -> Work:
+    """Do what one instance needs.
+
+    Args:
+        request: what that is.
+        source: the object as it came.
+        context: what it is de-identified with.
+        sender: whom it is held back for; None where nothing is held, as in an explanation.
+
+    Raises:
+        Quarantined: it waits for a person now.
+        PixelsNeedReview: it should, and there is no quarantine.
+        RejectedInReview: a person looked at these bytes and rejected them.
+        PixelWorkFailed: what a person decided cannot be carried out.
+    """
+    parts = context.pixels
+    if parts is None:
+        raise PixelsNeedReview("This process has nothing to work on pixels with")
+    async with _lent(request.source, parts) as fd:
+        return await _Settling(request, source, context, parts, sender, fd).work()
+
+
+class _Settling:
+    """One instance whose pixels are worked on."""
+
+    def __init__(
+        self,
+        request: Request,
+        source: Source,
+        context: Context,
+        parts: PixelParts,
+        sender: Sender | None,
+        fd: int,
+    ) -> None:
+        self._request = request
+        self._source = source
+        self._context = context
+        self._parts = parts
+        self._sender = sender
+        self._fd = fd
+        self._quarantine_id = ""
+
+    async def work(self) -> Work:
+        """Decide, and carry it out."""
+        overlays = await self._overlays()
+        picture = self._request.picture
+        if picture is None:
+            return Work(overlays=overlays)
+        decision = await self._decision(picture)
+        masked: Masked | None = None
+        if decision.verdict is not Verdict.QUARANTINE:
+            try:
+                masked = await self._carried_out(decision)
+            except PixelWorkFailed:
+                decision = _failed(decision)
+        if decision.verdict is Verdict.QUARANTINE:
+            decision = await self._ruled(decision, picture)
+            masked = await self._carried_out(decision)
+        return Work(decision, masked, overlays, self._request.rules_version, self._quarantine_id)
+
+    async def _decision(self, picture: Picture) -> Decision:
+        """Return what the ladder says, the image read once or twice."""
+        planned, policy = self._request.planned, self._context.profile.pixels
+        assert planned is not None  # noqa: S101 - there is a picture
+        examination = await self._examined(planned.marks) if planned.must_read else None
+        decision = ladder.decide(picture, planned, examination, policy)
+        if decision.verdict is not Verdict.MASK or not _is_found(decision.marks):
+            return decision
+        again = await self._examined(decision.marks)
+        marked = replace(planned, marks=decision.marks)
+        second = ladder.decide(picture, marked, again, policy, is_second=True)
+        return decision if second.verdict is Verdict.MASK else second
+
+    async def _examined(self, marks: Sequence[Mark]) -> Examination | None:
+        """Read the image with its marks black; None where it could not be read."""
+        readers = self._parts.readers
+        if readers is None or self._request.frames is None:
+            return None
+        task = self._task("examine", marks) | {
+            "identifiers": [
+                {"kind": str(one.kind), "text": one.text} for one in self._request.identifiers
+            ],
+            "budget_s": self._parts.timeout_s * _BUDGET_SHARE,
+        }
+        try:
+            answer = await readers.ask(task, [self._fd], self._parts.timeout_s)
+            return Examination.from_json(answer)
+        except (PixelWorkFailed, KeyError, TypeError, ValueError):
+            return None
+
+    async def _carried_out(self, decision: Decision) -> Masked | None:
+        """Return frames with the marks overwritten; None where they stay as they are.
+
+        Raises:
+            PixelWorkFailed: they could not be written.
+        """
+        marks = decision.marks if decision.verdict is Verdict.MASK else ()
+        if not (marks or self._request.must_clean):
+            return None
+        if self._request.frames is None:
+            raise PixelWorkFailed("frames-not-found")
+        task = self._task("mask", marks) | {"lossy": str(self._context.profile.pixels.lossy)}
+        written = KeptFile(await asyncio.to_thread(self._parts.scratch, self._source.size), 0)
+        answer = await self._parts.workers.ask(task, [self._fd, written.fd], self._parts.timeout_s)
+        return _read_masked(answer, written, len(self._request.frames))
+
+    def _task(self, kind: str, marks: Sequence[Mark]) -> dict[str, Any]:
+        picture = self._request.picture
+        assert picture is not None  # noqa: S101 - asked by the caller
+        return {
+            "kind": kind,
+            "picture": picture_to_json(picture),
+            "frames": [list(map(list, pieces)) for pieces in self._request.frames or ()],
+            "marks": [asdict(mark) for mark in marks],
+        }
+
+    async def _overlays(self) -> frozenset[int]:
+        """Return the groups of overlays in which nothing identifying was read."""
+        readers = self._parts.readers
+        if readers is None or not self._request.overlays:
+            return frozenset()
+        return frozenset()
+
+    async def _ruled(self, decision: Decision, picture: Picture) -> Decision:
+        """Return what a person decided about these very bytes.
+
+        Raises:
+            Quarantined, PixelsNeedReview, RejectedInReview: see ``settle``.
+        """
+        quarantine, context = self._parts.quarantine, self._context
+        if quarantine is None:
+            raise PixelsNeedReview(advice(decision))
+        name, organization = context.profile.name, context.organization
+        digest = await asyncio.to_thread(quarantine.digest, organization, self._source)
+        ruling = await quarantine.decided(organization, name, digest)
+        if ruling is not None:
+            self._quarantine_id = ruling.quarantine_id
+            return _by_person(ruling, decision)
+        if self._sender is None:
+            raise PixelsNeedReview(advice(decision))
+        case = self._case(decision, picture, digest, self._sender)
+        held = await quarantine.hold(self._source, case)
+        raise Quarantined(str(held), advice(decision))
+
+    def _case(self, decision: Decision, picture: Picture, digest: bytes, sender: Sender) -> Case:
+        profile = self._context.profile
+        return Case(
+            organization=self._context.organization,
+            profile=profile.name,
+            profile_version=profile.version,
+            digest=digest,
+            picture=picture,
+            decision=decision,
+            actor=sender.name,
+            api_key_id=sender.api_key_id,
+            request_id=sender.request_id,
+            source_kind=sender.kind,
+            cloud_study_id=self._request.cloud_study_id,
+            cloud_patient_id=self._request.cloud_patient_id,
+        )
+
+
+def _is_found(marks: Sequence[Mark]) -> bool:
+    return any(mark.rung is Rung.OCR for mark in marks)
+
+
+def _failed(decision: Decision) -> Decision:
+    """Return what becomes of an image that cannot be masked as it should be."""
+    reasons = (*decision.reasons, Reason(Rung.MASK_RULE, "mask-failed"))
+    return Decision(Verdict.QUARANTINE, decision.risk, decision.marks, reasons)
+
+
+def _by_person(ruling: Ruling, decision: Decision) -> Decision:
+    """Return the decision of a person in the place of the ladder's.
+
+    Raises:
+        RejectedInReview: that is what it was.
+    """
+    if ruling.action is Act.REJECT:
+        raise RejectedInReview
+    reasons = (*decision.reasons, Reason(Rung.REVIEW, f"review-{ruling.action}"))
+    if ruling.action is Act.MASK and ruling.marks:
+        return Decision(Verdict.MASK, decision.risk, ruling.marks, reasons)
+    return Decision(Verdict.PASS, decision.risk, (), reasons)
+
+
+def _read_masked(answer: dict[str, Any], written: KeptFile, frames: int) -> Masked:
+    """Read what a child says that it wrote; a hostile image may have taken it over.
+
+    Raises:
+        PixelWorkFailed: it contradicts itself, or what it was asked.
+    """
+    try:
+        lengths = tuple(map(int, answer["lengths"]))
+        used = answer.get("used_entries")
+        entries = None if used is None else frozenset(map(int, used))
+        is_lossy = answer.get("is_lossy_again") is True
+    except (KeyError, TypeError, ValueError):
+        raise PixelWorkFailed("contradictory-answer") from None
+    size = os.fstat(written.fd).st_size
+    if len(lengths) != frames or min(lengths, default=0) <= 0 or sum(lengths) != size:
+        raise PixelWorkFailed("contradictory-answer")
+    written.size = size
+    return Masked(written, lengths, is_lossy, entries)
+
+
+@asynccontextmanager
+async def _lent(source: Source, parts: PixelParts) -> AsyncIterator[int]:
+    """Lend a descriptor from which a child reads a source: its own, or that of a copy."""
+    if isinstance(source, FileSource):
+        yield source.fd
+        return
+    copy = await asyncio.to_thread(_copied, source, parts)
+    yield copy.fd
+
+
+def _copied(source: Source, parts: PixelParts) -> KeptFile:
+    copy = KeptFile(parts.scratch(source.size), source.size)
+    for start in range(0, source.size, _PIECE_BYTES):
+        write_all(copy.fd, source.view(start, min(_PIECE_BYTES, source.size - start)))
+    return copy
