@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     profiles_dir: Path | None = Field(
         None, description="Directory of further profiles (*.yaml, *.yml, *.json)."
     )
+    pixel_rules_dir: Path | None = Field(
+        None, description="Directory of mask rules of the site (*.yaml, *.yml, *.json)."
+    )
     recognizer: Path | None = Field(
         None,
         description="Presidio's configuration of an analyzer (YAML), which then looks for names "

@@ -26,9 +26,12 @@ from app.pixels.signatures import MAX_VALUE, NAMES
 MAX_CHARACTERS: Final = 2_000_000
 MAX_RULES: Final = 10_000
 _MAX_DEPTH: Final = 16
-_MAX_PARTS: Final = 1000
-_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_PARTS: Final = 1000
+ID_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,63}"
+_ID: Final = re.compile(ID_PATTERN)
 _RULE_FIELDS: Final = ("id", "match", "mask", "complete", "replaces", "source", "comment")
+#: What may stand beside the tests of a text.
+FLAGS: Final = ("exact_case", "joined")
 _JOINS: Final = ("all", "any", "not")
 
 
@@ -120,7 +123,7 @@ def read_rule(value: object, place: str = "rule") -> Rule:
         known = ", ".join(_RULE_FIELDS)
         raise InvalidRules(f"{place} has {len(unknown)} unknown fields; known are {known}")
     mask = value.get("mask")
-    if not isinstance(mask, list) or not 0 < len(mask) <= _MAX_PARTS:
+    if not isinstance(mask, list) or not 0 < len(mask) <= MAX_PARTS:
         raise InvalidRules(f"{place}.mask is a list of rectangles")
     return Rule(
         id=name,
@@ -140,7 +143,7 @@ def _flag(value: object, place: str) -> bool:
 
 
 def _ids(value: object, place: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > _MAX_PARTS:
+    if not isinstance(value, list) or len(value) > MAX_PARTS:
         raise InvalidRules(f"{place} is a list of ids")
     if not all(isinstance(one, str) and _ID.fullmatch(one) for one in value):
         raise InvalidRules(f"{place} is a list of ids")
@@ -176,7 +179,7 @@ def read_condition(value: object, place: str, depth: int = 0) -> Condition:
 def _joined(name: str, value: object, place: str, depth: int) -> Condition:
     if name == "not":
         return Not(read_condition(value, place, depth + 1))
-    if not isinstance(value, list) or not 0 < len(value) <= _MAX_PARTS:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_PARTS:
         raise InvalidRules(f"{place} is a list of conditions")
     parts = tuple(
         read_condition(one, f"{place}[{number}]", depth + 1) for number, one in enumerate(value)
@@ -188,37 +191,40 @@ def _tests(name: str, value: object, place: str) -> Condition:
     if not isinstance(value, Mapping):
         return Test(name, "equals", _wanted(value, place))
     tests = dict(value)
-    exact = _flag(tests.pop("exact_case", False), f"{place}.exact_case")
+    flags = {flag: _flag(tests.pop(flag, False), f"{place}.{flag}") for flag in FLAGS}
     if not tests or set(tests) - {*TEXT_TESTS, *NUMBER_TESTS}:
         known = ", ".join((*TEXT_TESTS, *NUMBER_TESTS))
-        raise InvalidRules(f"{place} has some of {known}, and perhaps exact_case")
+        raise InvalidRules(f"{place} has some of {known}, and perhaps {' and '.join(FLAGS)}")
     made = tuple(
-        _READERS.get(kind, _text_test)(name, kind, wanted, f"{place}.{kind}", exact_case=exact)
+        _READERS.get(kind, _text_test)(name, kind, wanted, f"{place}.{kind}", flags)
         for kind, wanted in tests.items()
     )
     return made[0] if len(made) == 1 else All(made)
 
 
-def _text_test(name: str, kind: str, value: object, place: str, *, exact_case: bool) -> Test:
-    return Test(name, kind, _wanted(value, place), exact_case)
+_Flags = Mapping[str, bool]
 
 
-def _pattern_test(name: str, kind: str, value: object, place: str, *, exact_case: bool) -> Test:
+def _text_test(name: str, kind: str, value: object, place: str, flags: _Flags) -> Test:
+    return Test(name, kind, _wanted(value, place), **flags)
+
+
+def _pattern_test(name: str, kind: str, value: object, place: str, flags: _Flags) -> Test:
     if not isinstance(value, str) or not is_pattern_safe(value):
         raise InvalidRules(
             f"{place} is a regular expression without repeated groups and back references, "
             "with at most three of '*', '+' and '{}'"
         )
     try:
-        return Test(name, kind, (value,), exact_case)
+        return Test(name, kind, (value,), **flags)
     except re.error:
         raise InvalidRules(f"{place} is no regular expression") from None
 
 
-def _number_test(name: str, kind: str, value: object, place: str, *, exact_case: bool) -> Test:
+def _number_test(name: str, kind: str, value: object, place: str, flags: _Flags) -> Test:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or exact_case or not abs(float(str(value))) < 1e9:
-        raise InvalidRules(f"{place} is a number, without exact_case")
+    if not is_number or any(flags.values()) or not abs(float(str(value))) < 1e9:
+        raise InvalidRules(f"{place} is a number, and stands without {' and '.join(FLAGS)}")
     return Test(name, kind, (str(value),))
 
 
@@ -232,7 +238,7 @@ _READERS: Final[Mapping[str, _Reader]] = {
 def _wanted(value: object, place: str) -> tuple[str, ...]:
     """Return one text or several; numbers are taken as texts."""
     values = value if isinstance(value, list) else [value]
-    if not 0 < len(values) <= _MAX_PARTS:
+    if not 0 < len(values) <= MAX_PARTS:
         raise InvalidRules(f"{place} is a text or a list of texts")
     for one in values:
         if isinstance(one, bool):

@@ -58,7 +58,10 @@ NUMBERS: Final = frozenset(
     {"samples", "frames", "rows", "columns", "bits_allocated", "bits_stored"}
 )
 NAMES: Final[Mapping[str, int]] = {**OWN, **OTHERS}
-_LISTS: Final = frozenset({"image_type", "software"})
+#: Attributes with several values.
+LISTS: Final = frozenset(
+    {"image_type", "software", "capture_software", "window_centre", "window_width"}
+)
 
 
 def values_of(picture: Picture, name: str) -> Values:
@@ -71,7 +74,7 @@ def values_of(picture: Picture, name: str) -> Values:
 
 
 def _own(name: str) -> Callable[[Picture], Values]:
-    if name in _LISTS:
+    if name in LISTS:
         return lambda picture: getattr(picture, name) or ("",)
     return lambda picture: (str(getattr(picture, name)),)
 

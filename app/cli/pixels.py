@@ -1,0 +1,13 @@
+"""``deid-gateway pixels``: text in images."""
+
+import click
+
+from app.cli.pixel_rules import rules
+
+
+@click.group()
+def pixels() -> None:
+    """Mask text in images: rules, and what they lead to."""
+
+
+pixels.add_command(rules)
