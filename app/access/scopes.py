@@ -13,6 +13,7 @@ class Scope(StrEnum):
     BATCH = "batch"  # hand over directories
     REIDENTIFY = "reidentify"  # ask whose study it is
     REIDENTIFY_BATCH = "reidentify-batch"  # ask for a whole worklist
+    REVIEW = "review"  # look at what is held, and decide
     APPROVE = "approve"  # be the second person; tells nothing by itself
     AUDIT = "audit"  # read the audit
     ADMIN = "admin"  # administer keys, organisations and erasure

@@ -19,6 +19,7 @@ from app.access.quotas import Quotas
 from app.api.batch_parts import BatchIntake
 from app.api.batch_watching import Watchers
 from app.api.clients import Proxies
+from app.api.review_sessions import Sessions
 from app.api.spool import BodyLimits
 from app.audit.events import AuditEvent
 from app.audit.reading import AuditReader
@@ -26,6 +27,7 @@ from app.batches.gauges import BatchGauges
 from app.batches.service import BatchService
 from app.deid.profile import Profile
 from app.pipeline import Context
+from app.quarantine.review import Review
 from app.vault.disclosure.service import Disclosure
 from app.vault.erasing import Eraser
 from app.vault.service import Vault
@@ -80,6 +82,8 @@ class Services:
         proxies: those that are believed when they say whom they speak for.
         gauges: brings up to date what the metrics say of batches; None without the role.
         eraser: destroys originals; None where the role admin is not served.
+        review: looks at what is held, and decides; None without the role or its private key.
+        sessions: seals the cookies of the review page; None where there is no review.
     """
 
     vault: Vault
@@ -102,6 +106,8 @@ class Services:
     proxies: Proxies = field(default_factory=Proxies)
     gauges: BatchGauges | None = None
     eraser: Eraser | None = None
+    review: Review | None = None
+    sessions: Sessions | None = None
 
 
 def services_of(scope: Scope) -> Services:

@@ -12,6 +12,7 @@ from app.access.organizations import Organizations
 from app.access.policies import OrganizationPolicies
 from app.access.quotas import Quotas
 from app.api.batch_parts import BatchIntake
+from app.api.review_sessions import Sessions
 from app.api.spool import prepare_directory
 from app.audit.repository import AuditTrail
 from app.batches.callbacks import CallbackPolicy
@@ -34,6 +35,7 @@ from app.bootstrap.profiles import (
     profiles_of,
     recognizer_of,
 )
+from app.bootstrap.quarantine import held_of
 from app.bootstrap.running import Administration, Gateway
 from app.db import revision
 from app.db.embedded import EmbeddedPostgres
@@ -120,6 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(callers.close)
         quotas = Quotas(held.database, policies)
         stack.push_async_callback(quotas.close)
+        holding = held_of(settings, held.database, ring, work_box, stack)
         gateway = Gateway(
             settings=settings,
             database=held.database,
@@ -144,6 +147,10 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
             ),
             signer=signer,
             closing=stack,
+            quarantine=holding.quarantine,
+            review=holding.review,
+            expiry=holding.expiry,
+            sessions=None if holding.review is None else Sessions(keys.review_root()),
         )
         if not settings.is_production:
             await gateway.require_organization(settings.organization)

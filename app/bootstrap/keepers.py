@@ -16,19 +16,23 @@ from app.vault.erasing_clock import keep_applying
 
 @asynccontextmanager
 async def retention_kept(gateway: Gateway) -> AsyncIterator[None]:
-    """Destroy what is older than its organisation keeps it, now and then; the role admin does."""
-    if Role.ADMIN not in gateway.settings.roles:
-        yield
-        return
-    event = AuditEvent(action="", actor="retention")
+    """Destroy now and then what was kept long enough.
+
+    Originals, which the role admin does, and what nobody reviewed, which the role review does.
+    """
     every_s = gateway.settings.retention_every_s
-    applying = asyncio.create_task(
-        keep_applying(gateway.database, gateway.eraser, event, every_s=every_s), name="retention"
-    )
+    applying = []
+    if Role.ADMIN in gateway.settings.roles:
+        event = AuditEvent(action="", actor="retention")
+        kept_applying = keep_applying(gateway.database, gateway.eraser, event, every_s=every_s)
+        applying.append(asyncio.create_task(kept_applying, name="retention"))
+    if gateway.expiry is not None:
+        applying.append(asyncio.create_task(gateway.expiry.keep(every_s), name="quarantine"))
     try:
         yield
     finally:
-        await stopped(applying)
+        for task in applying:
+            await stopped(task)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from app.access.quotas import Quotas
 from app.api.batch_parts import BatchIntake
 from app.api.clients import Proxies
 from app.api.dependencies import Services
+from app.api.review_sessions import Sessions
 from app.api.spool import BodyLimits
 from app.audit.reading import AuditReader
 from app.audit.repository import AuditTrail
@@ -26,6 +27,9 @@ from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
 from app.bootstrap.profiles import Contexts
 from app.db.session import Database
+from app.quarantine.keeping import Expiry
+from app.quarantine.review import Review
+from app.quarantine.service import Quarantine
 from app.settings import Role, Settings
 from app.vault.disclosure.service import Disclosure
 from app.vault.erasing import Eraser
@@ -54,6 +58,10 @@ class Gateway:
     upkeep: Upkeep
     signer: Signer
     closing: AsyncExitStack
+    quarantine: Quarantine | None = None
+    review: Review | None = None
+    expiry: Expiry | None = None
+    sessions: Sessions | None = None
 
     def services(self) -> Services:
         """Return what the routes may call."""
@@ -83,6 +91,8 @@ class Gateway:
             proxies=Proxies(settings.trusted_proxies),
             gauges=self.gauges(metrics.registry) if self.intake is not None else None,
             eraser=self.eraser if Role.ADMIN in settings.roles else None,
+            review=self.review,
+            sessions=self.sessions,
         )
 
     @property
