@@ -19,7 +19,7 @@ from tests.builders import Identity, ct, everything, part10, raw_element
 from tests.canaries.search import found, searchable
 
 WHO = Identity()
-OPTIONS = sorted(AVAILABLE_OPTIONS - {Option.BASIC})
+OPTIONS = sorted(AVAILABLE_OPTIONS - {Option.BASIC, Option.CLEAN_PIXEL_DATA})
 CASES = [
     pytest.param(kind, syntax, option, id=f"{kind}-{syntax.name}-{option}")
     for kind, syntax in (

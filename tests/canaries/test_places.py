@@ -20,7 +20,9 @@ WHO = Identity()
 PSEUDONYMS = Pseudonyms(bytes(range(32)), "wobble")
 ALONE = [
     with_version(Profile(f"only-{number}", (Option.BASIC, option)))
-    for number, option in enumerate(sorted(AVAILABLE_OPTIONS - {Option.BASIC}))
+    for number, option in enumerate(
+        sorted(AVAILABLE_OPTIONS - {Option.BASIC, Option.CLEAN_PIXEL_DATA})
+    )
 ]
 
 
