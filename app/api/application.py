@@ -15,6 +15,7 @@ from app.api import openapi
 from app.api.dependencies import Services
 from app.api.middleware import Boundary
 from app.api.places import Places
+from app.api.review import routes as review_pages
 from app.api.routes import (
     audit,
     batch_originals,
@@ -102,6 +103,7 @@ def create_app(
     application.include_router(batch_originals.router)
     application.include_router(audit.router)
     application.include_router(subjects.router)
+    application.include_router(review_pages.router)
     application.add_middleware(Boundary, streamed=STREAMED)
     application.openapi = lambda: openapi.describe(application)  # type: ignore[method-assign]
     return application
