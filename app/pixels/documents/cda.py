@@ -46,7 +46,7 @@ def clean_cda(data: bytes, finder: Finder) -> tuple[bytes, set[str]]:
     Raises:
         Doubt: it is none, or holds what no rule covers.
     """
-    root = read_xml(data.rstrip(b"\0 \r\n\t"))
+    root = read_xml(_without_padding(data))
     if root.namespace != words.CDA_NAMESPACE or root.name != "ClinicalDocument":
         raise Doubt(Why.CONTRADICTORY)
     cleaner = _Cleaner(finder)
@@ -56,6 +56,12 @@ def clean_cda(data: bytes, finder: Finder) -> tuple[bytes, set[str]]:
         raise Doubt(Why.RESIDUE)
     out = document.encode()
     return out + b"\n" * (len(out) % 2), cleaner.findings
+
+
+def _without_padding(data: bytes) -> bytes:
+    """Return the document without NUL behind it; in UTF-16 that is half of a character."""
+    is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data if is_wide else data.rstrip(b"\0")
 
 
 class _Cleaner:

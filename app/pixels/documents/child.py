@@ -58,8 +58,9 @@ def _pdf(task: dict[str, Any], data: bytes) -> tuple[bytes, Treated]:
     from app.pixels.documents.pdf_reading import reader_for  # noqa: PLC0415
 
     identifiers = _identifiers(task)
-    clock = _clock(float(task.get("budget_s", _DEFAULT_BUDGET_S)))
-    made = clean_pdf(data, Finder(identifiers), reader_for(identifiers), clock)
+    finder = Finder(identifiers)
+    is_over = _bound(float(task.get("budget_s", _DEFAULT_BUDGET_S)))
+    made = clean_pdf(data, finder, reader_for(identifiers, finder, is_over), _clock(is_over))
     findings = tuple(sorted(made.findings))
     return made.data, Treated(Outcome.CLEANED, "", findings, made.pages)
 
@@ -115,11 +116,14 @@ def _name_key(task: dict[str, Any]) -> bytes:
     return key
 
 
-def _clock(budget_s: float) -> Callable[[], None]:
+def _bound(budget_s: float) -> Callable[[], bool]:
     deadline = time.monotonic() + budget_s
+    return lambda: time.monotonic() > deadline
 
+
+def _clock(is_over: Callable[[], bool]) -> Callable[[], None]:
     def check() -> None:
-        if time.monotonic() > deadline:
+        if is_over():
             raise Doubt(Why.TOO_SLOW)
 
     return check

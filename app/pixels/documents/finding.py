@@ -16,8 +16,8 @@ from app.deid.rules.text import DescriptorCleaner
 #: A letter, or several of one place, and the number of that place; None between words.
 Letter = tuple[str, int | None]
 
-_HYPHENS = frozenset("-\u00ad\u2010\u2011\ufffe\x02")
-_BREAK = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010\u2011\ufffe\x02]\s{0,4}\n\s{0,4}(?=[^\W\d_])")
+_HYPHENS = frozenset("-\u00ad\u2010\u2011")
+_BREAK = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010\u2011]\s{0,4}\n\s{0,4}(?=[^\W\d_])")
 _ROUNDS = 8
 
 

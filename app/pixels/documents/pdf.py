@@ -35,7 +35,7 @@ MAX_PAGES: Final = 200
 _ROUNDS = 3
 _READ_MARGIN_PX = 2
 _SAME = 0.6
-_HALF = 0.5
+_HALF, _SOME = 0.5, 0.2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -200,7 +200,7 @@ def _is_vouched_for(line: Line, words: Sequence[Word]) -> bool:
 
     The words of the layer were judged already; what only a picture shows was not.
     """
-    beside = [word.text for word in words if _lies_in(word.box, line.box)]
+    beside = [word.text for word in words if _lies_in(word.place, line.box)]
     said, read = _core(" ".join(beside)), _core(line.text)
     if not said or not read:
         return False
@@ -236,8 +236,8 @@ def _paint(raster: Raster, boxes: Sequence[Box]) -> None:
 
 def _stays(word: Word, black: Sequence[Box], raster: Raster) -> bool:
     """Say whether a word is seen on the page and lies outside of what was painted over."""
-    box = word.box
-    if not box.area or any(_shared(box, other) for other in black):
+    place, box = word.place, word.box
+    if not place.area or any(_shared(place, other) > _SOME * place.area for other in black):
         return False
     seen = raster[box.top : box.bottom, box.left : box.right]
     return bool((seen != seen[0, 0]).any())

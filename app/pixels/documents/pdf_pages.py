@@ -30,6 +30,8 @@ _MAX_LETTERS = 60_000
 # Letters reach beyond the box that their font claims.
 _MARGIN, _MIN_MARGIN_PX = 0.2, 1
 _FINE = 1000
+# What the library gives for a hyphen between two lines of one word.
+_JOINTS: Final = {0x02: "-", 0xFFFE: "-"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,10 +39,12 @@ class Word:
     """A run of letters without a space.
 
     Attributes:
-        box: in pixels of the page's raster, with a margin.
+        place: in pixels of the page's raster.
+        box: the same with a margin, for letters that reach beyond.
     """
 
     text: str
+    place: Box
     box: Box
 
 
@@ -181,36 +185,34 @@ def _words(
         if text.isspace():
             stored += [("\n" if c in "\r\n\u2028\u2029" else " ", None) for c in text]
             continue
-        words.append(Word(text, _word_box(boxes[part.start : part.stop], size)))
-        stored += [(character, number) for character in text]
+        plain = text.translate(_JOINTS)
+        words.append(_word(plain, boxes[part.start : part.stop], size))
+        stored += [(character, number) for character in plain]
+        if plain != text:
+            stored.append(("\n", None))
     orders = (letters(stored), letters(_as_seen(words)))
     return PageText(tuple(words), orders)
 
 
 def _runs(characters: Sequence[str]) -> Iterator[range]:
-    """Yield runs of letters, and runs of spaces."""
+    """Yield runs of letters, and runs of spaces; a hyphen that ends a line ends a run."""
     start = 0
     for index in range(1, len(characters) + 1):
-        ends = index == len(characters)
+        ends = index == len(characters) or ord(characters[index - 1]) in _JOINTS
         if ends or characters[index].isspace() != characters[start].isspace():
             yield range(start, index)
             start = index
 
 
-def _word_box(boxes: NDArray[np.float64], size: tuple[int, int]) -> Box:
+def _word(text: str, boxes: NDArray[np.float64], size: tuple[int, int]) -> Word:
     real = boxes[(boxes[:, 2] > boxes[:, 0]) | (boxes[:, 3] > boxes[:, 1])]
     if not len(real):
-        return Box(0, 0, 0, 0)
-    left, top = real[:, 0].min(), real[:, 1].min()
-    right, bottom = real[:, 2].max(), real[:, 3].max()
-    margin = max(_MARGIN * min(bottom - top, right - left), _MIN_MARGIN_PX)
-    box = Box(
-        int(np.floor(left - margin)),
-        int(np.floor(top - margin)),
-        int(np.ceil(right + margin)),
-        int(np.ceil(bottom + margin)),
-    )
-    return box.clipped(*size)
+        return Word(text, Box(0, 0, 0, 0), Box(0, 0, 0, 0))
+    left, top = (int(np.floor(edge)) for edge in real[:, :2].min(axis=0))
+    right, bottom = (int(np.ceil(edge)) for edge in real[:, 2:].max(axis=0))
+    by = max(int(_MARGIN * min(bottom - top, right - left)), _MIN_MARGIN_PX)
+    around = Box(left - by, top - by, right + by, bottom + by)
+    return Word(text, Box(left, top, right, bottom).clipped(*size), around.clipped(*size))
 
 
 def _as_seen(words: Sequence[Word]) -> Iterator[Letter]:

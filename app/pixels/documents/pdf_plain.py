@@ -24,9 +24,8 @@ _FILLS_TEXT = 0  # FPDF_TEXTRENDERMODE_FILL
 
 def is_plain(page: pdfium.PdfPage, text: PageText) -> bool:
     """Say whether the text layer tells everything that a page shows; removes nothing."""
-    if any(c in word.text for word in text.words for c in "\ufffd\ufffe") or not text.words:
-        return False
-    if any(not c.isprintable() for word in text.words for c in word.text):
+    said = {character for word in text.words for character in word.text}
+    if not said or "\ufffd" in said or not all(map(str.isprintable, said)):
         return False
     count = raw.FPDFPage_CountObjects(page)
     if not 0 <= count <= _MAX_OBJECTS:

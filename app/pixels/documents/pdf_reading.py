@@ -1,14 +1,99 @@
-"""Reads the pages of a document with the rungs that read images.
+"""Reads the pages of a document as images are read, and judges each line.
 
 Text that is read stays in this process.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from app.deid.rules.identifiers import Identifier
-from app.pixels.documents.pdf import Reader
+from app.pixels.documents import Doubt, Why
+from app.pixels.documents.finding import Finder, identifying, letters
+from app.pixels.documents.pdf import Line, Reader
+from app.pixels.documents.pdf_pages import Raster
+from app.pixels.matching import Known, Matcher, Reading
+
+if TYPE_CHECKING:
+    from app.pixels.reading_engine import Line as Seen
+
+# A page with more of it than this is no sheet of paper with text: faint letters are looked for too.
+_PAINTED: Final = 0.15
+_WHITE: Final = 250
+_LOCAL_CONTRAST, _GRID = 3.0, (8, 8)
 
 
-def reader_for(_identifiers: Iterable[Identifier]) -> Reader | None:
-    """Return a reader of pages; None where nothing here can read images."""
-    return None
+def reader_for(
+    identifiers: Iterable[Identifier], finder: Finder, is_over: Callable[[], bool]
+) -> Reader | None:
+    """Return a reader of pages; None where nothing here can read images.
+
+    Args:
+        identifiers: the instance's values.
+        finder: made for the same values.
+        is_over: whether the time is up.
+    """
+    if find_spec("rapidocr") is None:
+        return None
+    judge = _Judge([Known.from_json({"kind": i.kind, "text": i.text}) for i in identifiers], finder)
+
+    def read(raster: Raster) -> Sequence[Line]:
+        return [judge.line(seen) for seen in _seen(raster, is_over)]
+
+    return read
+
+
+def _seen(raster: Raster, is_over: Callable[[], bool]) -> list["Seen"]:
+    """Return every line of text on a page.
+
+    Raises:
+        Doubt: the time was up before.
+    """
+    # Imported here: the models take a second to load.
+    from app.pixels.reading_engine import engine  # noqa: PLC0415
+    from app.pixels.reading_lines import read_lines  # noqa: PLC0415
+
+    lines = read_lines(engine(), _views(raster), is_over=is_over)
+    if lines is None:
+        raise Doubt(Why.TOO_SLOW)
+    return lines
+
+
+def _views(raster: Raster) -> list[Raster]:
+    """Return a page as it is, and where it shows more than text, with local contrast too."""
+    if (raster < _WHITE).any(axis=2).mean() < _PAINTED:
+        return [raster]
+    import cv2  # noqa: PLC0415
+
+    contrast = cv2.createCLAHE(_LOCAL_CONTRAST, _GRID)
+    local = [contrast.apply(np.ascontiguousarray(raster[:, :, c])) for c in range(3)]
+    return [raster, np.stack(local, axis=-1)]
+
+
+class _Judge(Matcher):
+    """Says of each line whether it names a value of the instance, and whether it is harmless."""
+
+    def __init__(self, known: Iterable[Known], finder: Finder) -> None:
+        super().__init__(known)
+        self._finder = finder
+
+    def line(self, seen: "Seen") -> Line:
+        """Judge one line; of several readings each counts."""
+        from app.pixels.reading_lines import bounds  # noqa: PLC0415
+
+        width, height = seen.size
+        texts = [seen.text, *(text for text, _ in seen.variants)]
+        best = Reading(seen.text, seen.score, seen.found, width, height)
+        return Line(
+            box=bounds(seen),
+            text=seen.text,
+            is_identifying=any(map(self._names_somebody, texts)),
+            is_harmless=self.match(best) is None,
+        )
+
+    def _names_somebody(self, text: str) -> bool:
+        if self._named(text) is not None:
+            return True
+        return bool(identifying(self._finder, [letters((c, 0) for c in text)]))

@@ -18,16 +18,24 @@ _RGB = 3
 # Rows as differences to the row above. Source: ISO 32000-1, 7.4.4.4; ISO/IEC 15948, 9.2.
 _UP = 2
 # Two fonts without glyphs of their own: text that nobody sees needs none.
-_LATIN: Final = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
+# All their letters are half as wide as high, or as wide as high.
+_DESCRIPTOR = (
+    b"<< /Type /FontDescriptor /FontName /Unseen /Flags 4 /ItalicAngle 0 "
+    b"/FontBBox [0 -200 1000 800] /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >>"
+)
+_LATIN: Final = (
+    b"<< /Type /Font /Subtype /TrueType /BaseFont /Unseen /Encoding /WinAnsiEncoding "
+    b"/FirstChar 32 /LastChar 255 /Widths [%s] /FontDescriptor %s >>"
+    % (b" ".join([b"500"] * 224), _DESCRIPTOR.replace(b"/Flags 4", b"/Flags 32"))
+)
 _WIDE: Final = (
-    b"<< /Type /Font /Subtype /Type0 /BaseFont /Helvetica /Encoding /Identity-H "
+    b"<< /Type /Font /Subtype /Type0 /BaseFont /Unseen /Encoding /Identity-H "
     b"/DescendantFonts [5 0 R] /ToUnicode 6 0 R >>"
 )
 _WIDE_GLYPHS: Final = (
-    b"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /Helvetica /DW 1000 /CIDToGIDMap /Identity "
+    b"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /Unseen /DW 1000 /CIDToGIDMap /Identity "
     b"/CIDSystemInfo << /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> "
-    b"/FontDescriptor << /Type /FontDescriptor /FontName /Helvetica /Flags 4 /ItalicAngle 0 "
-    b"/FontBBox [0 -200 1000 800] /Ascent 800 /Descent -200 /CapHeight 700 /StemV 80 >> >>"
+    b"/FontDescriptor %s >>" % _DESCRIPTOR
 )
 _TO_UNICODE: Final = (
     b"/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n"
@@ -132,11 +140,10 @@ def _invisible(words: Iterable[Word], measures: Measures) -> bytes:
 
 
 def _shown(word: Word, measures: Measures) -> Sequence[bytes]:
-    box, scale = word.box, measures.scale
+    box, scale = word.place, measures.scale
     height = (box.bottom - box.top) / scale
     width = (box.right - box.left) / scale
     latin = _latin(word.text)
-    # Helvetica's letters are about half as wide as high, those of the other font as wide as high.
     units = max(len(word.text), 1) * height * (0.5 if latin is not None else 1.0)
     stretch = 100 * width / units if units else 100.0
     x, y = box.left / scale, measures.height - box.bottom / scale + 0.2 * height
