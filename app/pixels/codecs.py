@@ -72,6 +72,7 @@ def decode(data: bytes, picture: Picture, *, bit: int = 0) -> Frame:
         MalformedDicom: the frame is damaged, or is not what the header says.
         UndecidableElement: the format cannot be decoded.
     """
+    _sound(picture)
     kind = codestream_of(picture.transfer_syntax)
     if kind is Codestream.NATIVE:
         return native(data, picture, bit=bit)
@@ -83,7 +84,7 @@ def decode(data: bytes, picture: Picture, *, bit: int = 0) -> Frame:
     header.agree(picture)
     values, photometric = decode_stream(data, header, picture)
     _agree(values, picture)
-    return Frame(values, header.bits or picture.bits_stored, photometric, header)
+    return Frame(values, header.bits or _width(values, picture), photometric, header)
 
 
 def encode(frame: Frame, picture: Picture) -> bytes:
@@ -106,11 +107,25 @@ def encode(frame: Frame, picture: Picture) -> bytes:
     return cleaned(data + b"\0" * (len(data) % 2), picture)
 
 
+def _sound(picture: Picture) -> None:
+    """Refuse sizes and bits that contradict themselves. Source: PS3.5 2026d, 8.1.1."""
+    has_pixels = min(picture.rows, picture.columns, picture.samples) > 0
+    stored, highest = picture.bits_stored, picture.high_bit
+    if not has_pixels or not 0 < stored <= highest + 1 <= picture.bits_allocated:
+        raise MalformedDicom("The sizes or bits of the image contradict themselves")
+
+
 def _agree(values: Values, picture: Picture) -> None:
     plane = (picture.rows, picture.columns)
     shape = plane if picture.samples == 1 else (*plane, picture.samples)
     if values.shape != shape:
         raise MalformedDicom("A frame is decoded to another size than the header says")
+
+
+def _width(values: Values, picture: Picture) -> int:
+    """Return the bits of a code where the codestream is not asked."""
+    is_wider = int(values.max()) >> picture.bits_stored
+    return values.dtype.itemsize * 8 if is_wider else picture.bits_stored
 
 
 # --- Native pixels ------------------------------------------------------------------------------

@@ -22,11 +22,12 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One component: its id, and how often it is sampled beside the others."""
+    """One component: its id, how often it is sampled beside others, its quantisation table."""
 
     number: int
     horizontal: int = 1
     vertical: int = 1
+    quantisation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _frame_header(data: bytes, marker: int, start: int) -> Header:
         columns=columns,
         bits=bits,
         components=tuple(
-            Component(data[at], data[at + 1] >> 4, data[at + 1] & 15) for at in places
+            Component(data[at], data[at + 1] >> 4, data[at + 1] & 15, data[at + 2]) for at in places
         ),
         marker=marker,
     )
