@@ -139,6 +139,25 @@ class Settings(BaseSettings):
     pixel_rules_dir: Path | None = Field(
         None, description="Directory of mask rules of the site (*.yaml, *.yml, *.json)."
     )
+    pixel_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Child processes that mask images and clean documents, beside each process "
+        "that de-identifies; started when they are needed.",
+    )
+    ocr_processes: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Child processes that read text in images, started when they are needed; "
+        "0 for none. Reading needs the extra ocr.",
+    )
+    pixel_timeout_s: float = Field(
+        120.0,
+        ge=1,
+        description="Time that reading or masking one object may take; then it waits for a review.",
+    )
     recognizer: Path | None = Field(
         None,
         description="Presidio's configuration of an analyzer (YAML), which then looks for names "

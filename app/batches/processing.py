@@ -34,6 +34,7 @@ from app.errors import (
     UnreadableFile,
 )
 from app.pipeline import Context, Deidentified
+from app.pixels.rulings import SourceKind
 from app.storage.found import StudySource
 from app.vault.service import Vault
 
@@ -185,7 +186,9 @@ class _Run:
         self._directory = f"{directory}/"
         self._is_held = watch.is_held
         self._on_nearly_done = watch.on_nearly_done
-        self._actor = pipeline.Actor(claim.actor, request_id=claim.request_id)
+        self._actor = pipeline.Actor(
+            claim.actor, request_id=claim.request_id, kind=SourceKind.BATCH
+        )
         self._is_near = claim.request.source["kind"] in _NEAR
         self._waiting = deque(claim.files)
         self._left_bytes = sum(file.size for file in claim.files)

@@ -26,6 +26,7 @@ from app.bootstrap.callers import callers_of
 from app.bootstrap.keepers import audit_kept, audit_receiver, notices_kept, retention_kept, stopped
 from app.bootstrap.keys import key_files, key_ring, key_source, renew
 from app.bootstrap.looks import disclosure_of
+from app.bootstrap.pixels import pixel_parts, warn_of_pixels
 from app.bootstrap.profiles import (
     PROFILE_SUFFIXES,
     Contexts,
@@ -123,6 +124,8 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
         quotas = Quotas(held.database, policies)
         stack.push_async_callback(quotas.close)
         holding = held_of(settings, held.database, ring, work_box, stack)
+        pixels = stack.enter_context(pixel_parts(settings, holding.quarantine, settings.spool_path))
+        warn_of_pixels(profiles.all(), pixels)
         gateway = Gateway(
             settings=settings,
             database=held.database,
@@ -132,7 +135,9 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
             callers=callers,
             quotas=quotas,
             organizations=held.organizations,
-            contexts=Contexts(vault, profiles, limits_of(settings), recognizer_of(settings)),
+            contexts=Contexts(
+                vault, profiles, limits_of(settings), recognizer_of(settings), pixels
+            ),
             executor=stack.enter_context(ThreadPoolExecutor(WORKER_THREADS, "gateway")),
             can_reidentify=opener is not None,
             batches=BatchService(BatchRepository(held.database, box), vault, settings.staging_path),

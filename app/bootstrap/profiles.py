@@ -1,17 +1,22 @@
 """The profiles of a site, and what the pipeline needs for each."""
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from app import errors
+from app.bootstrap.pixels import mask_rules, pixel_parts
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
 from app.deid.profile_text import MAX_CHARACTERS
 from app.deid.rules.text import Recognizer
 from app.dicom.tokens import Limits
 from app.pipeline import Context
 from app.pipeline.recognizing import fingerprint_of, open_recognizer, versioned
+from app.pipeline.side_work import PixelParts
 from app.settings import Settings
 from app.vault.pseudonyms import Pseudonyms
 from app.vault.service import Vault
@@ -44,8 +49,14 @@ class Profiles:
         errors.Misconfigured: a file in the directory is not a profile, or a name comes twice.
     """
 
-    def __init__(self, directory: Path | None, recognizer: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        recognizer: Path | None = None,
+        pixel_rules: Path | None = None,
+    ) -> None:
         self._fingerprint = fingerprint_of(recognizer) if recognizer else ""
+        self._pixel_rules = pixel_rules
         self._by_name = {name: self.as_used(profile) for name, profile in BUILT_IN.items()}
         for path in sorted(directory.iterdir()) if directory else ():
             if path.suffix in PROFILE_SUFFIXES:
@@ -63,8 +74,12 @@ class Profiles:
         return tuple(self._by_name.values())
 
     def as_used(self, profile: Profile) -> Profile:
-        """Return a profile with the version that it has beside this site's recogniser."""
-        return versioned(profile, self._fingerprint)
+        """Return a profile with the version that it has beside this site's recogniser and rules."""
+        known = versioned(profile, self._fingerprint)
+        if not profile.cleans_pixels:
+            return known
+        told = f"{known.version} {mask_rules(self._pixel_rules).version}".encode()
+        return replace(known, version=hashlib.sha256(told).hexdigest()[:12])
 
     def _add(self, path: Path) -> None:
         try:
@@ -82,7 +97,7 @@ def profiles_of(settings: Settings) -> Profiles:
     Raises:
         errors.Misconfigured: one of them cannot be used.
     """
-    return Profiles(settings.profiles_dir, settings.recognizer)
+    return Profiles(settings.profiles_dir, settings.recognizer, settings.pixel_rules_dir)
 
 
 class Contexts:
@@ -94,8 +109,10 @@ class Contexts:
         profiles: Profiles,
         limits: Limits,
         recognize: Recognizer | None = None,
+        pixels: PixelParts | None = None,
     ) -> None:
         self._recognize = recognize
+        self._pixels = pixels
         self._vault = vault
         self._profiles = profiles
         self._limits = limits
@@ -116,19 +133,27 @@ class Contexts:
     def of(self, organization: str, profile: Profile, domain: str = "") -> Context:
         """Return the context for a profile at hand."""
         pseudonyms = self._vault.pseudonyms(organization, domain)
-        return Context(organization, profile, pseudonyms, self._limits, self._recognize, domain)
+        known = Context(organization, profile, pseudonyms, self._limits, self._recognize, domain)
+        return replace(known, pixels=self._pixels) if profile.cleans_pixels else known
 
 
-def passing_contexts(settings: Settings, profiles: Iterable[Profile]) -> list[Context]:
-    """Return contexts for results that go nowhere: one passing key makes their pseudonyms.
+@contextmanager
+def passing_contexts(settings: Settings, profiles: Iterable[Profile]) -> Iterator[list[Context]]:
+    """Lend contexts for results that go nowhere: one passing key makes their pseudonyms.
+
+    Nothing is held back for a review, and no file is written.
 
     Raises:
-        errors.Misconfigured: the recogniser cannot be used.
+        errors.Misconfigured: the recogniser or the mask rules cannot be used.
     """
     organization, recognizer = settings.organization, recognizer_of(settings)
     pseudonyms = Pseudonyms(os.urandom(32), organization)
     limits = limits_of(settings)
-    return [Context(organization, one, pseudonyms, limits, recognizer) for one in profiles]
+    with pixel_parts(settings, None, None) as pixels:
+        yield [
+            Context(organization, one, pseudonyms, limits, recognizer, pixels=pixels)
+            for one in profiles
+        ]
 
 
 def recognizer_of(settings: Settings) -> Recognizer | None:

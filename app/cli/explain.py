@@ -1,5 +1,6 @@
 """``deid-gateway explain``: what a profile does to one file, and why; no key, no database."""
 
+import asyncio
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,8 +45,8 @@ def explain(  # noqa: PLR0913 - click hands every option over by itself
     with file.open("rb") as opened:
         source = FileSource(opened.fileno())
         profiles = [chosen_profile(settings, name) for name in (profile, other) if name]
-        contexts = bootstrap.passing_contexts(settings, profiles)
-        found = [_explanation(source, context) for context in contexts]
+        with bootstrap.passing_contexts(settings, profiles) as contexts:
+            found = [_explanation(source, context) for context in contexts]
         if as_json:
             _print(comparison_json(*found) if other else explanation_json(found[0], values=values))
         elif other:
@@ -55,7 +56,8 @@ def explain(  # noqa: PLR0913 - click hands every option over by itself
 
 
 def _explanation(source: FileSource, context: pipeline.Context) -> Explanation:
-    return explained(source, context, pipeline.deidentify(source, context))
+    done = asyncio.run(pipeline.deidentified(source, context))
+    return explained(source, context, done)
 
 
 def _print(pieces: Iterable[bytes]) -> None:
