@@ -148,28 +148,29 @@ def decide(
         planned: of ``plan`` for the same picture.
         examination: what was read; None where nothing could be read.
         policy: of the profile.
-        is_second: whether the image was read again with earlier findings masked. Text that is
-            still read then cannot be got rid of by masking.
+        is_second: whether the image was read again with earlier findings masked, which are then
+            among the marks of ``planned``. Text that is still read cannot be masked away, and a
+            rule beside which text was found is not complete.
     """
     if planned.settled is not None:
         return Decision(planned.settled, planned.risk, planned.marks, planned.reasons)
     if examination is None or not _is_whole(picture, examination):
-        return _unread(planned, examination)
+        return _unread(planned, examination, is_second=is_second)
     if examination.findings or examination.doubtful:
         return _found(picture, planned, examination, policy, is_second=is_second)
-    return _clear(picture, planned)
+    return _clear(picture, planned, is_second=is_second)
 
 
 def _is_whole(picture: Picture, examination: Examination) -> bool:
     return examination.is_complete and examination.frames_read >= picture.frames
 
 
-def _unread(planned: Planned, examination: Examination | None) -> Decision:
+def _unread(planned: Planned, examination: Examination | None, *, is_second: bool) -> Decision:
     """Decide without a full reading: only a complete rule makes that good."""
     code = "not-read" if examination is None else "not-read-to-the-end"
     findings = examination.findings if examination else ()
     reasons = (*planned.reasons, Reason(Rung.OCR, code), *_reasons(findings))
-    is_good = planned.is_covered and bool(planned.marks) and not findings
+    is_good = planned.is_covered and bool(planned.marks) and not findings and not is_second
     verdict = Verdict.MASK if is_good else Verdict.QUARANTINE
     return Decision(verdict, planned.risk, (*planned.marks, *findings), reasons)
 
@@ -197,13 +198,14 @@ def _found(
     return Decision(verdict, planned.risk, (*planned.marks, *findings), (*planned.reasons, *more))
 
 
-def _clear(picture: Picture, planned: Planned) -> Decision:
+def _clear(picture: Picture, planned: Planned, *, is_second: bool) -> Decision:
     """Decide where nothing was read outside of the marks."""
     doubts = _DOUBTS & {reason.code for reason in planned.reasons}
     nothing = Reason(Rung.OCR, "nothing-found")
     if planned.marks and not doubts:
         return Decision(Verdict.MASK, planned.risk, planned.marks, (*planned.reasons, nothing))
-    if not doubts and (planned.risk is Risk.SOME or risk.trusts_no(picture)):
+    is_calm = planned.risk is Risk.SOME or risk.trusts_no(picture)
+    if is_calm and not doubts and not is_second:
         return Decision(Verdict.PASS, planned.risk, (), (*planned.reasons, nothing))
     if doubts:
         return Decision(Verdict.QUARANTINE, planned.risk, planned.marks, planned.reasons)
