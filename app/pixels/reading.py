@@ -1,0 +1,288 @@
+"""Reading every frame of a picture: which boxes hold text that identifies or cannot be read.
+
+The child's side of the kind ``examine``. Its answer holds kinds of text, boxes and confidences;
+what was read stays in this process and ends with the task.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.dicom.source import FileSource
+from app.pixels.codecs import Frame
+from app.pixels.matching import DOUBTFUL, KINDS, Known, Match, Matcher, Reading
+from app.pixels.model import Box, Mark, Picture, Rung
+from app.pixels.reading_engine import Line, engine
+from app.pixels.reading_lines import bounds, overlap, read_lines
+from app.pixels.reading_views import views
+from app.pixels.rendering import covers, filled, first_bit, read_frame
+from app.pixels.wire import picture_from_json
+
+Pieces = Sequence[Sequence[int]]
+DEFAULT_BUDGET_S: Final = 60.0
+# Around what was found: letters reach out of the box of their line.
+_LEAST_PAD, _PAD = 2, 0.15
+_MAX_FINDINGS = 2000
+# What changed is read with what is around it, unless that is nearly everything.
+_CONTEXT, _WHOLE = 48, 0.7
+_SAME = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One line of a frame that must not be seen."""
+
+    box: Box
+    match: Match
+
+
+@dataclass(slots=True, repr=False)
+class Last:
+    """The frame that was read last, and what was found in it."""
+
+    values: NDArray[Any] | None = None
+    found: tuple[Found, ...] = ()
+
+    def changed(self, frame: Frame, boxes: Sequence[Box]) -> Box:
+        """Return the box outside of which all values are as they were when they were read."""
+        values = _without(frame, boxes)
+        rows, columns = values.shape[:2]
+        if self.values is None or self.values.shape != values.shape:
+            return Box(0, 0, columns * (1 + frame.is_subsampled), rows)
+        differs = values != self.values
+        if differs.ndim == 3:
+            differs = differs.any(axis=2)
+        (down,), (across,) = np.nonzero(differs.any(axis=1)), np.nonzero(differs.any(axis=0))
+        if not len(down):
+            return Box(0, 0, 0, 0)
+        times = 1 + frame.is_subsampled
+        return Box(
+            int(across[0]) * times - _CONTEXT,
+            int(down[0]) - _CONTEXT,
+            (int(across[-1]) + 1) * times + _CONTEXT,
+            int(down[-1]) + 1 + _CONTEXT,
+        ).clipped(columns * times, rows)
+
+    def keep(self, frame: Frame, boxes: Sequence[Box], found: tuple[Found, ...]) -> None:
+        """Remember a frame that was read."""
+        self.values, self.found = _without(frame, boxes), found
+
+
+def _without(frame: Frame, boxes: Sequence[Box]) -> NDArray[Any]:
+    """Return a frame's values with nothing where it is masked: no change is seen there."""
+    values = frame.values.copy()
+    times = 1 + frame.is_subsampled
+    for box in boxes:
+        inside = box.clipped(values.shape[1] * times, values.shape[0])
+        values[inside.top : inside.bottom, inside.left // times : -(-inside.right // times)] = 0
+    return values
+
+
+def _is_inside(box: Box, part: Box) -> bool:
+    return (
+        box.left >= part.left
+        and box.top >= part.top
+        and box.right <= part.right
+        and box.bottom <= part.bottom
+    )
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found in all frames so far."""
+
+    frames: list[tuple[Found, ...]] = field(default_factory=list)
+    lines: int = 0
+    is_complete: bool = True
+
+
+def probe(_task: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+    """Load the models and read something, so that it shows whether reading works here at all."""
+    blank = np.zeros((64, 256, 3), np.uint8)
+    lines = read_lines(engine(), [blank], is_over=lambda: False)
+    return {"lines": len(lines or ())}
+
+
+def examine(task: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+    """Read all frames: the child's side of the kind ``examine``.
+
+    Args:
+        task: picture, frames and marks as for masking; ``identifiers`` as ``Known.to_json`` gives
+            them; ``budget_s``.
+        fds: the source.
+
+    Returns:
+        ``findings`` as marks, ``is_complete``, ``frames_read``, ``lines``, ``doubtful`` and
+        ``seconds``. It is complete where every frame was read within the time.
+    """
+    began = time.monotonic()
+    deadline = began + float(task.get("budget_s", DEFAULT_BUDGET_S))
+    look = _Look(
+        picture=picture_from_json(task["picture"]),
+        marks=tuple(Mark.from_json(mark) for mark in task.get("marks", ())),
+        matcher=Matcher(Known.from_json(one) for one in task.get("identifiers", ())),
+        is_over=lambda: time.monotonic() > deadline,
+    )
+    tally = _all_frames(look, fds[0], task["frames"])
+    findings = merged(tally.frames, len(task["frames"]), look.picture)
+    return {
+        "findings": [asdict(mark) for mark in findings],
+        "is_complete": tally.is_complete,
+        "frames_read": len(tally.frames),
+        "lines": tally.lines,
+        "doubtful": sum(mark.rule == DOUBTFUL for mark in findings),
+        "seconds": round(time.monotonic() - began, 3),
+    }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Look:
+    """What does not change from frame to frame."""
+
+    picture: Picture
+    marks: tuple[Mark, ...]
+    matcher: Matcher
+    is_over: Callable[[], bool]
+
+    def boxes(self, number: int) -> list[Box]:
+        return [mark.box for mark in self.marks if covers(mark, number)]
+
+
+def _all_frames(look: _Look, fd: int, frames: Sequence[Pieces]) -> Tally:
+    tally, last = Tally(), Last()
+    known: dict[bytes, tuple[Found, ...]] = {}
+    for number, pieces in enumerate(frames):
+        key = _key(look, fd, pieces, number)
+        if key not in known:
+            found = None if look.is_over() else _one_frame(look, fd, pieces, number, last, tally)
+            if found is None:
+                tally.is_complete = False
+                break
+            known[key] = found
+        tally.frames.append(known[key])
+    return tally
+
+
+def _key(look: _Look, fd: int, pieces: Pieces, number: int) -> bytes:
+    """Tell frames that are the same to whoever looks at them, without decoding them."""
+    source = FileSource(fd)
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((first_bit(look.picture, number), look.boxes(number))).encode())
+    for offset, size in pieces:
+        digest.update(source.read(offset, size))
+    return digest.digest()
+
+
+def _one_frame(
+    look: _Look, fd: int, pieces: Pieces, number: int, last: Last, tally: Tally
+) -> tuple[Found, ...] | None:
+    """Read what changed since the frame that was read last; None where the time was up."""
+    frame = read_frame(fd, pieces, look.picture, number)
+    boxes = look.boxes(number)
+    part = last.changed(frame, boxes)
+    found = last.found
+    if part.area:
+        images = [filled(view, boxes) for view in views(frame, look.picture)]
+        if part.area < _WHOLE * images[0].shape[0] * images[0].shape[1]:
+            images = [image[part.top : part.bottom, part.left : part.right] for image in images]
+        else:
+            part = Box(0, 0, images[0].shape[1], images[0].shape[0])
+        lines = read_lines(engine(), images, is_over=look.is_over)
+        if lines is None:
+            return None
+        tally.lines += len(lines)
+        fresh = matched(lines, look.matcher, part.left, part.top)
+        found = (*(one for one in last.found if not _is_inside(one.box, part)), *fresh)
+    last.keep(frame, boxes, found)
+    return found
+
+
+def matched(lines: Sequence[Line], matcher: Matcher, left: int, top: int) -> list[Found]:
+    """Return the lines that must not be seen, with a margin around them."""
+    found = []
+    for line in lines:
+        match = _match(line, matcher)
+        if match is not None:
+            found.append(Found(padded(bounds(line), left, top), match))
+    return found
+
+
+def _match(line: Line, matcher: Matcher) -> Match | None:
+    """Return what a line is; where it may say several things, the first that identifies."""
+    along, across = line.size
+    readings = [(line.text, line.score), *line.variants]
+    matches = [
+        matcher.match(Reading(text, score, line.found, along, across)) for text, score in readings
+    ]
+    if matches[0] is not None and matches[0].kind != DOUBTFUL:
+        return matches[0]
+    named = [m for m in matches if m is not None and m.kind in KINDS]
+    return named[0] if named else matches[0]
+
+
+def padded(box: Box, left: int, top: int) -> Box:
+    """Return a box in the whole image, with a margin."""
+    pad = max(_LEAST_PAD, round(_PAD * min(box.right - box.left, box.bottom - box.top)))
+    return Box(
+        box.left + left - pad, box.top + top - pad, box.right + left + pad, box.bottom + top + pad
+    )
+
+
+def merged(frames: Sequence[tuple[Found, ...]], count: int, picture: Picture) -> list[Mark]:
+    """Return findings as marks: one for a line that stands in frames that follow each other."""
+    done: list[Mark] = []
+    running: list[Mark] = []
+    for number, found in enumerate(frames):
+        still: list[Mark] = []
+        for one in found:
+            before = next((m for m in running if _goes_on(m, one)), None)
+            if before is not None:
+                running.remove(before)
+            still.append(_extended(before, one, number, picture))
+        done += running
+        running = still
+    done += running
+    if len(done) > _MAX_FINDINGS:
+        done = _everywhere(done)
+    if len(frames) == count:
+        done = [replace(m, frames=None) if m.frames == (0, count - 1) else m for m in done]
+    return sorted(done, key=lambda mark: (mark.frames or (0, 0), mark.box))
+
+
+def _goes_on(mark: Mark, found: Found) -> bool:
+    return mark.rule == found.match.kind and overlap(mark.box, found.box) > _SAME
+
+
+def _extended(before: Mark | None, found: Found, number: int, picture: Picture) -> Mark:
+    box = found.box.clipped(picture.columns, picture.rows)
+    confidence = found.match.confidence
+    first = number
+    if before is not None and before.frames is not None:
+        old, first = before.box, before.frames[0]
+        box = Box(
+            min(old.left, box.left),
+            min(old.top, box.top),
+            max(old.right, box.right),
+            max(old.bottom, box.bottom),
+        )
+        confidence = max(confidence, before.confidence or 0.0)
+    return Mark(box, Rung.OCR, found.match.kind, confidence, (first, number))
+
+
+def _everywhere(marks: Sequence[Mark]) -> list[Mark]:
+    """Return fewer marks, of all frames, that cover all that the given ones cover."""
+    kept: dict[Box, Mark] = {}
+    for mark in marks:
+        coarse = Box(
+            mark.box.left // 32 * 32,
+            mark.box.top // 32 * 32,
+            -(-mark.box.right // 32) * 32,
+            -(-mark.box.bottom // 32) * 32,
+        )
+        kept.setdefault(coarse, replace(mark, box=coarse, frames=None))
+    return list(kept.values())

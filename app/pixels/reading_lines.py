@@ -1,0 +1,101 @@
+"""All lines of text of one frame, from all views of it, each read as well as can be.
+
+Only the child processes for reading import this.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from app.pixels.model import Box
+from app.pixels.reading_engine import Engine, Image, Line, cut
+from app.pixels.reading_views import tiles
+
+_SAME = 0.5
+_SURE = 0.9
+_WEAK = 0.75
+
+
+def read_lines(
+    engine: Engine, images: Sequence[Image], *, is_over: Callable[[], bool]
+) -> list[Line] | None:
+    """Find and read the lines of one frame.
+
+    Args:
+        engine: the models.
+        images: views of the frame, of the same size.
+        is_over: whether the time is up.
+
+    Returns:
+        None where the time was up before everything was looked at.
+    """
+    found: list[tuple[Line, int]] = []
+    for number, image in enumerate(images):
+        for part, times, left, top in tiles(image):
+            if is_over():
+                return None
+            offset = np.array([left, top], np.float32)
+            for line in engine.find(part):
+                whole = replace(line, corners=line.corners / times + offset)
+                _add(found, whole, number)
+    return _read(engine, images, found)
+
+
+def bounds(line: Line) -> Box:
+    """Return the smallest box around a line."""
+    left, top = np.floor(line.corners.min(axis=0))
+    right, bottom = np.ceil(line.corners.max(axis=0))
+    return Box(int(left), int(top), int(right), int(bottom))
+
+
+def _add(found: list[tuple[Line, int]], line: Line, view: int) -> None:
+    """Keep a line, unless it was found before: then the surer of both."""
+    box = bounds(line)
+    for place, (other, _) in enumerate(found):
+        if overlap(box, bounds(other)) > _SAME:
+            if line.found > other.found + 0.1:
+                found[place] = (line, view)
+            return
+    found.append((line, view))
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the share that two boxes have in common of what both cover."""
+    common = Box(
+        max(one.left, other.left),
+        max(one.top, other.top),
+        min(one.right, other.right),
+        min(one.bottom, other.bottom),
+    )
+    width, height = common.right - common.left, common.bottom - common.top
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / (one.area + other.area - width * height)
+
+
+def _read(engine: Engine, images: Sequence[Image], found: list[tuple[Line, int]]) -> list[Line]:
+    """Read lines in the view that found them; those that stay unclear in the others and turned."""
+    crops = [cut(images[view], line.corners) for line, view in found]
+    lines = [
+        _with(line, [reading]) for (line, _), reading in zip(found, engine.read(crops), strict=True)
+    ]
+    unsure = [i for i, line in enumerate(lines) if line.score < _SURE]
+    further: list[tuple[int, Image]] = []
+    for i in unsure:
+        view = found[i][1]
+        further += [
+            (i, cut(image, lines[i].corners)) for n, image in enumerate(images) if n != view
+        ]
+        if lines[i].score < _WEAK:
+            further.append((i, np.ascontiguousarray(np.rot90(crops[i], 2))))
+    for (i, _), reading in zip(further, engine.read([c for _, c in further]), strict=True):
+        lines[i] = _with(lines[i], [reading])
+    return lines
+
+
+def _with(line: Line, readings: list[tuple[str, float]]) -> Line:
+    """Return a line with what it may say, the surest first."""
+    known = [(line.text, line.score)] if line.score else []
+    ordered = sorted([*known, *line.variants, *readings], key=lambda one: -one[1])
+    return replace(line, text=ordered[0][0], score=ordered[0][1], variants=tuple(ordered[1:]))

@@ -1,0 +1,95 @@
+"""One frame in several ways of looking, so that text that one of them misses shows in another.
+
+Text may be faint, tiny, cut off by a window, or as bright as what is around it in one colour. Only
+the child processes for reading import this.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pixels.codecs import Frame
+from app.pixels.model import Picture
+from app.pixels.rendering import display, stored
+
+Image = NDArray[np.uint8]  # (rows, columns, 3)
+# The finder was made for photographs of pages: letters of 8 pixels are small for it.
+_LEAST_EDGE, _MOST_TIMES = 736, 3.0
+_TILE, _OVERLAP = 1024, 128
+# Above it, one look at the whole image in this size finds letters that are larger than a tile.
+_WHOLE = 1600
+_LOCAL, _GRID = 3.0, (8, 8)
+
+
+def views(frame: Frame, picture: Picture) -> list[Image]:
+    """Return a frame as people see it, over its full range, and with local contrast."""
+    shown = coloured(display(frame, picture))
+    found = [shown]
+    if frame.values.ndim == 2 and frame.bits > 8 and frame.photometric != "PALETTE COLOR":
+        codes = stored(frame, picture)
+        if picture.window is not None:
+            found.append(coloured(_stretched(codes)))
+        found.append(coloured(_equalized(codes)))
+    else:
+        found.append(_local(shown))
+    return found
+
+
+def coloured(image: NDArray[np.uint8]) -> Image:
+    """Return grey as three equal colours."""
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _stretched(codes: NDArray[Any]) -> NDArray[np.uint8]:
+    low, high = float(codes.min()), float(codes.max())
+    scale = 255 / (high - low) if high > low else 0.0
+    return np.asarray(np.rint((codes - low) * scale), np.uint8)
+
+
+def _equalized(codes: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return values by their rank, so that any two that differ look different enough."""
+    low, high = int(codes.min()), int(codes.max())
+    shift = max((high - low).bit_length() - 16, 0)
+    index = (codes - low) >> shift
+    counts = np.bincount(index.ravel())
+    ranks = np.cumsum(np.minimum(counts, max(codes.size // 256, 1)), dtype=np.float64)
+    table = np.rint(ranks * (255 / ranks[-1])).astype(np.uint8)
+    return np.asarray(table[index], np.uint8)
+
+
+def _local(image: Image) -> Image:
+    contrast = cv2.createCLAHE(_LOCAL, _GRID)
+    return np.stack([contrast.apply(image[:, :, c]) for c in range(3)], axis=-1)
+
+
+def tiles(image: Image) -> Iterator[tuple[Image, float, int, int]]:
+    """Yield parts of a size that the finder likes: image, its scale, and where it begins.
+
+    Parts overlap, so that a line of the usual height lies whole in one of them.
+    """
+    rows, columns = image.shape[:2]
+    times = min(max(_LEAST_EDGE / max(min(rows, columns), 1), 1.0), _MOST_TIMES)
+    step = max(int(_TILE / times), _OVERLAP)
+    for top in _starts(rows, step):
+        for left in _starts(columns, step):
+            part = image[top : top + step + _OVERLAP, left : left + step + _OVERLAP]
+            yield scaled(part, times), times, left, top
+    if max(rows, columns) > _WHOLE:
+        times = 1280 / max(rows, columns)
+        yield scaled(image, times), times, 0, 0
+
+
+def _starts(length: int, step: int) -> range:
+    return range(0, max(length - _OVERLAP, 1), step)
+
+
+def scaled(image: Image, times: float) -> Image:
+    """Return an image in another size."""
+    if times == 1.0:
+        return np.ascontiguousarray(image)
+    way = cv2.INTER_CUBIC if times > 1 else cv2.INTER_AREA
+    size = (max(round(image.shape[1] * times), 1), max(round(image.shape[0] * times), 1))
+    return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
