@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Final, Protocol
 
+import numpy as np
 import pypdfium2 as pdfium  # type: ignore[import-untyped]
 from pypdfium2 import raw
 
@@ -32,10 +33,10 @@ from app.pixels.model import Box
 _MAGIC = b"%PDF-"
 MAX_PAGES: Final = 200
 # Painting over a line uncovers nothing, but a reader may see the next one only then.
-_ROUNDS = 3
-_READ_MARGIN_PX = 2
-_SAME = 0.6
-_HALF, _SOME = 0.5, 0.2
+_ROUNDS = 6
+_LEAST_MARGIN_PX, _MARGIN, _AROUND_PX = 2, 0.15, 96
+_SAME = 0.75
+_QUARTER, _SOME = 0.25, 0.2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -171,48 +172,82 @@ class _Making:
         return is_plain(page, text) and shows_only_rules(page, measures)
 
     def _read(self, reader: Reader, raster: Raster, text: PageText, found: set[int]) -> list[Box]:
-        """Paint over what a reader finds until it finds nothing more; return where."""
+        """Paint over what a reader finds until it finds nothing more; return where.
+
+        After the first look only what is around new paint is read again.
+        """
+        rows, columns = raster.shape[:2]
+        words = [w for n, w in enumerate(text.words) if n not in found and w.place.area]
         black: list[Box] = []
+        areas = [Box(0, 0, columns, rows)]
         for _ in range(_ROUNDS):
-            self.clock()
-            lines = reader(raster)
-            words = [w for n, w in enumerate(text.words) if n not in found and w.box.area]
-            doubtful = [line.box for line in lines if _is_doubtful(line, words)]
+            doubtful = [
+                box for area in areas for box in self._doubtful(reader, raster, area, words)
+            ]
             if not doubtful:
                 return black
             self.findings.add("picture")
-            rows, columns = raster.shape[:2]
             boxes = [_grown(box).clipped(columns, rows) for box in doubtful]
             _paint(raster, boxes)
             black += boxes
+            areas = _together([_grown(box, _AROUND_PX).clipped(columns, rows) for box in boxes])
         raise Doubt(Why.RESIDUE)
 
+    def _doubtful(
+        self, reader: Reader, raster: Raster, area: Box, words: Sequence[Word]
+    ) -> Iterator[Box]:
+        """Yield where in an area a reader finds what has to go."""
+        self.clock()
+        part = raster[area.top : area.bottom, area.left : area.right]
+        for line in reader(np.ascontiguousarray(part)):
+            place = _moved(line.box, area)
+            if line.is_identifying or not (line.is_harmless or _is_vouched_for(line, place, words)):
+                yield place
 
-def _is_doubtful(line: Line, words: Sequence[Word]) -> bool:
-    """Say whether a line that was read goes: it identifies, or is nothing that is known."""
-    if line.is_identifying:
-        return True
-    return not line.is_harmless and not _is_vouched_for(line, words)
 
-
-def _is_vouched_for(line: Line, words: Sequence[Word]) -> bool:
+def _is_vouched_for(line: Line, place: Box, words: Sequence[Word]) -> bool:
     """Say whether the text layer has the same text at the same place.
 
-    The words of the layer were judged already; what only a picture shows was not.
+    The words of the layer were judged already; what only a picture shows was not. A reader sees a
+    piece of a line at times.
     """
-    beside = [word.text for word in words if _lies_in(word.place, line.box)]
-    said, read = _core(" ".join(beside)), _core(line.text)
-    if not said or not read:
+    said = _core(" ".join(word.text for word in words if _touches(word.place, place)))
+    read = _core(line.text)
+    if not read:
         return False
-    return SequenceMatcher(None, said, read, autojunk=False).ratio() >= _SAME
+    blocks = SequenceMatcher(None, said, read, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) >= _SAME * len(read)
 
 
 def _core(text: str) -> str:
     return "".join(c for c in folded(letters((c, None) for c in text).text) if c.isalnum())
 
 
-def _lies_in(inner: Box, outer: Box) -> bool:
-    return _shared(inner, outer) >= _HALF * inner.area
+def _touches(one: Box, other: Box) -> bool:
+    """Say whether boxes share a good part of the smaller one."""
+    return _shared(one, other) >= _QUARTER * min(one.area, other.area)
+
+
+def _moved(box: Box, by: Box) -> Box:
+    return Box(box.left + by.left, box.top + by.top, box.right + by.left, box.bottom + by.top)
+
+
+def _together(boxes: Sequence[Box]) -> list[Box]:
+    """Return boxes that cover the same, those that overlap put together."""
+    found: list[Box] = []
+    for box in boxes:
+        whole = box
+        while apart := [other for other in found if _shared(whole, other)]:
+            found = [other for other in found if not _shared(whole, other)]
+            every = [whole, *apart]
+            whole = Box(
+                min(b.left for b in every),
+                min(b.top for b in every),
+                max(b.right for b in every),
+                max(b.bottom for b in every),
+            )
+        found.append(whole)
+    return found
 
 
 def _shared(one: Box, other: Box) -> int:
@@ -224,8 +259,11 @@ def _shared(one: Box, other: Box) -> int:
     ).area
 
 
-def _grown(box: Box) -> Box:
-    by = _READ_MARGIN_PX
+def _grown(box: Box, by: int = 0) -> Box:
+    """Return a box with a margin; without a given one it follows the height of the letters."""
+    by = by or max(
+        _LEAST_MARGIN_PX, round(_MARGIN * min(box.right - box.left, box.bottom - box.top))
+    )
     return Box(box.left - by, box.top - by, box.right + by, box.bottom + by)
 
 

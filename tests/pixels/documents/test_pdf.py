@@ -338,18 +338,17 @@ def test_a_table_with_rules_and_shaded_rows_needs_no_reading() -> None:
 
 
 class Scripted:
-    """A reader that says what it was told to say; painted-over text it does not see."""
+    """A reader that says what it was told to say of a page, and nothing of a part of it."""
 
     def __init__(self, *lines: Line) -> None:
         self.lines = lines
 
     def __call__(self, raster: Raster) -> Sequence[Line]:
-        return [line for line in self.lines if self._is_seen(raster, line.box)]
-
-    def _is_seen(self, raster: Raster, box: Box) -> bool:
-        return bool(raster[box.top : box.bottom, box.left : box.right].any())
+        is_whole_page = raster.shape[0] > WHOLE_PAGE
+        return self.lines if is_whole_page else ()
 
 
+WHOLE_PAGE = 1000
 _PLACE = Box(160, 440, 700, 560)
 
 
