@@ -1,6 +1,7 @@
 """Mask rules: reading and writing them, and what they mark."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -319,3 +320,13 @@ def test_a_known_dose_sheet_is_masked_at_its_head() -> None:
 def test_a_rectangle_without_edges_is_the_whole_image() -> None:
     assert Rectangle().box(3, 4) == Box(0, 0, 3, 4)
     assert Rectangle().content() == {"whole": True}
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (DOCS / "how-to/mask-rules.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_every_example_of_the_documentation_is_a_rules_file(number: int) -> None:
+    jsonschema.validate(yaml.safe_load(EXAMPLES[number]), SCHEMA)
+
+    assert RuleSet((*built_in(), *read_rules(EXAMPLES[number]))).version
