@@ -22,6 +22,8 @@ from app.api.routes import (
     batch_prepare,
     batches,
     profiles,
+    quarantine,
+    quarantine_rules,
     reidentify,
     reidentify_requests,
     subjects,
@@ -103,6 +105,8 @@ def create_app(
     application.include_router(batch_originals.router)
     application.include_router(audit.router)
     application.include_router(subjects.router)
+    application.include_router(quarantine_rules.router)
+    application.include_router(quarantine.router)
     application.include_router(review_pages.router)
     application.add_middleware(Boundary, streamed=STREAMED)
     application.openapi = lambda: openapi.describe(application)  # type: ignore[method-assign]

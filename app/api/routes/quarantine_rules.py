@@ -1,0 +1,104 @@
+"""``/quarantine/rules``: mask rules that reviewers remembered, and the second person's word."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app.api.batch_answers import next_page
+from app.api.openapi import problem_responses
+from app.api.quarantine_access import NO_STORE, admitted, rule_id
+from app.api.quarantine_schemas import RULE_EXAMPLE, RuleList, RuleRepresentation, rule_shown
+from app.api.routes.quarantine import MAX_PAGE, Whose
+from app.quarantine.remembering import RuleState, WantedRules
+from app.quarantine.review import DECIDE_RULE
+
+PATH: Final = "/quarantine/rules"
+LIST: Final = "mask-rule-list"
+
+router = APIRouter()
+
+_Named = Annotated[str, Path(alias="rule_id", examples=[RULE_EXAMPLE])]
+
+
+@router.get(
+    PATH,
+    summary="List remembered mask rules",
+    responses=problem_responses(400, 401, 403, 404, 503),
+)
+async def show_all(
+    request: Request,
+    response: Response,
+    organization: Whose = None,
+    state: Annotated[RuleState | None, Query(description="Those in this state alone.")] = None,
+    before: Annotated[str | None, Query(description="Those before this one.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+) -> RuleList:
+    """List the newest first. Needs the scope `review`."""
+    reviewer = await admitted(request, LIST, organization)
+
+    def read() -> WantedRules:
+        return WantedRules(state, None if before is None else rule_id(before), limit)
+
+    wanted = await reviewer.read(LIST, read)
+    found = await reviewer.review.rules(reviewer.organization, wanted)
+    response.headers.update(NO_STORE)
+    following = None
+    if len(found) == limit:
+        following = next_page(
+            PATH, organization=organization, state=state, limit=limit, before=found[-1].rule_id
+        )
+    return RuleList(rules=[rule_shown(one) for one in found], next=following)
+
+
+@router.post(
+    PATH + "/{rule_id}/approve",
+    summary="Approve a mask rule",
+    responses=problem_responses(400, 401, 403, 404, 409, 503),
+)
+async def approve(
+    request: Request, response: Response, named: _Named, organization: Whose = None
+) -> RuleRepresentation:
+    """Let the rule of another person hold from now on. Needs the scope `review`.
+
+    Nobody approves a rule of one's own. Every process knows it after some seconds.
+    """
+    return await _decided(request, response, named, organization, RuleState.APPROVED)
+
+
+@router.post(
+    PATH + "/{rule_id}/deny",
+    summary="Deny a mask rule",
+    responses=problem_responses(400, 401, 403, 404, 409, 503),
+)
+async def deny(
+    request: Request, response: Response, named: _Named, organization: Whose = None
+) -> RuleRepresentation:
+    """Let it hold never. Needs the scope `review`; whoever proposed it may do so too."""
+    return await _decided(request, response, named, organization, RuleState.DENIED)
+
+
+@router.post(
+    PATH + "/{rule_id}/revoke",
+    summary="Revoke a mask rule",
+    responses=problem_responses(400, 401, 403, 404, 409, 503),
+)
+async def revoke(
+    request: Request, response: Response, named: _Named, organization: Whose = None
+) -> RuleRepresentation:
+    """Let an approved rule hold no longer. Needs the scope `review`."""
+    return await _decided(request, response, named, organization, RuleState.REVOKED)
+
+
+async def _decided(
+    request: Request,
+    response: Response,
+    named: str,
+    organization: str | None,
+    state: RuleState,
+) -> RuleRepresentation:
+    action = DECIDE_RULE[state]
+    reviewer = await admitted(request, action, organization)
+    rule = await reviewer.read(action, lambda: rule_id(named))
+    decided = await reviewer.review.decide_rule(reviewer.event, rule, state)
+    response.headers.update(NO_STORE)
+    return rule_shown(decided)
