@@ -31,6 +31,7 @@ class RuleKind(StrEnum):
     VR = "vr"
     UNLISTED = "unlisted-identifier"
     ALLOW_LIST = "allow-list"
+    PIXELS = "clean-pixel-data"
     UNKNOWN = "unknown-element"
     ENCLOSING = "enclosing-sequence"
     STRUCTURE = "structure"
@@ -55,6 +56,7 @@ _BEGINNINGS: Final = (
     ("identity template", RuleKind.IDENTITY),
     ("Type 2 beside", RuleKind.IDENTITY),
     ("marker, ", RuleKind.MARKER),
+    ("Clean Pixel Data: ", RuleKind.PIXELS),
     ("not on the allow-list", RuleKind.ALLOW_LIST),
     ("no dictionary knows it", RuleKind.UNKNOWN),
     ("its VR contradicts", RuleKind.UNKNOWN),

@@ -6,7 +6,7 @@ object, and what stands in it is what is told.
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from app import __version__
 from app.audit.events import SUCCESS, Action, AuditEvent
@@ -24,6 +24,7 @@ from app.deid.explaining_kinds import (
 )
 from app.deid.explaining_rules import Rule, RuleKind
 from app.deid.explaining_walk import Part
+from app.deid.options import Option, title
 from app.deid.profile import Profile
 from app.deid.standard import Action as Letter
 from app.deid.standard import dictionary_vr, keyword
@@ -32,12 +33,14 @@ from app.dicom.elements import key_tag, key_vr, tag_text
 from app.dicom.source import Source
 from app.dicom.tokens import Limits, Tokens
 from app.errors import GatewayError
-from app.pipeline import Actor, deidentify
+from app.pipeline import Actor, deidentified
 from app.pipeline.output import ResultSource
 from app.pipeline.results import Context, Deidentified
 
 if TYPE_CHECKING:
     from app.vault.service import Vault
+
+Answer = TypeVar("Answer")
 
 # Parts of a file in their order.
 _PREAMBLE, _META, _ROOT, _PIXELS, _TAIL, _TRAILING = range(6)
@@ -83,18 +86,21 @@ class Explanation:
     def head(self) -> dict[str, Any]:
         """Return what is said of the instance as a whole."""
         profile = self.profile
-        return {
+        head: dict[str, Any] = {
             "gateway": __version__,
             "profile": profile.name,
             "profile_version": profile.version,
             "options": list(profile.options),
             "method_codes": [
                 {"value": value, "scheme": "DCM", "meaning": meaning}
-                for value, meaning in profile.method_codes
+                for value, meaning in self.done.codes
             ],
             "sop_class_uid": self.done.sop_class_uid,
             "warnings": [str(warning) for warning in self.done.warnings],
         }
+        if self.done.work is not None and (pixels := self.done.work.record()):
+            head["pixels"] = pixels
+        return head
 
     def lines(self, *, values: bool = False) -> Iterator[Line]:
         """Yield a line for each part of the object, in its order.
@@ -157,6 +163,13 @@ class Explanation:
 
     def _pixel_rule(self, *, is_kept: bool) -> Rule:
         """Return why the pixel value is as it is."""
+        work = self.done.work
+        if work is not None and work.decision is not None:
+            rungs = dict.fromkeys(reason.rung.value for reason in work.decision.reasons)
+            said = f"{title(Option.CLEAN_PIXEL_DATA)}: {work.decision.verdict}"
+            if not is_kept and work.masked is None:
+                said += ", written anew without what hides beside pixels"
+            return Rule(RuleKind.PIXELS, f"{said}, by {', '.join(rungs) or 'risk'}")
         if is_kept:
             return _PIXEL_RULE
         codes = [warning.code for warning in self.done.warnings]
@@ -183,7 +196,13 @@ def explained(source: Source, context: Context, done: Deidentified) -> Explanati
 
 
 Explanations = tuple[Explanation, ...]
-Offload = Callable[[Callable[[], Explanations]], Awaitable[Explanations]]
+
+
+class Offload(Protocol):
+    """Runs work elsewhere, such as in a thread."""
+
+    def __call__(self, work: Callable[[], Answer], /) -> Awaitable[Answer]:
+        """Return what comes out."""
 
 
 async def run(
@@ -212,7 +231,7 @@ async def run(
     """
     event = _event(contexts, actor, with_values=with_values)
     try:
-        found = await offload(lambda: tuple(_explained(source, context) for context in contexts))
+        found = tuple([await _explained(source, context, offload) for context in contexts])
     except GatewayError as error:
         path = {"path": error.path} if error.path else {}
         detail = {**event.detail, **path}
@@ -222,8 +241,9 @@ async def run(
     return found
 
 
-def _explained(source: Source, context: Context) -> Explanation:
-    return explained(source, context, deidentify(source, context))
+async def _explained(source: Source, context: Context, offload: Offload) -> Explanation:
+    done = await deidentified(source, context, offload=offload)
+    return await offload(lambda: explained(source, context, done))
 
 
 def _event(contexts: Sequence[Context], actor: Actor, *, with_values: bool) -> AuditEvent:

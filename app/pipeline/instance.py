@@ -181,6 +181,7 @@ class Instance:
             sop_class_uid=self.sop_class,
             modality=self._modality(header),
             work=self.pixels.work if self.pixels else None,
+            codes=substitutes.codes,
             _source=self.tokens.source,
             _segments=tuple(segments),
         )

@@ -1,6 +1,6 @@
 """What is said in a header of pixels that were looked at, and of those that were changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from app.deid.attributes import (
     BURNED_IN,
@@ -11,6 +11,7 @@ from app.deid.attributes import (
     LOSSY_METHOD,
     LOSSY_RATIO,
     PALETTES,
+    PHOTOMETRIC,
 )
 from app.deid.options import Option
 from app.deid.profile import Profile
@@ -85,6 +86,8 @@ def _changes(
 ) -> Iterator[tuple[int, Fact]]:
     if is_masked and IMAGE_TYPE in root.places:
         yield IMAGE_TYPE, Fact("CS", b"")
+    if masked.photometric:
+        yield PHOTOMETRIC, Fact("CS", masked.photometric.encode())
     if masked.is_lossy_again:
         yield LOSSY, Fact("CS", b"01")
         yield LOSSY_RATIO, Fact("DS", f"{_ratio(masked, picture):.4g}".encode(), _LISTS)
@@ -94,7 +97,7 @@ def _changes(
 
 
 def _palettes(
-    used: frozenset[int], picture: Picture, root: RootValues
+    used: Sequence[tuple[int, int]], picture: Picture, root: RootValues
 ) -> Iterator[tuple[int, Fact]]:
     """Yield the palettes without the entries that no pixel uses any more."""
     palette = picture.palette
@@ -103,9 +106,11 @@ def _palettes(
         raw = root.raw(tag)
         size = 2 if len(raw) >= 2 * palette.entries else 1
         entries = bytearray(raw)
-        for number in range(palette.entries):
-            if number not in used:
-                entries[number * size : (number + 1) * size] = bytes(size)
+        behind = 0
+        for first, last in (*used, (palette.entries, palette.entries)):
+            unused = range(behind, min(first, palette.entries))
+            entries[unused.start * size : unused.stop * size] = bytes(len(unused) * size)
+            behind = last + 1
         if entries != raw:
             yield tag, Fact("OW", bytes(entries))
 

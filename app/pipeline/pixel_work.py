@@ -29,6 +29,8 @@ from app.pixels.wire import picture_to_json
 # A reader stops by itself before it is stopped.
 _BUDGET_SHARE: Final = 0.8
 _PIECE_BYTES: Final = 1 << 20
+# What frames can mean after they were encoded anew; nothing where that is what they meant.
+_PHOTOMETRICS: Final = frozenset({"", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,15 +253,18 @@ def _read_masked(answer: dict[str, Any], written: KeptFile, frames: int) -> Mask
     try:
         lengths = tuple(map(int, answer["lengths"]))
         used = answer.get("used_entries")
-        entries = None if used is None else frozenset(map(int, used))
-        is_lossy = answer.get("is_lossy_again") is True
+        entries = None if used is None else tuple((int(first), int(last)) for first, last in used)
+        photometric = str(answer.get("photometric") or "")
+        is_lossy = bool(answer["is_lossy_again"])
     except (KeyError, TypeError, ValueError):
         raise PixelWorkFailed("contradictory-answer") from None
     size = os.fstat(written.fd).st_size
-    if len(lengths) != frames or min(lengths, default=0) <= 0 or sum(lengths) != size:
+    if len(lengths) != frames or min(lengths, default=0) < 0 or sum(lengths) != size:
+        raise PixelWorkFailed("contradictory-answer")
+    if answer.get("changed_outside") != 0 or photometric not in _PHOTOMETRICS:
         raise PixelWorkFailed("contradictory-answer")
     written.size = size
-    return Masked(written, lengths, is_lossy, entries)
+    return Masked(written, lengths, is_lossy, photometric, entries)
 
 
 @asynccontextmanager

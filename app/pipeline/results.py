@@ -51,6 +51,7 @@ class Deidentified:
         sop_class_uid: of the result, which is that of the original.
         modality: Modality of the result; empty where it has none.
         work: what was done to its pixels; None where the profile does not ask.
+        codes: of CID 7050, those that are true of it.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class Deidentified:
     sop_class_uid: str
     modality: str
     work: Work | None
+    codes: tuple[tuple[str, str], ...]
     _source: Source
     _segments: tuple[Segment, ...]
 

@@ -111,13 +111,16 @@ class Masked:
         source: holds them, one behind the other, for as long as this lives.
         lengths: of each frame in bytes.
         is_lossy_again: whether pixels outside of the masks went through a lossy codec once more.
-        used_entries: of a palette, those that some pixel still uses; None where there is none.
+        photometric: what the frames mean now, where it is not what they meant.
+        used_entries: of a palette, first and last of those that some pixel still uses, in runs;
+            None where there is none.
     """
 
     source: Source
     lengths: tuple[int, ...]
     is_lossy_again: bool = False
-    used_entries: frozenset[int] | None = None
+    photometric: str = ""
+    used_entries: tuple[tuple[int, int], ...] | None = None
 
     @property
     def size(self) -> int:
