@@ -1,6 +1,6 @@
 """What a profile decides about pixels and documents when Clean Pixel Data is among its options.
 
-Every default is the strict choice. What the words lead to is decided in ``app.pixels``.
+Every default but that of ``read`` is the strict choice. What the words lead to is decided in ``app.pixels``.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,13 @@ from enum import StrEnum
 from typing import Any
 
 from app.errors import InvalidProfile
+
+
+class Read(StrEnum):
+    """Which images are read: those that may carry text by their headers, or every one."""
+
+    RISKY = "risky"
+    ALL = "all"
 
 
 class Found(StrEnum):
@@ -50,6 +57,7 @@ class Documents(StrEnum):
 class PixelPolicy:
     """The section ``pixels`` of a profile."""
 
+    read: Read = Read.RISKY
     found: Found = Found.QUARANTINE
     lossy: Lossy = Lossy.REFUSE
     video: Video = Video.QUARANTINE
@@ -60,6 +68,7 @@ class PixelPolicy:
 #: A profile that says nothing of pixels.
 STRICT = PixelPolicy()
 _TERMS: dict[str, type[StrEnum]] = {
+    "read": Read,
     "found": Found,
     "lossy": Lossy,
     "video": Video,

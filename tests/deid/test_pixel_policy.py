@@ -4,7 +4,7 @@ import jsonschema
 import pytest
 import yaml
 
-from app.deid.pixel_policy import STRICT, Documents, Found, Labels, Lossy, PixelPolicy, Video
+from app.deid.pixel_policy import STRICT, Documents, Found, Labels, Lossy, PixelPolicy, Read, Video
 from app.deid.profile import BUILT_IN, profile_from_text
 from app.deid.profile_writing import profile_content, profile_text
 from tests.deid.test_profile_schema import SCHEMA
@@ -12,14 +12,14 @@ from tests.deid.test_profile_schema import SCHEMA
 LAX = """
 name: x
 options: [basic, clean_pixel_data]
-pixels: {found: mask, lossy: allow, video: accept, labels: mask, documents: clean}
+pixels: {read: all, found: mask, lossy: allow, video: accept, labels: mask, documents: clean}
 """
 
 
-def test_every_default_is_the_strict_choice() -> None:
+def test_every_default_is_the_strict_choice_but_images_without_risk_are_not_read() -> None:
     assert profile_from_text("{name: x, options: [basic, clean_pixel_data]}").pixels == STRICT
     assert PixelPolicy() == PixelPolicy(
-        Found.QUARANTINE, Lossy.REFUSE, Video.QUARANTINE, Labels.DROP, Documents.REPLACE
+        Read.RISKY, Found.QUARANTINE, Lossy.REFUSE, Video.QUARANTINE, Labels.DROP, Documents.REPLACE
     )
 
 
@@ -29,7 +29,7 @@ def test_a_profile_says_what_may_be_done_to_pixels_and_is_written_as_it_was_read
     written = profile_text(profile)
 
     assert profile.pixels == PixelPolicy(
-        Found.MASK, Lossy.ALLOW, Video.ACCEPT, Labels.MASK, Documents.CLEAN
+        Read.ALL, Found.MASK, Lossy.ALLOW, Video.ACCEPT, Labels.MASK, Documents.CLEAN
     )
     assert profile_from_text(written) == profile
     jsonschema.validate(yaml.safe_load(written), SCHEMA)
@@ -51,7 +51,7 @@ def test_versions_that_were_given_before_there_was_such_a_section_hold() -> None
     assert BUILT_IN["strict"].version == "dbb1b1b5b1d5"
 
 
-@pytest.mark.parametrize("field", ["found", "lossy", "video", "labels", "documents"])
+@pytest.mark.parametrize("field", ["read", "found", "lossy", "video", "labels", "documents"])
 def test_a_term_that_is_none_is_refused_by_the_schema_as_well(field: str) -> None:
     content = {"name": "x", "options": ["basic"], "pixels": {field: "perhaps"}}
 
