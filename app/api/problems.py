@@ -53,6 +53,7 @@ class Problem:
     detail: str
     path: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    quarantine_id: str | None = None
 
     def document(self, request_id: str | None) -> dict[str, Any]:
         """Return the members of the document; ``path`` only where an element is to blame."""
@@ -65,6 +66,8 @@ class Problem:
         }
         if self.path is not None:
             members["path"] = self.path
+        if self.quarantine_id is not None:
+            members["quarantine_id"] = self.quarantine_id
         members["request_id"] = request_id
         return members
 
@@ -86,6 +89,7 @@ def of_error(error: errors.GatewayError) -> Problem:
         detail=error.detail,
         path=error.path,
         headers=tuple(_headers_of(error, status)),
+        quarantine_id=error.quarantine_id if isinstance(error, errors.Quarantined) else None,
     )
 
 
@@ -143,6 +147,8 @@ async def send_problem(
 def _headers_of(error: errors.GatewayError, status: int) -> Iterator[tuple[bytes, bytes]]:
     if isinstance(error, errors.Throttled):
         yield b"retry-after", str(error.retry_after_s).encode()
+    if isinstance(error, errors.Quarantined):
+        yield b"location", f"/quarantine/{error.quarantine_id}".encode()
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         yield b"retry-after", str(RETRY_AFTER_S).encode()
     if status == HTTPStatus.UNAUTHORIZED:

@@ -128,6 +128,48 @@ class ExplainedElement(ElementName, Treatment):
     model_config = ConfigDict(json_schema_extra={"examples": [_LINE]})
 
 
+class PixelBox(BaseModel):
+    """A rectangle of pixels; right and bottom are outside of it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class PixelMark(BaseModel):
+    """A rectangle that was overwritten."""
+
+    box: PixelBox
+    rung: str = Field(
+        description="risk, mask-rule, ultrasound-regions, ocr or review.", examples=["mask-rule"]
+    )
+    rule: str = Field(description="Id of the mask rule, or kind of the text that was found.")
+    confidence: float | None
+    frames: tuple[int, int] | None = Field(description="First and last, from 0; null for all.")
+
+
+class PixelReason(BaseModel):
+    """Why the pixels were treated as they were."""
+
+    rung: str
+    code: str = Field(examples=["outside-regions"])
+    rule: str
+    frame: int | None
+    confidence: float | None
+
+
+class PixelDecision(BaseModel):
+    """What was decided about the pixels; no text of the image is told."""
+
+    verdict: Literal["pass", "mask"]
+    risk: Literal["none", "some", "high", "unknown"]
+    marks: list[PixelMark]
+    reasons: list[PixelReason]
+    rules_version: str = Field(description="Of the mask rules that decided.")
+    quarantine_id: str | None = Field(None, description="Where a person decided.")
+
+
 class ExplanationHead(BaseModel):
     """What is said of the object as a whole."""
 
@@ -138,6 +180,9 @@ class ExplanationHead(BaseModel):
     method_codes: list[MethodCode]
     sop_class_uid: str
     warnings: list[str] = Field(description="Codes and element paths.")
+    pixels: PixelDecision | None = Field(
+        None, description="With the option clean_pixel_data, where there are pixels."
+    )
 
 
 class ExplainedObject(ExplanationHead):

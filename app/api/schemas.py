@@ -34,6 +34,11 @@ class ProblemDocument(BaseModel):
         description="The element to blame, where one is.",
         examples=["(0040,A730)[3].(0040,A160)"],
     )
+    quarantine_id: str | None = Field(
+        default=None,
+        description="Where the object waits for a review, with `quarantined`; `Location` names it.",
+        examples=["0b0f8b0e-6d52-4c1c-9a55-6d1b9d3a2f10"],
+    )
     request_id: str = Field(description="Finds the log lines.", examples=["9f86d081884c7d65"])
 
 

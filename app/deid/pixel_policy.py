@@ -1,6 +1,7 @@
 """What a profile decides about pixels and documents when Clean Pixel Data is among its options.
 
-Every default but that of ``read`` is the strict choice. What the words lead to is decided in ``app.pixels``.
+Every default but that of ``read`` is the strict choice. What the words lead to is decided in
+``app.pixels``.
 """
 
 from collections.abc import Mapping
