@@ -198,10 +198,11 @@ async def test_a_process_that_is_killed_while_holding_leaves_nothing_that_can_be
         str(tmp_path / "keys"),
         str(tmp_path / "held"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        line = await asyncio.to_thread(process.stdout.readline)
-        process.send_signal(signal.SIGKILL)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
     assert line == b"half\n"
 
     [left] = ward.files()
