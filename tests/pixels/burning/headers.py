@@ -84,6 +84,15 @@ KINDS: Mapping[str, About] = MappingProxyType(
             weight=2,
         ),
         "dx": About("1.2.840.10008.5.1.4.1.1.1.1", "DX", "word", ("radiograph",), _SCREENS),
+        # Slices in which nobody expects text: whoever looks at the header alone lets them pass.
+        "ct-original": About(
+            "1.2.840.10008.5.1.4.1.1.2",
+            "CT",
+            "word",
+            ("section",),
+            ((256, 256), (320, 320)),
+            weight=0,
+        ),
         "ct": About(
             "1.2.840.10008.5.1.4.1.1.2",
             "CT",
@@ -142,8 +151,10 @@ def _put_kind(dataset: Dataset, kind: str) -> None:
     if kind.startswith("sc"):
         dataset.ConversionType = "WSD"
         dataset.ImageType = ["DERIVED", "SECONDARY"]
-    if kind == "ct":
-        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    if kind.startswith("ct"):
+        is_original = kind == "ct-original"
+        dataset.ImageType = ["ORIGINAL", "PRIMARY"] if is_original else ["DERIVED", "SECONDARY"]
+        dataset.ImageType += ["AXIAL"]
         dataset.FrameOfReferenceUID = f"{_ROOT}.3"
         dataset.PositionReferenceIndicator = ""
         dataset.ImagePositionPatient, dataset.PixelSpacing = [0, 0, 0], [1, 1]

@@ -59,10 +59,20 @@ class Seen:
 def samples(data: bytes) -> Stack:
     """Decode an instance with libraries that the gateway does not use."""
     dataset = dcmread(io.BytesIO(data))
-    decoded = _decoded(dataset)
+    return _stacked(_decoded(dataset), dataset)
+
+
+def comparable(one: bytes, other: bytes) -> tuple[Stack, Stack]:
+    """Decode two instances: as stored, or as seen where they hold their colours in two ways."""
+    first, second = dcmread(io.BytesIO(one)), dcmread(io.BytesIO(other))
+    if first.PhotometricInterpretation == second.PhotometricInterpretation:
+        return samples(one), samples(other)
+    return _stacked(pixel_array(first), first), _stacked(pixel_array(second), second)
+
+
+def _stacked(decoded: Stack, dataset: Dataset) -> Stack:
     frames = int(dataset.get("NumberOfFrames") or 1)
-    shape = (frames, dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
-    return np.asarray(decoded).reshape(shape)
+    return decoded.reshape((frames, dataset.Rows, dataset.Columns, dataset.SamplesPerPixel))
 
 
 def _decoded(dataset: Dataset) -> Stack:

@@ -230,7 +230,7 @@ def id_line(who: Person, rng: Rng) -> Text:
 
 def institution_line(who: Person, rng: Rng) -> Text:
     """Write where it was made."""
-    forms = (who.institution, who.institution.upper(), who.institution[:12].rstrip() + "..")
+    forms = (who.institution, who.institution.upper(), who.institution[:-4].rstrip() + "..")
     return _labelled(("", "", "Inst: "), pick(rng, forms), Kind.INSTITUTION, rng)
 
 
