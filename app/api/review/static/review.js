@@ -212,7 +212,7 @@ function list() {
     if (FRAMES > 1) {
       const text = mask.frames ? "All frames" : "This frame";
       line.append(made("button", { type: "button", "data-does": "frames", title: "All frames or this one (f)",
-        "aria-label": `Mask ${index + 1}: ${text}` }, text));
+        "aria-label": `${text} for mask ${index + 1}` }, text));
     }
     line.append(made("button", { type: "button", "data-does": "delete", title: "Delete (Del)",
       "aria-label": `Delete mask ${index + 1}` }, "×"));
@@ -370,6 +370,7 @@ function load() {
 
 function loaded() {
   if (asked === frame) stage.removeAttribute("aria-busy");
+  stage.dataset.shown = asked + 1;
   image.classList.remove("failed");
   $("image-failed").hidden = true;
   image.alt = FRAMES > 1 ? `The held image, frame ${asked + 1} of ${FRAMES}` : "The held image";
