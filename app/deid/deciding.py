@@ -175,6 +175,11 @@ def _by_pixels(tag: int, where: Where, rules: Rulebook) -> Decision | None:
     is_root = not (where.path or where.tail)
     is_derived = tag == FRAME_TYPE and IMAGE_TYPE in rules.written
     if (is_root and tag in rules.written) or is_derived:
+        if tag == ENCAPSULATED_DOCUMENT:
+            because = (
+                f"Table E.1-1 (0042,0011): D, here cleaned with {title(Option.CLEAN_PIXEL_DATA)}"
+            )
+            return Decision(Effect.MARKER, Action.DUMMY, because, "document-cleaned")
         because = f"marker, PS3.15 {EDITION}, E.3.1: what is true of the pixels"
         return Decision(Effect.MARKER, Action.DUMMY, because)
     if where.path and tag == PIXEL_DATA and rules.cleans_pixels:

@@ -10,7 +10,7 @@ import binascii
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
@@ -24,6 +24,7 @@ from app.deid.rules.identifiers import (
     MIN_ID,
     NUMERIC,
     TERMS,
+    Identifier,
     is_ordinary,
 )
 from app.deid.rules.temporal import is_temporal, is_timezone
@@ -40,6 +41,7 @@ _NUMBERS = frozenset({b"AT", b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"
 _MIN_IN_NUMBERS = 8
 _MIN_IN_BULK = 6
 _MAX_NUMBER = 64
+_TEXT_BYTES = bytes((9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)))
 _TEXTS = frozenset(vr.encode() for vr in CHARSET_VRS) | {b"AE", b"CS", b"UN"}
 _BULK = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
 # Words of our dummy items and markers: whole values, and the same for everybody.
@@ -112,6 +114,33 @@ def verify(
         b"\0".join([data[start:stop] for start, stop, _, kind in texts if not kind.retained]),
         b"\0".join([data[start:stop] for start, stop, _, kind in texts if kind.retained]),
     )
+
+
+def holds_identifiers(document: bytes, identifiers: Iterable[Identifier]) -> bool:
+    """Say whether an identifying value stands in the bytes of an encapsulated document.
+
+    In a text every match counts, in other bytes those that are too long to be there by chance.
+    """
+    values = dict.fromkeys((one.kind, one.text.encode(), b"ISO_IR 192") for one in identifiers)
+    return any(
+        _stands_in(document, start, stop)
+        for start, stop in compile_search(tuple(values)).hits(document)
+    )
+
+
+def _stands_in(document: bytes, start: int, stop: int) -> bool:
+    first = max(start - _MAX_NUMBER, 0)
+    around = document[first : stop + _MAX_NUMBER]
+    if is_ordinary(around.decode("latin-1").lower(), start - first, stop - first):
+        return False
+    if _is_text(around):
+        return True
+    return stop - start >= _MIN_IN_BULK and not _is_ramp(document, start, stop)
+
+
+def _is_text(data: bytes) -> bool:
+    """Say whether bytes are text: no control characters but those that lay it out."""
+    return not data.translate(None, _TEXT_BYTES)
 
 
 def _check_retained(

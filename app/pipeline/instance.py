@@ -38,6 +38,7 @@ from app.errors import (
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
+from app.pipeline.document_work import DocumentPart
 from app.pipeline.layout import Layout
 from app.pipeline.picturing import picture_of
 from app.pipeline.pixel_advice import advice_without_option
@@ -206,12 +207,20 @@ class Instance:
                 frames=step.frames,
                 must_clean=step.must_clean,
                 overlays=step.overlays,
+                document=self._document(step),
                 header=self.tokens.buffer,
                 identifiers=tuple(self._gathered().identifiers()),
                 cloud_study_id=replacements.cloud_study_id,
                 cloud_patient_id=replacements.cloud_patient_id,
             )
         )
+
+    def _document(self, step: PixelStep) -> DocumentPart | None:
+        """Return the document that is to be cleaned, with a key for names that a study shares."""
+        if step.document is None:
+            return None
+        key = self.context.pseudonyms.lookup("document-names", self.root.text(_STUDY_UID))
+        return replace(step.document, name_key=key)
 
     def _originals(self) -> MappedOriginals:
         study_uid, sop_uid = self.root.text(_STUDY_UID), self.root.text(_SOP_INSTANCE_UID)

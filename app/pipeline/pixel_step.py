@@ -14,6 +14,7 @@ from app.deid.rulebook import rulebook_of
 from app.deid.substitutes import Fact
 from app.dicom.elements import key_tag
 from app.errors import GatewayError, LabelImage
+from app.pipeline.document_work import DocumentPart, document_in
 from app.pipeline.picturing import picture_of
 from app.pipeline.pixel_facts import codes_of, facts_of, is_claimed
 from app.pipeline.root import RootValues
@@ -92,9 +93,16 @@ class PixelStep:
             return ()
         return whole_overlays(self.root.tokens.root, View(self.root.tokens.buffer))
 
+    @cached_property
+    def document(self) -> DocumentPart | None:
+        """The document that is to be cleaned; there is none beside pixels."""
+        return document_in(self.root, self.profile) if self.picture is None else None
+
     @property
     def facts(self) -> dict[int, Fact]:
-        """Tag → what is stated of the pixels."""
+        """Tag → what is stated of the pixels, or of the document."""
+        if self.work is not None and self.work.document is not None:
+            return self.work.document.facts()
         rules = rulebook_of(self.profile.options)
         describes = DERIVATION_DESCRIPTION in rules.cells
         return facts_of(self.picture, self.work, self.root, describes=describes)
@@ -102,7 +110,9 @@ class PixelStep:
     @property
     def codes(self) -> tuple[tuple[str, str], ...]:
         """The codes of CID 7050 that are true of this object."""
-        return codes_of(self.profile, is_clean=is_claimed(self.picture, self.work))
+        has_document = self.work is not None and self.work.document is not None
+        is_clean = has_document or is_claimed(self.picture, self.work)
+        return codes_of(self.profile, is_clean=is_clean)
 
     @property
     def looked_at(self) -> frozenset[int]:
@@ -114,7 +124,7 @@ class PixelStep:
         planned = self.planned
         if planned is not None and planned.settled is Verdict.DROP:
             raise LabelImage
-        if self.overlays or self.must_clean:
+        if self.overlays or self.must_clean or self.document:
             return None
         if planned is None:
             return Work()

@@ -17,6 +17,7 @@ from app.errors import (
     Quarantined,
     RejectedInReview,
 )
+from app.pipeline.document_work import cleaned
 from app.pipeline.pixel_advice import advice
 from app.pipeline.results import Context
 from app.pipeline.side_work import Masked, PixelParts, Request, Work
@@ -103,7 +104,11 @@ class _Settling:
     async def work(self) -> Work:
         """Decide, and carry it out."""
         overlays = await self._overlays()
-        picture = self._request.picture
+        picture, part = self._request.picture, self._request.document
+        if part is not None:
+            header, identifiers = self._request.header, self._request.identifiers
+            document = await cleaned(part, header, identifiers, self._parts)
+            return Work(overlays=overlays, document=document)
         if picture is None:
             return Work(overlays=overlays)
         decision = await self._decision(picture)
@@ -116,7 +121,13 @@ class _Settling:
         if decision.verdict is Verdict.QUARANTINE:
             decision = await self._ruled(decision, picture)
             masked = await self._carried_out(decision)
-        return Work(decision, masked, overlays, self._request.rules_version, self._quarantine_id)
+        return Work(
+            decision,
+            masked,
+            overlays,
+            rules_version=self._request.rules_version,
+            quarantine_id=self._quarantine_id,
+        )
 
     async def _decision(self, picture: Picture) -> Decision:
         """Return what the ladder says, the image read once or twice."""

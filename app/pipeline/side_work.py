@@ -12,6 +12,7 @@ from uuid import UUID
 from app.deid.overlays import Overlay
 from app.deid.rules.identifiers import Identifier
 from app.dicom.source import Source
+from app.pipeline.document_work import Document, DocumentPart
 from app.pixels.ladder import Planned
 from app.pixels.model import Decision, Picture
 from app.pixels.placing import Pieces
@@ -77,7 +78,8 @@ class Request:
         frames: the pieces of each frame; None where they could not be told apart.
         must_clean: whether there is something beside the values of pixels that has to go.
         overlays: those that would stay if nothing identifying is written in them.
-        header: what the places of overlays refer to.
+        document: the one that is to be cleaned, if there is one.
+        header: what the places of overlays and documents refer to.
         identifiers: what must not be read in pixels.
         cloud_study_id, cloud_patient_id: under which an object is held.
     """
@@ -89,6 +91,7 @@ class Request:
     frames: tuple[Pieces, ...] | None
     must_clean: bool
     overlays: tuple[Overlay, ...]
+    document: DocumentPart | None
     header: bytes
     identifiers: tuple[Identifier, ...]
     cloud_study_id: str
@@ -136,6 +139,7 @@ class Work:
         decision: about its pixels; None where there was nothing to decide.
         masked: its frames, where they are not as they were.
         overlays: groups in which nothing identifying is written.
+        document: what became of the document, where it was to be cleaned.
         rules_version: of the rules that decided.
         quarantine_id: where a person decided.
     """
@@ -143,11 +147,14 @@ class Work:
     decision: Decision | None = None
     masked: Masked | None = None
     overlays: frozenset[int] = frozenset()
+    document: Document | None = None
     rules_version: str = ""
     quarantine_id: str = ""
 
     def record(self) -> Mapping[str, Any]:
         """Return what a report tells of it; nothing in it identifies anybody."""
+        if self.document is not None:
+            return {"document": self.document.treated.to_json()}
         if self.decision is None:
             return {}
         held = {"quarantine_id": self.quarantine_id} if self.quarantine_id else {}

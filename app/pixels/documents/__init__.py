@@ -4,6 +4,7 @@ What is in this module goes between processes. The modules beside it open docume
 hostile input: only child processes import them. No text of a document leaves those processes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,15 @@ from typing import Any, Final
 MAX_DOCUMENT_BYTES: Final = 64 << 20
 #: No cleaned document is longer: it is part of the header, which is held in memory.
 MAX_CLEANED_BYTES: Final = 48 << 20
+#: MIME types that have a cleaner; whatever else is encapsulated gets a notice at once.
+#: Source: PS3.3 2026d, C.24.2.
+CLEANABLE: Final = frozenset(
+    (
+        *("application/pdf", "text/xml", "application/xml", "application/hl7-cda+xml"),
+        *("model/stl", "application/sla", "model/obj", "model/mtl"),
+    )
+)
+_KIND: Final = re.compile(r"[a-z-]{1,20}")
 
 
 class Outcome(StrEnum):
@@ -72,8 +82,14 @@ class Treated:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Treated":
-        """Read what ``to_json`` wrote; what is not understood is a document that is replaced."""
+        """Read what ``to_json`` wrote; nothing else that a child may say is passed on.
+
+        Raises:
+            TypeError, ValueError: it is not understood.
+        """
         if content.get("outcome") != Outcome.CLEANED:
-            return cls(Outcome.REPLACED, str(content.get("reason") or Why.FAILED))
+            return cls(Outcome.REPLACED, Why(content.get("reason", "")))
         findings = tuple(map(str, content.get("findings", ())))
+        if not all(map(_KIND.fullmatch, findings)):
+            raise ValueError
         return cls(Outcome.CLEANED, "", findings, int(content.get("pages", 0)))

@@ -26,7 +26,8 @@ def document(task: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     Args:
         task: ``mime_type``; ``identifiers`` as ``{"kind", "text"}`` of the instance; ``offset`` and
             ``size`` of the document, the whole file without them; ``budget_s``; ``name_key``, in
-            hexadecimal figures, under which names in models get neutral ones.
+            hexadecimal figures, under which names in models get neutral ones; ``may_read``, whether
+            pages may be read as images.
         fds: the document, and a file that takes the cleaned one.
 
     Returns:
@@ -60,7 +61,8 @@ def _pdf(task: dict[str, Any], data: bytes) -> tuple[bytes, Treated]:
     identifiers = _identifiers(task)
     finder = Finder(identifiers)
     is_over = _bound(float(task.get("budget_s", _DEFAULT_BUDGET_S)))
-    made = clean_pdf(data, finder, reader_for(identifiers, finder, is_over), _clock(is_over))
+    reader = reader_for(identifiers, finder, is_over) if task.get("may_read", True) else None
+    made = clean_pdf(data, finder, reader, _clock(is_over))
     findings = tuple(sorted(made.findings))
     return made.data, Treated(Outcome.CLEANED, "", findings, made.pages)
 
@@ -90,7 +92,7 @@ def _mtl(task: dict[str, Any], data: bytes) -> tuple[bytes, Treated]:
     return clean_mtl(data, renamer(_name_key(task))), Treated(Outcome.CLEANED)
 
 
-#: MIME type → what cleans such a document. Source: PS3.3 2026d, C.24.2.
+# MIME type → what cleans such a document; ``CLEANABLE`` lists them.
 _CLEANERS: Final[dict[str, Callable[[dict[str, Any], bytes], tuple[bytes, Treated]]]] = {
     "application/pdf": _pdf,
     "text/xml": _cda,
@@ -101,8 +103,6 @@ _CLEANERS: Final[dict[str, Callable[[dict[str, Any], bytes], tuple[bytes, Treate
     "model/obj": _obj,
     "model/mtl": _mtl,
 }
-#: What has a cleaner; whatever else is encapsulated gets a notice without a child process.
-CLEANABLE: Final = frozenset(_CLEANERS)
 
 
 def _identifiers(task: dict[str, Any]) -> list[Identifier]:
