@@ -73,6 +73,7 @@ WHERE organization = %s AND (%s::text IS NULL OR state = %s)
         (SELECT held_at, id FROM quarantine WHERE organization = %s AND id = %s))
 ORDER BY held_at DESC, id DESC LIMIT %s
 """  # noqa: S608 - constants
+_OLDEST: Final = _MANY.replace("(held_at, id) <", "(held_at, id) >").replace(" DESC", "")
 _SEALED: Final = "SELECT key_version, sealed FROM quarantine WHERE organization = %s AND id = %s"
 _DECIDE: Final = """
 UPDATE quarantine SET state = %s, ruling = %s, decider = %s, decided_by = %s, sealed = NULL,
@@ -147,13 +148,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which held objects are listed."""
+    """Which held objects are listed.
+
+    Attributes:
+        before: the page begins behind this one, in the order of the list.
+        oldest_first: those that wait longest first, instead of the newest.
+    """
 
     state: State | None = None
     profile: str | None = None
     source_kind: SourceKind | None = None
     before: UUID | None = None
     limit: int = 50
+    oldest_first: bool = False
 
 
 async def number_of(connection: "_Connection", organization: str) -> int:
@@ -219,7 +226,7 @@ async def find(
 
 
 async def listed(connection: "_Connection", organization: str, wanted: Wanted) -> list[Held]:
-    """Read held objects, the newest first.
+    """Read held objects in the order that is wanted.
 
     Raises:
         OrganizationNotFound: there is none by that id.
@@ -228,7 +235,8 @@ async def listed(connection: "_Connection", organization: str, wanted: Wanted) -
     filters = (wanted.state, wanted.profile, wanted.source_kind)
     doubled = [None if one is None else str(one) for one in filters for _ in range(2)]
     page = (wanted.before, number, wanted.before, wanted.limit)
-    rows = await (await connection.execute(_MANY, [number, *doubled, *page])).fetchall()
+    statement = _OLDEST if wanted.oldest_first else _MANY
+    rows = await (await connection.execute(statement, [number, *doubled, *page])).fetchall()
     return [_held(organization, row) for row in rows]
 
 

@@ -76,7 +76,7 @@ class Review:
         self._previews = previews
 
     async def listed(self, organization: str, wanted: Wanted) -> list[Held]:
-        """List what is or was held, the newest first; nothing in it identifies anybody.
+        """List what is or was held; nothing in it identifies anybody.
 
         Raises:
             OrganizationNotFound, DatabaseUnavailable: as said.

@@ -37,7 +37,8 @@ async def listed(visit: Visit) -> Response:
     organization = chosen_organization(visit.who, asked.get("organization"))
     after = _id(asked["after"]) if "after" in asked else None
     found = await review_of(visit).listed(
-        organization, Wanted(state=State.HELD, before=after, limit=PAGE + 1)
+        organization,
+        Wanted(state=State.HELD, before=after, limit=PAGE + 1, oldest_first=True),
     )
     now = telemetry.utc_now()
     return shown(
@@ -117,9 +118,9 @@ async def _decided(visit: Visit, object_id: UUID, action: str, marks: tuple[Mark
 async def _next_address(visit: Visit, organization: str, after: UUID | None) -> str:
     """Return where the next object is, or the list where nothing else waits."""
     review = review_of(visit)
-    wanted = (Wanted(state=State.HELD, before=after, limit=1), Wanted(state=State.HELD, limit=1))
-    for one_of in wanted if after else wanted[1:]:
-        found = await review.listed(organization, one_of)
+    for before in (after, None) if after else (None,):
+        wanted = Wanted(state=State.HELD, before=before, limit=1, oldest_first=True)
+        found = await review.listed(organization, wanted)
         if found and found[0].object_id != after:
             return f"{HELD}/objects/{organization}/{found[0].object_id}"
     return f"{HELD}?organization={organization}"
