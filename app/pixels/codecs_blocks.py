@@ -171,8 +171,7 @@ class _Scan:
     ) -> None:
         count = segment[4]
         pairs = [(segment[5 + 2 * n], segment[6 + 2 * n]) for n in range(count)]
-        if segment[5 + 2 * count : 8 + 2 * count] != b"\x00\x3f\x00":
-            raise UndecidableElement("A JPEG frame of this process cannot be masked in its blocks")
+        # A sequential scan has all coefficients, whatever its header says of that.
         self.segment, self.header, self.tables = segment, header, tables
         self.indices = [numbers.index(number) for number, _ in pairs if number in numbers]
         if len(self.indices) != count or not count:

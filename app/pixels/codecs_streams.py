@@ -56,9 +56,11 @@ def is_transformed(header: Header, picture: Picture) -> bool:
 
 
 def _lossless(data: bytes, header: Header, picture: Picture) -> tuple[Values, str]:
-    if len(header.components) == 1:
-        return imagecodecs.jpeg8_decode(data), picture.photometric
-    values = imagecodecs.jpeg8_decode(data, colorspace="RGB", outcolorspace="RGB")
+    """Decode twice: the first decoder only warns of damaged data, which nobody sees here."""
+    space = "RGB" if len(header.components) > 1 else None
+    values = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
+    if not np.array_equal(values, imagecodecs.jpegsof3_decode(data)):
+        raise MalformedDicom("A compressed frame is damaged")
     return values, picture.photometric
 
 
