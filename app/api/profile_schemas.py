@@ -128,19 +128,13 @@ class ExplainedElement(ElementName, Treatment):
     model_config = ConfigDict(json_schema_extra={"examples": [_LINE]})
 
 
-class PixelBox(BaseModel):
-    """A rectangle of pixels; right and bottom are outside of it."""
+class PixelMark(BaseModel):
+    """A rectangle that was overwritten; right and bottom are outside of it."""
 
     left: int
     top: int
     right: int
     bottom: int
-
-
-class PixelMark(BaseModel):
-    """A rectangle that was overwritten."""
-
-    box: PixelBox
     rung: str = Field(
         description="risk, mask-rule, ultrasound-regions, ocr or review.", examples=["mask-rule"]
     )

@@ -157,5 +157,7 @@ class Work:
             return {"document": self.document.treated.to_json()}
         if self.decision is None:
             return {}
+        told = self.decision.to_json()
+        told["marks"] = [mark.pop("box") | mark for mark in told["marks"]]
         held = {"quarantine_id": self.quarantine_id} if self.quarantine_id else {}
-        return {**self.decision.to_json(), **held, "rules_version": self.rules_version}
+        return {**told, **held, "rules_version": self.rules_version}
