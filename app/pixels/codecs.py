@@ -50,6 +50,11 @@ def cleaned(data: bytes, picture: Picture) -> bytes:
     return _edited(data, edits)
 
 
+def even(data: bytes) -> bytes:
+    """Return the data with a padding byte where they need one."""
+    return data + b"\0" * (len(data) % 2)
+
+
 def _edited(data: bytes, edits: list[Edit]) -> bytes:
     if not edits:
         return data
@@ -64,7 +69,7 @@ def decode(data: bytes, picture: Picture, *, bit: int = 0) -> Frame:
     """Decode one frame.
 
     Args:
-        data: the whole frame; what ``cleaned`` returned where it is compressed.
+        data: the whole frame; what ``cleaned`` returned where it is a codestream.
         picture: what the header says of it.
         bit: where the frame begins in its first byte, for one bit a pixel.
 
@@ -97,14 +102,13 @@ def encode(frame: Frame, picture: Picture) -> bytes:
     if kind is Codestream.NATIVE:
         return native_bytes(frame, picture)
     if kind is Codestream.RLE:
-        data = encode_rle(frame.values, picture)
-    elif kind is Codestream.DEFLATE:
-        data = _deflated(native_bytes(frame, picture))
-    elif frame.header is None or frame.header.format not in ENCODERS:
+        return encode_rle(frame.values, picture)
+    if kind is Codestream.DEFLATE:
+        return even(_deflated(native_bytes(frame, picture)))
+    if frame.header is None or frame.header.format not in ENCODERS:
         raise UndecidableElement("A frame of this kind cannot be encoded without a loss")
-    else:
-        data = ENCODERS[frame.header.format](frame.values, frame.header, picture)
-    return cleaned(data + b"\0" * (len(data) % 2), picture)
+    data = ENCODERS[frame.header.format](frame.values, frame.header, picture)
+    return cleaned(even(data), picture)
 
 
 def _sound(picture: Picture) -> None:

@@ -77,8 +77,10 @@ def _segments(data: bytes, count: int) -> list[bytes]:
 
 
 def _unpacked(segment: bytes, size: int) -> NDArray[np.uint8]:
-    # A padding byte is read as the beginning of a run that has no end.
-    unpacked = imagecodecs.packbits_decode(segment)
+    try:
+        unpacked = imagecodecs.packbits_decode(segment)
+    except RuntimeError:
+        raise MalformedDicom("An RLE segment is damaged") from None
     if len(unpacked) < size:
         raise MalformedDicom("An RLE segment ends too early")
     return np.frombuffer(unpacked, np.uint8, size)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.dicom.codestreams import Codestream, codestream_of
 from app.dicom.source import FileSource, write_all
 from app.errors import MalformedDicom, UndecidableElement
-from app.pixels.codecs import Frame, cleaned, decode, encode, native_bytes
+from app.pixels.codecs import Frame, cleaned, decode, encode, even, native_bytes
 from app.pixels.codecs_blocks import Unit, grown, mask_blocks, unit_of
 from app.pixels.codecs_headers import Format, Header, header_of
 from app.pixels.codecs_streams import is_transformed
@@ -113,18 +113,19 @@ def _written(data: bytes, number: int, work: _Work) -> bytes:
     kind, boxes = codestream_of(work.picture.transfer_syntax), work.boxes(number)
     if kind is Codestream.NATIVE:
         return _native(data, number, boxes, work)
-    raw, data = data, cleaned(data, work.picture)
-    if kind not in {Codestream.RLE, Codestream.DEFLATE}:
-        header = header_of(data)
-        header.agree(work.picture)
-        if header.format is Format.JPEG_DCT:
-            return _dct(data, header, boxes, work) if boxes else data
-        if work.picture.transfer_syntax == _RECOMPRESSED:
-            return _recompressed(raw, boxes, work) if boxes else data
-        has_more_bits = header.bits == 0 or header.bits > work.picture.bits_stored
-        if not boxes and not has_more_bits and work.used is None:
-            return data
-    return _encoded(data, boxes, work)
+    if kind in {Codestream.RLE, Codestream.DEFLATE}:
+        return _encoded(data, boxes, work) or cleaned(data, work.picture)
+    clean = cleaned(data, work.picture)
+    header = header_of(clean)
+    header.agree(work.picture)
+    if header.format is Format.JPEG_DCT:
+        return _dct(clean, header, boxes, work) if boxes else clean
+    if work.picture.transfer_syntax == _RECOMPRESSED:
+        return _recompressed(data, boxes, work) if boxes else clean
+    has_more_bits = header.bits == 0 or header.bits > work.picture.bits_stored
+    if not boxes and not has_more_bits and work.used is None:
+        return clean
+    return _encoded(clean, boxes, work) or clean
 
 
 def _overwritten(frame: Frame, boxes: Sequence[Box], work: _Work) -> Frame:
@@ -151,10 +152,11 @@ def _native(data: bytes, number: int, boxes: Sequence[Box], work: _Work) -> byte
 
 
 def _encoded(data: bytes, boxes: Sequence[Box], work: _Work) -> bytes:
+    """Return a frame encoded anew; empty where nothing of it changes."""
     frame = decode(data, work.picture)
     masked = _overwritten(frame, boxes, work)
     if masked is frame:
-        return data
+        return b""
     encoded = encode(masked, work.picture)
     again = decode(encoded, work.picture)
     if not np.array_equal(again.values, masked.values):
@@ -198,14 +200,14 @@ def _compare(before: bytes, after: bytes, boxes: Sequence[Box], unit: Unit, work
         UndecidableElement: they are not.
     """
     first, second = decode(before, work.picture), decode(after, work.picture)
-    outside = np.ones(first.values.shape[:2], np.bool_)
+    changed = first.values != second.values
     margin = 0 if (unit.width, unit.height) == (8, 8) else 2
     for box in boxes:
-        outside[
+        changed[
             max(box.top - margin, 0) : box.bottom + margin,
             max(box.left - margin, 0) : box.right + margin,
         ] = False
-    if not np.array_equal(first.values[outside], second.values[outside]):
+    if changed.any():
         raise UndecidableElement("A frame whose blocks were overwritten is not what it was")
 
 
@@ -231,7 +233,7 @@ def _lossy(data: bytes, header: Header, boxes: Sequence[Box], work: _Work) -> by
         raise UndecidableElement("A frame cannot be encoded as it was") from None
     work.is_lossy_again = True
     work.frames_changed += 1
-    return cleaned(_even(bytes(encoded)), work.picture)
+    return cleaned(even(bytes(encoded)), work.picture)
 
 
 def _recompressed(data: bytes, boxes: Sequence[Box], work: _Work) -> bytes:
@@ -248,8 +250,4 @@ def _recompressed(data: bytes, boxes: Sequence[Box], work: _Work) -> bytes:
     work.frames_changed += 1
     work.unit = unit_of(header)
     encoded = imagecodecs.jpegxl_encode_jpeg(masked, usecontainer=False, numthreads=1)
-    return cleaned(_even(bytes(encoded)), work.picture)
-
-
-def _even(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)
+    return cleaned(even(bytes(encoded)), work.picture)

@@ -39,9 +39,11 @@ def read_frame(fd: int, pieces: Sequence[Sequence[int]], picture: Picture, numbe
     """
     source = FileSource(fd)
     data = b"".join(source.read(offset, size) for offset, size in pieces)
-    if codestream_of(picture.transfer_syntax) is Codestream.NATIVE:
+    kind = codestream_of(picture.transfer_syntax)
+    if kind is Codestream.NATIVE:
         return decode(data, picture, bit=first_bit(picture, number))
-    return decode(cleaned(data, picture), picture)
+    is_plain = kind in {Codestream.RLE, Codestream.DEFLATE}
+    return decode(data if is_plain else cleaned(data, picture), picture)
 
 
 def first_bit(picture: Picture, number: int) -> int:

@@ -549,7 +549,7 @@ def test_damaged_frames_are_refused_or_masked(image, values, encoder, plugin):  
             after = mask_one(bytes(broken), image)
         except (MalformedDicom, UndecidableElement):
             continue
-        shown = decode(cleaned(after, image), image).values
+        shown = decode(after, image).values
         assert np.unique(inside(shown).astype(np.int64), axis=0).shape[0] == 1
 
 
