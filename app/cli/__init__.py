@@ -31,7 +31,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("app.cli.audit:audit", "Check the audit."),
     "db": ("app.cli.database:db", "Bring the database to this version's schema."),
     "profiles": ("app.cli.profiles:profiles", "List and show confidentiality profiles."),
-    "pixels": ("app.cli.pixels:pixels", "Work with rules by which text in images is masked."),
+    "pixels": ("app.cli.pixels:pixels", "Work with rules that mask text in images; explain one image."),
     "openapi": ("app.cli.openapi:openapi", "Print the OpenAPI document."),
 }
 # pydicom loads these where they happen to be installed. The program uses none of them (pixel values

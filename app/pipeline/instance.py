@@ -32,13 +32,14 @@ from app.dicom.frames import CleanFrames, size_of
 from app.dicom.tokens import Tokens
 from app.errors import (
     BurnedInAnnotationSuspected,
+    LabelImage,
     MediaDirectory,
     MissingIdentifier,
     ResidualIdentifier,
+    UndecidableElement,
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
-from app.pipeline.document_work import DocumentPart
 from app.pipeline.layout import Layout
 from app.pipeline.picturing import picture_of
 from app.pipeline.pixel_advice import advice_without_option
@@ -147,6 +148,8 @@ class Instance:
             raise UnsupportedTransferSyntax
         if pixels is not None and pixels.length is None and not self.tokens.root.explicit:
             raise UnsupportedTransferSyntax("Encapsulated pixel data needs explicit VR")
+        if codestream_of(syntax) is Codestream.VIDEO and pixels is not None and not self.pixels:
+            raise UndecidableElement("Nobody looks into videos without Clean Pixel Data")
         policy = self.context.profile.burned_in
         is_declared = self.root.text(BURNED_IN).upper() == "YES"
         if self.pixels is None and policy is BurnedInPolicy.REFUSE and is_declared:
@@ -191,6 +194,7 @@ class Instance:
         """Return frames that take the place of those that came, if some do.
 
         Raises:
+            LabelImage: nothing of the image is passed on.
             Wanted: something has to be done first.
         """
         step = self.pixels
@@ -198,29 +202,24 @@ class Instance:
             return None
         if step.work is not None:
             return step.work.masked
-        raise Wanted(
-            Request(
-                source=self.tokens.source,
-                picture=step.picture,
-                planned=step.planned,
-                rules_version=step.rules.version,
-                frames=step.frames,
-                must_clean=step.must_clean,
-                overlays=step.overlays,
-                document=self._document(step),
-                header=self.tokens.buffer,
-                identifiers=tuple(self._gathered().identifiers()),
-                cloud_study_id=replacements.cloud_study_id,
-                cloud_patient_id=replacements.cloud_patient_id,
-            )
+        if step.is_dropped:
+            raise LabelImage
+        raise Wanted(self._request(step, replacements))
+
+    def _request(self, step: PixelStep, replacements: Replacements) -> Request:
+        """Return what has to be done; names inside of a document are the same in a study."""
+        return step.request(
+            identifiers=tuple(self._gathered().identifiers()),
+            cloud_study_id=replacements.cloud_study_id,
+            cloud_patient_id=replacements.cloud_patient_id,
+            name_key=self.context.pseudonyms.lookup("document-names", self.root.text(_STUDY_UID)),
         )
 
-    def _document(self, step: PixelStep) -> DocumentPart | None:
-        """Return the document that is to be cleaned, with a key for names that a study shares."""
-        if step.document is None:
+    def request(self) -> Request | None:
+        """Return what would be asked about the pixels; None where the profile asks nothing."""
+        if self.pixels is None:
             return None
-        key = self.context.pseudonyms.lookup("document-names", self.root.text(_STUDY_UID))
-        return replace(step.document, name_key=key)
+        return self._request(self.pixels, self._replacements(self._originals()))
 
     def _originals(self) -> MappedOriginals:
         study_uid, sop_uid = self.root.text(_STUDY_UID), self.root.text(_SOP_INSTANCE_UID)

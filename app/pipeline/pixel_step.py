@@ -3,6 +3,7 @@
 Only for profiles with Clean Pixel Data. Nothing is decoded here.
 """
 
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from app.deid.attributes import DERIVATION_DESCRIPTION, PIXEL_DATA
@@ -11,14 +12,15 @@ from app.deid.overlays import Overlay, whole_overlays
 from app.deid.private import View
 from app.deid.profile import Profile
 from app.deid.rulebook import rulebook_of
+from app.deid.rules.identifiers import Identifier
 from app.deid.substitutes import Fact
 from app.dicom.elements import key_tag
-from app.errors import GatewayError, LabelImage
+from app.errors import GatewayError
 from app.pipeline.document_work import DocumentPart, document_in
 from app.pipeline.picturing import picture_of
 from app.pipeline.pixel_facts import codes_of, facts_of, is_claimed
 from app.pipeline.root import RootValues
-from app.pipeline.side_work import Work
+from app.pipeline.side_work import Request, Work
 from app.pixels import ladder
 from app.pixels.ladder import Planned
 from app.pixels.model import Decision, Verdict
@@ -36,9 +38,6 @@ class PixelStep:
         profile: one with Clean Pixel Data.
         rules: of the organisation; None for those of the program alone.
         work: what was done already; None at first.
-
-    Raises:
-        LabelImage: nothing of the image is passed on.
     """
 
     def __init__(
@@ -115,15 +114,50 @@ class PixelStep:
         return codes_of(self.profile, is_clean=is_clean)
 
     @property
+    def is_dropped(self) -> bool:
+        """Whether nothing of the image is passed on."""
+        return self.planned is not None and self.planned.settled is Verdict.DROP
+
+    @property
     def looked_at(self) -> frozenset[int]:
         """Groups of overlays in which nothing identifying is written."""
         return self.work.overlays if self.work else frozenset()
 
+    def request(
+        self,
+        *,
+        identifiers: tuple[Identifier, ...],
+        cloud_study_id: str,
+        cloud_patient_id: str,
+        name_key: bytes,
+    ) -> Request:
+        """Return what has to be done.
+
+        Args:
+            identifiers: what must not be read in pixels.
+            cloud_study_id: under which the object is held back.
+            cloud_patient_id: the same for the patient.
+            name_key: under which names inside of a document get others.
+        """
+        tokens, document = self.root.tokens, self.document
+        return Request(
+            source=tokens.source,
+            picture=self.picture,
+            planned=self.planned,
+            rules_version=self.rules.version,
+            frames=self.frames,
+            must_clean=self.must_clean,
+            overlays=self.overlays,
+            document=replace(document, name_key=name_key) if document else None,
+            header=tokens.buffer,
+            identifiers=identifiers,
+            cloud_study_id=cloud_study_id,
+            cloud_patient_id=cloud_patient_id,
+        )
+
     def _settled(self) -> Work | None:
         """Return the work where nothing has to be done; None where something has."""
         planned = self.planned
-        if planned is not None and planned.settled is Verdict.DROP:
-            raise LabelImage
         if self.overlays or self.must_clean or self.document:
             return None
         if planned is None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from app.dicom.source import FileSource, Source, write_all
 from app.errors import (
+    InvalidRequest,
     PixelsNeedReview,
     PixelWorkFailed,
     Quarantined,
@@ -29,6 +30,7 @@ from app.pixels.wire import picture_to_json
 
 # A reader stops by itself before it is stopped.
 _BUDGET_SHARE: Final = 0.8
+_NOTHING: Final = "This process has nothing to work on pixels with"
 _PIECE_BYTES: Final = 1 << 20
 # What frames can mean after they were encoded anew; nothing where that is what they meant.
 _PHOTOMETRICS: Final = frozenset({"", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -76,9 +78,65 @@ async def settle(request: Request, source: Source, context: Context, sender: Sen
     """
     parts = context.pixels
     if parts is None:
-        raise PixelsNeedReview("This process has nothing to work on pixels with")
+        raise PixelsNeedReview(_NOTHING)
     async with _lent(request.source, parts) as fd:
         return await _Settling(request, source, context, parts, sender, fd).work()
+
+
+async def judged(request: Request, source: Source, context: Context) -> Decision | None:
+    """Return what the ladder says of an image; nothing is written or held, nobody is asked.
+
+    Raises:
+        PixelsNeedReview: this process has nothing to work on pixels with.
+    """
+    parts, picture = context.pixels, request.picture
+    if picture is None:
+        return None
+    if parts is None:
+        raise PixelsNeedReview(_NOTHING)
+    async with _lent(request.source, parts) as fd:
+        return await _Settling(request, source, context, parts, None, fd).decision(picture)
+
+
+async def drawn(
+    request: Request, context: Context, decision: Decision, *, frame: int, style: str, max_edge: int
+) -> bytes:
+    """Return one frame as PNG, with the marks of a decision.
+
+    Args:
+        request: the image.
+        context: its child processes.
+        decision: whose marks are drawn.
+        frame: from 0.
+        style: ``outline`` or ``fill``.
+        max_edge: most pixels of the longer side.
+
+    Raises:
+        PixelWorkFailed: it cannot be drawn.
+    """
+    parts, picture = context.pixels, request.picture
+    if parts is None or picture is None or request.frames is None:
+        raise PixelWorkFailed("frames-not-found")
+    if not 0 <= frame < len(request.frames):
+        raise InvalidRequest("There is no such frame")
+    shown = KeptFile(parts.scratch(0), 0)
+    marks = tuple(mark for mark in decision.marks if _is_on(mark, frame))
+    task = {
+        "kind": "render",
+        "picture": picture_to_json(picture),
+        "frames": [list(map(list, pieces)) for pieces in request.frames],
+        "marks": [asdict(mark) for mark in marks],
+        "frame": frame,
+        "style": style,
+        "max_edge": max_edge,
+    }
+    async with _lent(request.source, parts) as fd:
+        await parts.workers.ask(task, [fd, shown.fd], parts.timeout_s)
+    return os.pread(shown.fd, os.fstat(shown.fd).st_size, 0)
+
+
+def _is_on(mark: Mark, frame: int) -> bool:
+    return mark.frames is None or mark.frames[0] <= frame <= mark.frames[1]
 
 
 class _Settling:
@@ -111,7 +169,7 @@ class _Settling:
             return Work(overlays=overlays, document=document)
         if picture is None:
             return Work(overlays=overlays)
-        decision = await self._decision(picture)
+        decision = await self.decision(picture)
         masked: Masked | None = None
         if decision.verdict is not Verdict.QUARANTINE:
             try:
@@ -129,7 +187,7 @@ class _Settling:
             quarantine_id=self._quarantine_id,
         )
 
-    async def _decision(self, picture: Picture) -> Decision:
+    async def decision(self, picture: Picture) -> Decision:
         """Return what the ladder says, the image read once or twice."""
         planned, policy = self._request.planned, self._context.profile.pixels
         assert planned is not None  # noqa: S101 - there is a picture

@@ -1,0 +1,115 @@
+"""``deid-gateway pixels explain``: what the ladder says of one image, and its marks drawn."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app import bootstrap
+from app.cli.options import Settings, with_settings
+from app.cli.runs import chosen_profile
+from app.deid.options import Option, combined
+from app.deid.profile import Profile, with_version
+from app.deid.profile_model import BurnedInPolicy
+from app.dicom.source import FileSource
+from app.pipeline import Context
+from app.pipeline.judging import Judgement, judge
+
+_PASSED = {"pass", "mask"}
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--profile", default="basic", show_default=True, help="Name of a profile, or a file.")
+@click.option(
+    "--png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write one frame with the marks drawn on it; it shows what the image shows.",
+)
+@click.option("--frame", default=1, show_default=True, type=click.IntRange(1), help="From 1.")
+@click.option("--fill", is_flag=True, help="Fill the marks in the PNG instead of outlining them.")
+@click.option("--json", "as_json", is_flag=True, help="Print it for programs.")
+@with_settings
+def explain(  # noqa: PLR0913 - click hands every option over by itself
+    settings: Settings,
+    file: Path,
+    *,
+    profile: str,
+    png: Path | None,
+    frame: int,
+    fill: bool,
+    as_json: bool,
+) -> None:
+    """Show what would become of the pixels of a DICOM FILE: rungs, rules and rectangles.
+
+    A profile without the option is taken as if it had it. Nothing is held back, and no mapping is
+    made. No text of the image is printed.
+
+    Exit code: 0 the pixels pass, perhaps masked; 1 they would be held back or refused.
+    """
+    with file.open("rb") as opened:
+        source = FileSource(opened.fileno())
+        wanted = _with_option(chosen_profile(settings, profile))
+        with bootstrap.passing_contexts(settings, [wanted]) as (context,):
+            told, drawn = asyncio.run(
+                _judged(source, context, frame=frame - 1 if png else None, fill=fill)
+            )
+    if png is not None and drawn is not None:
+        png.write_bytes(drawn)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    else:
+        for line in _lines(told):
+            click.echo(line)
+    if told["verdict"] not in _PASSED | {None}:
+        sys.exit(1)
+
+
+def _with_option(profile: Profile) -> Profile:
+    """Return a profile that cleans pixels, otherwise as it is."""
+    if profile.cleans_pixels:
+        return profile
+    options = combined([*profile.options, Option.CLEAN_PIXEL_DATA])
+    return with_version(replace(profile, options=options, burned_in=BurnedInPolicy.REFUSE))
+
+
+async def _judged(
+    source: FileSource, context: Context, *, frame: int | None, fill: bool
+) -> tuple[dict[str, Any], bytes | None]:
+    judgement: Judgement = await judge(source, context)
+    drawn = None if frame is None else await judgement.png(frame, fill=fill)
+    return judgement.told(), drawn
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[str]:
+    if told["verdict"] is None:
+        yield "The object has no pixels."
+        return
+    yield f"verdict  {told['verdict']}"
+    yield f"risk     {told['risk']}"
+    for reason in told["reasons"]:
+        yield f"reason   {_joined(reason, 'rung', 'code', 'rule')}{_sure(reason)}"
+    for mark in told["marks"]:
+        box = "({left}, {top}) to ({right}, {bottom})".format(**mark)
+        frames = "" if mark["frames"] is None else " frames {}-{}".format(*_counted(mark["frames"]))
+        yield f"mark     {box}{frames}  {_joined(mark, 'rung', 'rule')}{_sure(mark)}"
+    yield f"rules    version {told['rules_version']}"
+    if "advice" in told:
+        yield f"advice   {told['advice']}"
+
+
+def _joined(row: Mapping[str, Any], *names: str) -> str:
+    return " ".join(str(row[name]) for name in names if row[name])
+
+
+def _sure(row: Mapping[str, Any]) -> str:
+    return "" if row["confidence"] is None else f"  {row['confidence']:.0%}"
+
+
+def _counted(frames: tuple[int, int]) -> tuple[int, int]:
+    return frames[0] + 1, frames[1] + 1
