@@ -120,7 +120,7 @@ def reason_text(reason: Reason) -> str:
     if reason.frame is not None:
         more.append(f"frame {reason.frame + 1}")
     more += _sure(reason.confidence)
-    return f"{known} ({', '.join(more)})" if more else known
+    return f"{known.removesuffix('.')}: {', '.join(more)}." if more else known
 
 
 def origin_of(mark: Mark) -> str:

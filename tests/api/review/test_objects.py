@@ -47,7 +47,7 @@ async def test_the_list_says_what_waits_and_why(reviewer: Browser, desk: Desk) -
     assert address(object_id) in page
     assert f"US, 160 {BY} 120, 3 frames" in page
     assert "single upload" in page
-    assert "Identifying text was read outside of the masks." in page
+    assert "Identifying text was read outside of the masks: " in page
     assert "a patient&#39;s name, frame 1, 93 % sure" in page
 
 
