@@ -113,6 +113,10 @@ async def test_the_description_has_every_endpoint_with_examples(client: httpx.As
         *("/audit", "/audit/checkpoint", "/subjects/{pseudonym}", "/reidentify/batch"),
         "/reidentify/requests",
         *(f"/reidentify/requests/{{request_id}}{part}" for part in ("", "/approve", "/deny")),
+        *("/quarantine", "/quarantine/rules"),
+        *(f"/quarantine/{{quarantine_id}}{part}" for part in ("", "/preview", "/remember")),
+        *(f"/quarantine/{{quarantine_id}}/{part}" for part in ("release", "mask", "reject")),
+        *(f"/quarantine/rules/{{rule_id}}/{part}" for part in ("approve", "deny", "revoke")),
     }
     assert set(operation["requestBody"]["content"]) == {
         *("application/dicom", "application/octet-stream", "multipart/form-data"),
