@@ -35,7 +35,7 @@ def gradient(shape: Shape, rng: Rng) -> Plane:
 
 def speckle(shape: Shape, rng: Rng) -> Plane:
     """Return coherent noise as of ultrasound."""
-    return np.clip(rng.rayleigh(0.16, shape), 0, 0.9) * (0.4 + smooth(shape, rng))
+    return np.clip(rng.rayleigh(0.16, shape) * (0.4 + smooth(shape, rng)), 0, 0.9)
 
 
 def smooth(shape: Shape, rng: Rng, *, grain: int = 9) -> Plane:
