@@ -18,7 +18,8 @@ from app.dicom.codestreams import (
 )
 from app.dicom.source import Source
 from app.dicom.tokens import PixelValue
-from app.errors import MalformedDicom
+from app.dicom.video import video_edits
+from app.errors import MalformedDicom, UndecidableElement
 
 # Encapsulated Uncompressed Explicit VR Little Endian. Source: PS3.5 2026d, A.4.11.
 _ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
@@ -110,7 +111,7 @@ def clean_frames(
     table = pixels.fragments[0]
     offsets = _offset_table(source, table)
     native = codestream_of(transfer_syntax) is Codestream.NATIVE
-    frames = divide(source, pixels, transfer_syntax, frame_count=frame_count)
+    frames = _streams(source, pixels, transfer_syntax, frame_count)
     changed = False
     segments: list[Segment] = []
     starts, lengths = [], []
@@ -141,6 +142,15 @@ def clean_frames(
         offsets=struct.pack(f"<{len(starts)}Q", *starts),
         lengths=struct.pack(f"<{len(lengths)}Q", *lengths),
     )
+
+
+def _streams(
+    source: Source, pixels: PixelValue, transfer_syntax: str, frame_count: int
+) -> list[list[tuple[int, int]]]:
+    """Return the fragments of each frame; a video is one stream, however many pictures it has."""
+    if codestream_of(transfer_syntax) is Codestream.VIDEO:
+        return [list(pixels.fragments[1:])]
+    return divide(source, pixels, transfer_syntax, frame_count=frame_count)
 
 
 def lent_frames(source: Source, lengths: Sequence[int], *, has_table: bool = True) -> CleanFrames:
@@ -194,8 +204,30 @@ def _edits(
     transfer_syntax: str,
     segment_bytes: int | None,
 ) -> list[Edit]:
+    if codestream_of(transfer_syntax) is Codestream.VIDEO:
+        return _video_edits(source, parts, transfer_syntax)
     data = b"".join(source.read(*part) for part in parts)
     return metadata_edits(data, transfer_syntax, segment_bytes=segment_bytes)
+
+
+def _video_edits(
+    source: Source, parts: Sequence[tuple[int, int]], transfer_syntax: str
+) -> list[Edit]:
+    """Return the edits of a stream that is read piece by piece, since it may be large.
+
+    Raises:
+        UndecidableElement: it is too long for the one item that it would become.
+    """
+    size = sum(length for _, length in parts)
+
+    def read(start: int, length: int) -> bytes:
+        ranges = _ranges(parts, start, min(start + length, size))
+        return b"".join(source.read(one.offset, one.size) for one in ranges)
+
+    edits = video_edits(read, size, transfer_syntax)
+    if edits and size > _MAX_OFFSET:
+        raise UndecidableElement("A video is too long to be changed")
+    return edits
 
 
 def _offset_table(source: Source, table: tuple[int, int]) -> tuple[int, ...]:

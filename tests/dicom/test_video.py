@@ -1,0 +1,248 @@
+"""Metadata in video streams is blanked in place; pictures decode to the same."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.dicom.codestreams import Edit
+from app.dicom.video import video_edits
+from app.errors import MalformedDicom, UndecidableElement
+
+MPEG_2, H_264, H_265 = (f"1.2.840.10008.1.2.4.{n}" for n in (100, 102, 107))
+CANARY = b"Quillonbury"
+MARK = b"\0\0\0\1"
+SEI_264, SEI_265 = b"\x06\x05", b"\x4e\x01\x05"
+
+
+def blanked(data: bytes, syntax: str) -> bytes:
+    edits = video_edits(lambda start, size: data[start : start + size], len(data), syntax)
+    out = bytearray(data)
+    for edit in edits:
+        assert len(edit.replacement) == edit.end - edit.start
+        out[edit.start : edit.end] = edit.replacement
+    return bytes(out)
+
+
+def annex_b(*units: bytes) -> bytes:
+    return b"".join(MARK + unit for unit in units)
+
+
+SPS, PPS, SLICE = b"\x67\x42\x00\x0a\xf8", b"\x68\xce\x38\x80", b"\x65\x88\x84\x00\x10\xff"
+VPS_265, SLICE_265 = b"\x40\x01\x0c\x01", b"\x26\x01\xaf\x09"
+
+
+def test_units_that_carry_no_picture_become_zeros() -> None:
+    stream = annex_b(SPS, PPS, SEI_264 + CANARY, SLICE, b"\x0c" + CANARY, SLICE)
+
+    cleaned = blanked(stream, H_264)
+
+    assert CANARY not in cleaned
+    assert len(cleaned) == len(stream)
+    assert cleaned.startswith(MARK + SPS + MARK + PPS)
+    assert cleaned.count(SLICE) == 2
+
+
+def test_h_265_has_other_types_of_units() -> None:
+    stream = annex_b(VPS_265, SEI_265 + CANARY, SLICE_265, b"\x60\x01" + CANARY)
+
+    cleaned = blanked(stream, H_265)
+
+    assert CANARY not in cleaned
+    assert VPS_265 in cleaned
+    assert SLICE_265 in cleaned
+
+
+def test_a_stream_without_metadata_stays_as_it_is() -> None:
+    stream = annex_b(SPS, PPS, SLICE)
+
+    assert video_edits(lambda at, size: stream[at : at + size], len(stream), H_264) == []
+
+
+def test_start_codes_across_pieces_are_found() -> None:
+    stream = annex_b(SPS, SLICE + b"\x55" * ((1 << 20) - 24), SEI_264 + CANARY, SLICE)
+    for shift in range(6):
+        moved = annex_b(SPS, b"\x65" + b"\x55" * shift) + stream
+
+        assert CANARY not in blanked(moved, H_264)
+
+
+@pytest.fixture(scope="module")
+def mpeg_2(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Path]:
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path_factory.mktemp("video") / "made.m2v"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MPG2"), 25, (64, 64))
+    if not writer.isOpened():
+        pytest.skip("no encoder for MPEG-2")
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        writer.write(np.kron(noise, np.ones((8, 8, 1), dtype=np.uint8)))
+    writer.release()
+    return path.read_bytes(), path.parent
+
+
+def pictures(data: bytes, directory: Path) -> list[np.ndarray]:
+    import cv2  # noqa: PLC0415 - where it is not installed the fixture has skipped
+
+    path = directory / "read.m2v"
+    path.write_bytes(data)
+    capture, found = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        found.append(read[1])
+    capture.release()
+    return found
+
+
+def test_an_mpeg_2_stream_decodes_to_the_same_pictures(mpeg_2: tuple[bytes, Path]) -> None:
+    stream, directory = mpeg_2
+    group = stream.index(b"\0\0\1\xb8")
+    cleaned = blanked(stream[:group] + b"\0\0\1\xb2" + CANARY + stream[group:], MPEG_2)
+
+    assert CANARY not in cleaned
+    before, after = pictures(stream, directory), pictures(cleaned, directory)
+    assert len(before) == len(after) >= 5
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_time_of_a_group_of_pictures_is_blanked() -> None:
+    sequence = b"\0\0\1\xb3\x04\x00\x40\x13\xff\xff\xe0\x20"
+
+    cleaned = blanked(sequence + b"\0\0\1\xb8\x5a\x6b\xcd\xff" + b"\0\0\1\0\x11", MPEG_2)
+
+    assert b"\0\0\1\xb8\x00\x08\x00\x60" in cleaned
+
+
+# --- MP4 ----------------------------------------------------------------------------------------
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def full(kind: bytes, *parts: bytes) -> bytes:
+    return box(kind, bytes(4), *parts)
+
+
+def u32(*numbers: int) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *numbers)
+
+
+def sample(*units: bytes) -> bytes:
+    return b"".join(u32(len(unit)) + unit for unit in units)
+
+
+SAMPLES = (sample(SEI_264 + CANARY, SLICE), sample(SLICE))
+CONFIGURATION = (
+    b"\x01\x42\x00\x0a\xff\xe1" + struct.pack(">H", len(SPS)) + SPS + b"\x01"
+    + struct.pack(">H", len(PPS)) + PPS
+)  # fmt: skip
+
+
+def mp4(
+    *, handler: bytes = b"vide", extra: bytes = b"", surplus: bytes = b"", url: bytes = b"\0\0\0\1"
+) -> bytes:
+    """Return a file with two samples in one chunk, and texts wherever there is room for one."""
+    head = box(b"ftyp", b"isom", u32(512), b"isomavc1")
+    media = box(b"mdat", *SAMPLES, surplus)
+    entry = box(
+        b"avc1", bytes(6), b"\0\1", bytes(34), bytes([len(CANARY)]) + CANARY.ljust(31, b"\0"),
+        b"\0\x18\xff\xff", box(b"avcC", CONFIGURATION), box(b"uuid", CANARY),
+    )  # fmt: skip
+    table = box(
+        b"stbl",
+        full(b"stsd", u32(1), entry),
+        full(b"stts", u32(1, 2, 1)),
+        full(b"stsc", u32(1, 1, 2, 1)),
+        full(b"stsz", u32(0, 2, *map(len, SAMPLES))),
+        full(b"stco", u32(1, len(head) + 8)),
+    )
+    reference = box(b"dinf", full(b"dref", u32(1), box(b"url ", url)))
+    information = box(b"minf", full(b"vmhd", bytes(8)), reference, table)
+    media_part = box(
+        b"mdia",
+        full(b"mdhd", u32(3_700_000_000, 3_700_000_000, 25, 2), bytes(4)),
+        full(b"hdlr", bytes(4), handler, bytes(12), CANARY + b"\0"),
+        information,
+    )
+    track = box(b"trak", full(b"tkhd", u32(3_700_000_000, 3_700_000_000), bytes(72)), media_part)
+    movie = box(
+        b"moov",
+        full(b"mvhd", u32(3_700_000_000, 3_700_000_000), bytes(88)),
+        track,
+        box(b"udta", box(b"\xa9nam", CANARY)),
+    )
+    return head + media + movie + box(b"free", CANARY) + extra
+
+
+def test_texts_and_times_of_an_mp4_file_are_blanked_in_place() -> None:
+    original = mp4()
+    assert original.count(CANARY) >= 5
+
+    cleaned = blanked(original, H_264)
+
+    assert CANARY not in cleaned
+    assert u32(3_700_000_000) not in cleaned
+    assert len(cleaned) == len(original)
+    assert cleaned.count(SLICE) == 2
+    assert CONFIGURATION in cleaned
+
+
+def test_a_unit_beside_pictures_becomes_filler_of_the_same_length() -> None:
+    cleaned = blanked(mp4(), H_264)
+
+    start = cleaned.index(b"mdat") + 4
+    length = int.from_bytes(cleaned[start : start + 4], "big")
+    assert cleaned[start + 4] == 0x0C
+    assert cleaned[start + 4 + length - 1] == 0x80
+
+
+def test_what_no_sample_holds_is_blanked() -> None:
+    assert CANARY not in blanked(mp4(surplus=b"behind " + CANARY), H_264)
+
+
+def test_padding_behind_the_last_box_is_allowed() -> None:
+    assert CANARY not in blanked(mp4() + b"\0", H_264)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        mp4(handler=b"soun"),
+        mp4(extra=box(b"moof", CANARY)),
+        mp4(extra=box(b"abcd", CANARY)),
+        mp4(url=b"\0\0\0\0http://" + CANARY),
+        b"\x47" + bytes(187),
+        b"\0\0\1\xba" + bytes(20),
+        b"RIFF" + bytes(20),
+    ],
+    ids=["sound", "fragments", "unknown-box", "other-file", "ts", "ps", "avi"],
+)
+def test_a_stream_of_another_kind_is_refused(data: bytes) -> None:
+    with pytest.raises(UndecidableElement):
+        blanked(data, H_264)
+
+
+@pytest.mark.parametrize(
+    "data", [mp4()[:-20], mp4().replace(b"stsz", b"stss")], ids=["cut", "no-sizes"]
+)
+def test_a_file_that_contradicts_itself_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedDicom):
+        blanked(data, H_264)
+
+
+def test_a_stream_under_the_wrong_transfer_syntax_is_refused() -> None:
+    with pytest.raises(UndecidableElement):
+        blanked(mp4(), MPEG_2)
+    with pytest.raises(UndecidableElement):
+        blanked(mp4(), H_265)
+
+
+def test_an_edit_says_what_it_replaces() -> None:
+    stream = annex_b(SPS, SEI_264, SLICE)
+
+    edits = video_edits(lambda at, size: stream[at : at + size], len(stream), H_264)
+
+    start = stream.index(b"\0\0\1" + SEI_264)
+    assert edits == [Edit(start, start + 6, bytes(6))]
