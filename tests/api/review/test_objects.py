@@ -11,7 +11,7 @@ from app import errors
 from app.api.review import forms
 from app.api.review.words import BY
 from app.audit.events import AuditEvent
-from app.pixels.model import Box, Mark, Rung
+from app.pixels.model import Box, Mark, Picture, Rung
 from app.pixels.rulings import Act
 from app.quarantine.records import State, Wanted
 from tests import builders
@@ -301,6 +301,20 @@ async def test_what_is_remembered_waits_for_a_second_person(
     assert approved.headers["Location"].endswith("done=approve")
     assert before == ()
     assert "No rule waits." in (await reviewer.get("/review/rules")).text
+
+
+async def test_an_object_without_an_image_can_be_rejected_or_released(
+    reviewer: Browser, desk: Desk, house: House
+) -> None:
+    object_id = await desk.hold(marks=[], shown=Picture(sop_class="1.2", transfer_syntax="1.2"))
+
+    page = (await reviewer.get(address(object_id))).text
+    await reviewer.post(address(object_id), action="release", confirmed="yes")
+
+    assert "no image that can be shown" in page
+    assert 'value="mask"' not in page
+    assert "review.js" not in page
+    assert await states(house) == [State.RELEASED]
 
 
 async def test_an_image_without_a_device_makes_no_rule(reviewer: Browser, desk: Desk) -> None:
