@@ -82,7 +82,7 @@ def decode(data: bytes, picture: Picture, *, bit: int = 0) -> Frame:
     if kind is Codestream.NATIVE:
         return native(data, picture, bit=bit)
     if kind is Codestream.RLE:
-        return Frame(decode_rle(data, picture), picture.bits_allocated, picture.photometric)
+        return Frame(_rle(data, picture), picture.bits_allocated, picture.photometric)
     if kind is Codestream.DEFLATE:
         return native(_inflated(data, picture), picture, bit=0)
     header = header_of(data)
@@ -90,6 +90,14 @@ def decode(data: bytes, picture: Picture, *, bit: int = 0) -> Frame:
     values, photometric = decode_stream(data, header, picture)
     _agree(values, picture)
     return Frame(values, header.bits or _width(values, picture), photometric, header)
+
+
+def _rle(data: bytes, picture: Picture) -> Values:
+    """Decode RLE; what lies behind the segments' data is looked for where it disturbs."""
+    try:
+        return decode_rle(data, picture)
+    except MalformedDicom:
+        return decode_rle(cleaned(data, picture), picture)
 
 
 def encode(frame: Frame, picture: Picture) -> bytes:

@@ -391,6 +391,17 @@ def test_fragments_of_a_frame_are_joined():
     np.testing.assert_array_equal(outside(seen(done.frames, image)), outside(values))
 
 
+@pytest.mark.parametrize("tail", [b"\0\0", b"Quillon\0", b"\x05a"])
+def test_what_follows_the_segments_of_a_frame_does_not_disturb_and_goes(tail):
+    values = noise(8)
+    image = picture(RLE, values, "MONOCHROME2")
+
+    done = masked([_rle(values, image) + tail], image, [mark()])
+
+    np.testing.assert_array_equal(outside(seen(done.frames, image)), outside(values))
+    assert b"Quillon" not in done.frames[0]
+
+
 def test_a_mark_beyond_the_edge_is_clipped():
     values = noise(8)
     image = picture(NATIVE, values, "MONOCHROME2")
