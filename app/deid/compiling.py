@@ -12,7 +12,6 @@ from app.deid.attributes import (
     CHARACTER_SET,
     DERIVATION_CODES,
     DOCUMENT_LENGTH,
-    FRAME_TYPE,
     ICC_PROFILE,
     IDENTITY_TAGS,
     IMAGE_TYPE,
@@ -286,7 +285,7 @@ class Compiler:
     def _marker(self, tag: int, index: int) -> None:
         """Write what tells of the de-identification. Source: PS3.15 2026d, E.1.1 and E.3.6."""
         dates = self.place.rules.dates
-        if tag in self.place.rules.written or tag == FRAME_TYPE:
+        if tag in self.place.rules.written:
             self._fact(tag, index)
         elif tag == METHOD:
             # What an earlier tool wrote there is free text.
@@ -305,7 +304,7 @@ class Compiler:
         if tag == DERIVATION_CODES:
             inside = self.place.child(tag, removed=False)
             self.ops.append((Op.MORE_CODES, tag, index, inside))
-        elif tag in {IMAGE_TYPE, FRAME_TYPE}:
+        elif tag == IMAGE_TYPE:
             self.ops.append((Op.DERIVED, index, self.place.rules.has_allow_list))
         else:
             self.ops.append((Op.FACT, tag, index))

@@ -9,9 +9,7 @@ from enum import StrEnum
 from app.deid.allowing import Allowance, allowance
 from app.deid.attributes import (
     ENCAPSULATED_DOCUMENT,
-    FRAME_TYPE,
     IDENTITY_TAGS,
-    IMAGE_TYPE,
     MARKER_TAGS,
     PIXEL_DATA,
     TIMEZONE,
@@ -172,9 +170,7 @@ def _by_structure(  # noqa: PLR0911 - a table
 
 def _by_pixels(tag: int, where: Where, rules: Rulebook) -> Decision | None:
     """Decide about what tells of the pixels, and about pixels that nobody looks at."""
-    is_root = not (where.path or where.tail)
-    is_derived = tag == FRAME_TYPE and IMAGE_TYPE in rules.written
-    if (is_root and tag in rules.written) or is_derived:
+    if tag in rules.written and not (where.path or where.tail):
         if tag == ENCAPSULATED_DOCUMENT:
             because = (
                 f"Table E.1-1 (0042,0011): D, here cleaned with {title(Option.CLEAN_PIXEL_DATA)}"

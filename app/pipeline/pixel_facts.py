@@ -25,6 +25,7 @@ from app.pixels.risk import is_video
 _MASKED_CODE = "113047\0Pixel by pixel mask"
 _LOSSY_CODE = "113040\0Lossy Compression"
 _MARK = "burned-in text masked"
+_SHARED_GROUPS = 0x52009229
 _LISTS = b"\\"
 _MAX_RATIO = 9999.0
 # Transfer syntaxes → terms of (0028,2114). Source: PS3.3 2026d, C.7.6.1.1.5.1.
@@ -84,7 +85,8 @@ def _marks(work: Work) -> int:
 def _changes(
     masked: Masked, picture: Picture, root: RootValues, *, is_masked: bool
 ) -> Iterator[tuple[int, Fact]]:
-    if is_masked and IMAGE_TYPE in root.places:
+    # Where each frame has a type of its own, DERIVED forbids what the IOD requires of originals.
+    if is_masked and IMAGE_TYPE in root.places and _SHARED_GROUPS not in root.places:
         yield IMAGE_TYPE, Fact("CS", b"")
     if masked.photometric:
         yield PHOTOMETRIC, Fact("CS", masked.photometric.encode())
