@@ -7,14 +7,12 @@ A stream of another kind, with sound, or that is not understood is refused.
 Source: ISO/IEC 13818-2, 6.2; ISO/IEC 14496-10 and 23008-2, 7.3.1 and annex B; PS3.5 2026d, 8.2.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Iterator
 
 from app.dicom.codestreams import Edit
+from app.dicom.video_mp4 import mp4_edits
+from app.dicom.video_units import Reader, is_needed
 from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
-
-#: Returns so many bytes of the stream from an offset.
-Reader = Callable[[int, int], bytes]
 
 _JPEG_ARC = "1.2.840.10008.1.2.4."
 _MPEG_2 = frozenset(("100", "101"))
@@ -24,9 +22,6 @@ _PIECE = 1 << 20
 _MAX_EDITS = 2_000_000
 _MARK = b"\0\0\1"
 _FORBIDDEN = 0x80  # never set in a unit, always in the packets of a program stream
-# Unit types that carry pictures and what is needed to decode them; all others are filler to us.
-H_264_NEEDED: Final = frozenset((1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 19, 20))
-H_265_NEEDED: Final = frozenset((*range(10), *range(16, 22), *range(32, 38)))
 
 
 def video_edits(read: Reader, size: int, transfer_syntax: str) -> list[Edit]:
@@ -49,20 +44,10 @@ def video_edits(read: Reader, size: int, transfer_syntax: str) -> list[Edit]:
     if kind in _MPEG_2 and start.startswith(_MARK + b"\xb3"):
         return _bounded(_mpeg_2(read, size))
     if kind in _H_264 | _H_265 and start[4:8] == b"ftyp":
-        # Imported here: it needs what stands above.
-        from app.dicom.video_mp4 import mp4_edits  # noqa: PLC0415
-
         return _bounded(mp4_edits(read, size, is_h_265=kind in _H_265))
     if kind in _H_264 | _H_265 and start.startswith((_MARK, b"\0" + _MARK)):
         return _bounded(_units(read, size, is_h_265=kind in _H_265))
     raise UndecidableElement("Metadata inside this kind of video cannot be found")
-
-
-def is_needed(unit: bytes, *, is_h_265: bool) -> bool:
-    """Say whether a unit, by its first byte, is needed to decode pictures."""
-    if is_h_265:
-        return unit[0] >> 1 & 0x3F in H_265_NEEDED
-    return unit[0] & 0x1F in H_264_NEEDED
 
 
 def _bounded(edits: Iterator[Edit]) -> list[Edit]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.dicom.codestreams import Edit
-from app.dicom.video import Reader, is_needed
+from app.dicom.video_units import Reader, is_needed
 from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
 
 _U32 = struct.Struct(">I").unpack_from
