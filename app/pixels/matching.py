@@ -281,6 +281,12 @@ _STRICT_LABELS = frozenset(
 )
 
 
+def is_fragment(text: str) -> bool:
+    """Say whether a line says nothing by itself: it goes with what stands beside it."""
+    tokens = _TOKENS.findall(folded(text))
+    return all(len(token) < 3 or token.isdigit() or not _is_known(token) for token in tokens)
+
+
 def _is_known(token: str) -> bool:
     if token in LABELS or token in UNITS or skeleton(token) in harmless() or _is_measure(token):
         return True

@@ -6,7 +6,7 @@ what was read stays in this process and ends with the task.
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.dicom.source import FileSource
 from app.pixels.codecs import Frame
-from app.pixels.matching import DOUBTFUL, KINDS, Known, Match, Matcher, Reading
+from app.pixels.matching import DOUBTFUL, KINDS, Known, Match, Matcher, Reading, is_fragment
 from app.pixels.model import Box, Mark, Picture, Rung
 from app.pixels.reading_engine import Line, engine
 from app.pixels.reading_lines import bounds, overlap, read_lines
@@ -29,8 +29,9 @@ DEFAULT_BUDGET_S: Final = 60.0
 _LEAST_PAD, _PAD = 2, 0.15
 _MAX_FINDINGS = 2000
 # What changed is read with what is around it, unless that is nearly everything.
-_CONTEXT, _WHOLE = 48, 0.7
+_CONTEXT, _WHOLE = 48, 0.85
 _SAME = 0.5
+_MAX_FRAGMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,17 @@ def _without(frame: Frame, boxes: Sequence[Box]) -> NDArray[Any]:
     return values
 
 
-def _is_inside(box: Box, part: Box) -> bool:
-    return (
-        box.left >= part.left
-        and box.top >= part.top
-        and box.right <= part.right
-        and box.bottom <= part.bottom
-    )
+def _standing(found: Sequence[Found], part: Box, fresh: Sequence[Found]) -> Iterator[Found]:
+    """Yield what was found before and not looked at again; what reaches out of the part stays."""
+    for one in found:
+        inside = one.box.clipped(part.right, part.bottom)
+        is_inside = inside == one.box and one.box.left >= part.left and one.box.top >= part.top
+        if not is_inside and not any(_is_same(one, other) for other in fresh):
+            yield one
+
+
+def _is_same(one: Found, other: Found) -> bool:
+    return one.match.kind == other.match.kind and overlap(one.box, other.box) > _SAME
 
 
 @dataclass(slots=True)
@@ -150,6 +155,7 @@ class _Look:
     is_over: Callable[[], bool]
 
     def boxes(self, number: int) -> list[Box]:
+        """Return what is masked in a frame."""
         return [mark.box for mark in self.marks if covers(mark, number)]
 
 
@@ -197,19 +203,36 @@ def _one_frame(
             return None
         tally.lines += len(lines)
         fresh = matched(lines, look.matcher, part.left, part.top)
-        found = (*(one for one in last.found if not _is_inside(one.box, part)), *fresh)
+        found = (*_standing(last.found, part, fresh), *fresh)
     last.keep(frame, boxes, found)
     return found
 
 
 def matched(lines: Sequence[Line], matcher: Matcher, left: int, top: int) -> list[Found]:
     """Return the lines that must not be seen, with a margin around them."""
+    matches = [_match(line, matcher) for line in lines]
+    boxes = [bounds(line) for line in lines]
     found = []
-    for line in lines:
-        match = _match(line, matcher)
-        if match is not None:
-            found.append(Found(padded(bounds(line), left, top), match))
+    for line, box, match in zip(lines, boxes, matches, strict=True):
+        said = match or _beside(line, box, boxes, matches)
+        if said is not None:
+            found.append(Found(padded(box, left, top), said))
     return found
+
+
+def _beside(
+    line: Line, box: Box, boxes: Sequence[Box], matches: Sequence[Match | None]
+) -> Match | None:
+    """Return what a fragment of a line goes with: an initial, or the rest of a number."""
+    if not line.text.strip() or not is_fragment(line.text) or box.bottom - box.top > _MAX_FRAGMENT:
+        return None
+    for other, match in zip(boxes, matches, strict=True):
+        height = max(min(other.bottom - other.top, box.bottom - box.top), 1)
+        common = min(other.bottom, box.bottom) - max(other.top, box.top)
+        gap = max(other.left - box.right, box.left - other.right)
+        if match is not None and common > height / 2 and -height < gap < height:
+            return match
+    return None
 
 
 def _match(line: Line, matcher: Matcher) -> Match | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.pixels.model import Box
 from app.pixels.reading_engine import Engine, Image, Line, cut
-from app.pixels.reading_views import tiles
+from app.pixels.reading_views import Tile, quarters, tiles
 
 _SAME = 0.5
 _SURE = 0.9
@@ -32,14 +32,31 @@ def read_lines(
     """
     found: list[tuple[Line, int]] = []
     for number, image in enumerate(images):
-        for part, times, left, top in tiles(image):
+        waiting = list(tiles(image))
+        while waiting:
             if is_over():
                 return None
-            offset = np.array([left, top], np.float32)
-            for line in engine.find(part):
-                whole = replace(line, corners=line.corners / times + offset)
-                _add(found, whole, number)
+            tile = waiting.pop()
+            lines = [_in_image(line, tile) for line in engine.find(tile.pixels)]
+            if any(map(_is_outline, lines)):
+                waiting += quarters(image, tile)
+            for line in lines:
+                _add(found, line, number)
     return _read(engine, images, found)
+
+
+def _in_image(line: Line, tile: Tile) -> Line:
+    offset = np.array([tile.left, tile.top], np.float32)
+    return replace(line, corners=line.corners / tile.times + offset)
+
+
+# An organ or the edge of a beam that was taken for a letter swallows the lines inside of it.
+_OUTLINE = 90
+
+
+def _is_outline(line: Line) -> bool:
+    box = bounds(line)
+    return min(box.right - box.left, box.bottom - box.top) > _OUTLINE
 
 
 def bounds(line: Line) -> Box:

@@ -5,6 +5,7 @@ the child processes for reading import this.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -65,8 +66,28 @@ def _local(image: Image) -> Image:
     return np.stack([contrast.apply(image[:, :, c]) for c in range(3)], axis=-1)
 
 
-def tiles(image: Image) -> Iterator[tuple[Image, float, int, int]]:
-    """Yield parts of a size that the finder likes: image, its scale, and where it begins.
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Tile:
+    """A part of an image as the finder gets it.
+
+    Attributes:
+        pixels: the part, scaled.
+        times: by how much.
+        left, top, right, bottom: where it lies in the image.
+        is_quarter: whether it was divided before.
+    """
+
+    pixels: Image
+    times: float
+    left: int
+    top: int
+    right: int
+    bottom: int
+    is_quarter: bool = False
+
+
+def tiles(image: Image) -> Iterator[Tile]:
+    """Yield parts of a size that the finder likes.
 
     Parts overlap, so that a line of the usual height lies whole in one of them.
     """
@@ -75,11 +96,27 @@ def tiles(image: Image) -> Iterator[tuple[Image, float, int, int]]:
     step = max(int(_TILE / times), _OVERLAP)
     for top in _starts(rows, step):
         for left in _starts(columns, step):
-            part = image[top : top + step + _OVERLAP, left : left + step + _OVERLAP]
-            yield scaled(part, times), times, left, top
+            yield _tile(image, times, (left, top), step + _OVERLAP)
     if max(rows, columns) > _WHOLE:
-        times = 1280 / max(rows, columns)
-        yield scaled(image, times), times, 0, 0
+        yield _tile(image, 1280 / max(rows, columns), (0, 0), max(rows, columns))
+
+
+def quarters(image: Image, tile: Tile) -> Iterator[Tile]:
+    """Yield the four parts of a tile, larger; none of one that is a quarter or a whole already."""
+    if tile.is_quarter or tile.times < 1:
+        return
+    step = max(tile.right - tile.left, tile.bottom - tile.top) // 2
+    times = min(tile.times * 1.5, _MOST_TIMES)
+    for top in (tile.top, tile.top + (tile.bottom - tile.top) // 2):
+        for left in (tile.left, tile.left + (tile.right - tile.left) // 2):
+            part = _tile(image, times, (left, top), step)
+            yield replace(part, is_quarter=True)
+
+
+def _tile(image: Image, times: float, start: tuple[int, int], size: int) -> Tile:
+    left, top = start
+    bottom, right = min(top + size, image.shape[0]), min(left + size, image.shape[1])
+    return Tile(scaled(image[top:bottom, left:right], times), times, left, top, right, bottom)
 
 
 def _starts(length: int, step: int) -> range:
