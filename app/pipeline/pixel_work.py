@@ -206,9 +206,7 @@ class _Settling:
         if readers is None or self._request.frames is None:
             return None
         task = self._task("examine", marks) | {
-            "identifiers": [
-                {"kind": str(one.kind), "text": one.text} for one in self._request.identifiers
-            ],
+            "identifiers": self._identifiers(),
             "budget_s": self._parts.timeout_s * _BUDGET_SHARE,
         }
         try:
@@ -245,10 +243,33 @@ class _Settling:
 
     async def _overlays(self) -> frozenset[int]:
         """Return the groups of overlays in which nothing identifying was read."""
-        readers = self._parts.readers
-        if readers is None or not self._request.overlays:
+        readers, asked = self._parts.readers, self._request.overlays
+        if readers is None or not asked:
             return frozenset()
-        return frozenset()
+        task = {
+            "kind": "overlays",
+            "overlays": [
+                {
+                    "group": one.group,
+                    "rows": one.rows,
+                    "columns": one.columns,
+                    "frames": one.frames,
+                    "offset": one.start,
+                    "size": one.stop - one.start,
+                }
+                for one in asked
+            ],
+            "identifiers": self._identifiers(),
+            "budget_s": self._parts.timeout_s * _BUDGET_SHARE,
+        }
+        try:
+            answer = await readers.ask(task, [self._fd], self._parts.timeout_s)
+            return frozenset(map(int, answer["clean"])) & {one.group for one in asked}
+        except (PixelWorkFailed, KeyError, TypeError, ValueError):
+            return frozenset()
+
+    def _identifiers(self) -> list[dict[str, str]]:
+        return [{"kind": str(one.kind), "text": one.text} for one in self._request.identifiers]
 
     async def _ruled(self, decision: Decision, picture: Picture) -> Decision:
         """Return what a person decided about these very bytes.
