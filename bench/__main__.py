@@ -65,6 +65,18 @@ SCALE: dict[str, Callable[[Workspace, Options], list[Table]]] = {
 GROUPS = {"scale": list(SCALE)}
 
 
+def _pixels(space: Workspace, options: Options) -> list[Table]:
+    from bench import pixels  # noqa: PLC0415 - decoders that nothing else here needs
+
+    return pixels.measure(
+        space, rounds=options.rounds, peers=options.peers, seconds=options.seconds
+    )
+
+
+# Images with burned-in text; two thousand of them are read, which takes half an hour.
+PIXELS: dict[str, Callable[[Workspace, Options], list[Table]]] = {"pixels": _pixels}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; tables go to standard output as they are done."""
     options = _parser().parse_args(arguments)
@@ -78,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         for what in options.what:
             started = time.monotonic()
-            made = (BENCHES | SCALE)[what](space, options)
+            made = (BENCHES | SCALE | PIXELS)[what](space, options)
             report.tables += made
             options.figures |= {table.key: table.facts for table in made if table.key}
             print(*(table.markdown() for table in made), sep="\n", flush=True)
@@ -102,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=list(BENCHES),
         help=f"benchmarks, separated by commas (default: {','.join(BENCHES)}; scale for "
-        f"{','.join(SCALE)})",
+        f"{','.join(SCALE)}; pixels)",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each tool (default 5)")
     parser.add_argument(
@@ -160,7 +172,7 @@ def _figures(text: str) -> dict[str, list[dict[str, object]]]:
 def _names(text: str) -> list[str]:
     asked = [name.strip() for name in text.split(",")]
     names = [name for one in asked for name in GROUPS.get(one, [one])]
-    if unknown := sorted(set(names) - set(BENCHES) - set(SCALE)):
+    if unknown := sorted(set(names) - set(BENCHES) - set(SCALE) - set(PIXELS)):
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
     return names
 

@@ -73,7 +73,7 @@ def measure(*, rounds: int, scale: float) -> Table:
     with gateway(profile("mask"), readers=0, rules=rules) as path:
         for case in every_format(rows=ROWS, columns=ACROSS):
             made = make(replace(case, frames=frames, background="ultrasound", identifying=4))
-            (result,) = path.take([made])
+            (result,) = path.take([made.data])
             if result.outcome is not Outcome.MASKED or result.data is None:
                 table.add([case.form, result.outcome, "-", "-", "-", "-"], format=case.form)
                 continue

@@ -6,7 +6,7 @@ Shared by the tests that prove the ladder and by the measurements.
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ from app.pixels.model import Mark
 from app.pixels.rules import RuleSet
 from app.pixels.rules_loading import load_rules
 from app.vault.pseudonyms import Pseudonyms
-from tests.pixels.burning.cases import Made
 
+Take = Callable[[Sequence[bytes]], Iterator["Result"]]
 ORGANIZATION = "BENCH"
 _TIMEOUT_S = 300.0
 
@@ -89,10 +89,10 @@ class Gateway:
     async def _rules_of(self, _organization: str) -> RuleSet:
         return self._rules
 
-    def take(self, images: Sequence[Made]) -> Iterator[Result]:
-        """Take images and tell what became of each, in their order."""
-        for made in images:
-            yield asyncio.run(self.taken(made.data))
+    def take(self, images: Sequence[bytes]) -> Iterator[Result]:
+        """Take instances and tell what became of each, in their order."""
+        for data in images:
+            yield asyncio.run(self.taken(data))
 
     async def taken(self, data: bytes) -> Result:
         """Take one instance."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.contestants import ROOT, Worker
 from bench.pixels_path import Outcome, Result
-from tests.pixels.burning.cases import Made
 from tests.pixels.burning.judging import comparable
 from tools.debian_tools import PackageUnavailable, provide
 
@@ -39,7 +38,7 @@ class Presidio:
         self._worker = worker
         self._scratch = scratch
 
-    def take(self, images: Sequence[Made]) -> Iterator[Result]:
+    def take(self, images: Sequence[bytes]) -> Iterator[Result]:
         """Redact images in one turn and tell what came out, in their order.
 
         A copy that its error left in the output folder counts as delivered: whoever sends the
@@ -50,19 +49,19 @@ class Presidio:
         (folder / "in").mkdir(parents=True)
         (folder / "out").mkdir()
         files = [folder / "in" / f"{number:05}.dcm" for number in range(len(images))]
-        for file, made in zip(files, images, strict=True):
-            file.write_bytes(made.data)
+        for file, data in zip(files, images, strict=True):
+            file.write_bytes(data)
         said = self._worker.run(files, folder / "out").said
-        for file, made in zip(files, images, strict=True):
+        for file, data in zip(files, images, strict=True):
             found = sorted((folder / "out" / file.stem).rglob("*.dcm"))
-            yield _result(made, found, said["seconds"][file.stem])
+            yield _result(data, found, said["seconds"][file.stem])
         shutil.rmtree(folder)
 
 
-def _result(made: Made, found: Sequence[Path], seconds: float) -> Result:
+def _result(given: bytes, found: Sequence[Path], seconds: float) -> Result:
     if not found:
         return Result(Outcome.REFUSED, None, seconds)
     data = found[0].read_bytes()
-    before, after = comparable(made.data, data)
+    before, after = comparable(given, data)
     is_changed = bool((before != after).any())
     return Result(Outcome.MASKED if is_changed else Outcome.PASSED, data, seconds)

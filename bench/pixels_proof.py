@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.pixels_path import Outcome, Result
+from bench.pixels_path import Outcome, Result, Take
 from bench.report import Table
 from tests.pixels.burning.cases import Case, Made, make
 from tests.pixels.burning.judging import Seen, comparable, samples, seen, share_changed
 
-Take = Callable[[Sequence[Made]], Iterator[Result]]
 SIZES = ((8, 11), (12, 16), (17, 24), (25, 32))
 
 
@@ -96,7 +95,7 @@ def measure(cases: Sequence[Case], tools: Mapping[str, Take]) -> list[Table]:
     for name, take in tools.items():
         taken = [
             (made, result, judged(made, result))
-            for made, result in zip(images, take(images), strict=True)
+            for made, result in zip(images, take([one.data for one in images]), strict=True)
         ]
         _add(total, name, _tally(taken))
         if len(groups.rows):
@@ -196,7 +195,7 @@ def measure_free(cases: Sequence[Case], tools: Mapping[str, Take]) -> Table:
     for name, take in tools.items():
         counts: Counter[Outcome] = Counter()
         areas: list[float] = []
-        for made, result in zip(images, take(images), strict=True):
+        for made, result in zip(images, take([one.data for one in images]), strict=True):
             counts[result.outcome] += 1
             if result.data is not None:
                 areas.append(share_changed(*comparable(made.data, result.data)))
@@ -213,4 +212,29 @@ def measure_free(cases: Sequence[Case], tools: Mapping[str, Take]) -> Table:
             area_percent=float(mean),
         )
     table.notes.append("Area: of the images that were delivered. Aim: at most 2 %.")
+    return table
+
+
+def measure_unread(cases: Sequence[Case], tools: Mapping[str, Take]) -> Table:
+    """Give images that no rung reads, though they show text: what believing the header costs."""
+    images = [make(case) for case in cases]
+    table = Table(
+        f"{len(images)} images with text whose header says there is none",
+        COLUMNS,
+        key="pixels-unread",
+    )
+    for take in tools.values():
+        taken = [
+            (made, result, judged(made, result))
+            for made, result in zip(images, take([one.data for one in images]), strict=True)
+        ]
+        for group, belongs in _groups():
+            some = [one for one in taken if belongs(one[0].case)]
+            if some and group.startswith("kind"):
+                _add(table, group, _tally(some))
+    table.notes.append(
+        "Original sections of scanners, and radiographs with Burned In Annotation NO: the first "
+        "rung passes them without reading. Such objects with names in them are what it cannot "
+        "find; none of them is in the tables above."
+    )
     return table

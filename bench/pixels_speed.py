@@ -25,9 +25,10 @@ from tests.pixels.burning.cases import Case, Made, make
 
 _CALLS = 2000
 _CT = Case(9001, "explicit, 12 bit, signed", "ct-original", "section", 512, 512, burned_in="")
+_FULL = replace(_CT, form="implicit, 16 bit, signed")
 _US = Case(9002, "explicit, RGB", "us", rows=480, columns=640, size=16)
 _CR = Case(9003, "JPEG-LS, 12 bit", "cr", "radiograph", 480, 640, burned_in="", size=16)
-_KINDS = {"CT slice": _CT, "ultrasound": _US, "radiograph": _CR}
+_KINDS = {"CT slice, 12 bit": _CT, "CT slice, 16 bit": _FULL, "ultrasound": _US, "radiograph": _CR}
 _COMPLETE = """
 format: 1
 rules:
@@ -51,7 +52,13 @@ def measure(*, rounds: int, seconds: float, readers: int = 2) -> list[Table]:
 
 
 def _triage(rounds: int) -> Table:
-    columns = ("image", "risk, us", "risk, rules and regions, us", "whole pipeline, us", "added, us")
+    columns = (
+        "image",
+        "risk, us",
+        "risk, rules and regions, us",
+        "whole pipeline, us",
+        "added, us",
+    )
     table = Table("The triage", columns, key="pixels-triage")
     rules = load_rules()
     for name, case in _KINDS.items():
@@ -75,8 +82,9 @@ def _triage(rounds: int) -> Table:
             **facts,
         )
     table.notes += [
-        "Whole pipeline: a slice of 0.5 MB from memory to memory under Basic with Clean Pixel Data, "
-        "and what that is more than under Basic alone; in turns.",
+        "Whole pipeline: a slice of 0.5 MB from memory to memory under Basic with Clean Pixel "
+        "Data, and what that is more than under Basic alone; in turns, the least of each round. "
+        "Of 12 bits stored in 16, the unused ones are looked through as well.",
         "Aim: below 50 us for an image without risk.",
     ]
     return table
@@ -96,15 +104,17 @@ def _timed(do: Callable[[], object], calls: int) -> float:
 def _beside_basic(made: Made, cleaning: Context, rounds: int) -> tuple[Spread, Spread]:
     basic = replace(cleaning, profile=BUILT_IN["basic"])
     source = MemorySource(made.data)
-    calls = _CALLS // 10
     ours, added = [], []
-    for number in range(-1, rounds):
-        plain = _timed(partial(deidentify, source, basic), calls)
-        with_option = _timed(partial(deidentify, source, cleaning), calls)
-        if number >= 0:
-            ours.append(with_option)
-            added.append(with_option - plain)
+    for _ in range(rounds):
+        plain = _least(partial(deidentify, source, basic))
+        with_option = _least(partial(deidentify, source, cleaning))
+        ours.append(with_option)
+        added.append(with_option - plain)
     return Spread.of(ours), Spread.of(added)
+
+
+def _least(do: Callable[[], object]) -> float:
+    return min(_timed(do, 20) for _ in range(10))
 
 
 # --- Rungs -------------------------------------------------------------------------------------
@@ -118,8 +128,8 @@ def _rungs(rounds: int) -> Table:
             for case in cases:
                 _add_rung(table, name, path, case, rounds)
     table.notes.append(
-        "Through the whole pipeline, the child processes included and warm; one reader. Frames that "
-        "are alike are read once."
+        "Through the whole pipeline, the child processes included and warm; one reader. Frames "
+        "that are alike are read once."
     )
     return table
 
@@ -138,18 +148,21 @@ def _ways() -> Iterator[tuple[str, AbstractContextManager[Gateway], Sequence[Cas
 
 def _add_rung(table: Table, name: str, path: Gateway, case: Case, rounds: int) -> None:
     made = make(case)
-    taken = [next(iter(path.take([made]))) for _ in range(rounds + 1)][1:]
+    taken = [next(iter(path.take([made.data]))) for _ in range(rounds + 1)][1:]
     spread = Spread.of(one.seconds / case.frames for one in taken)
     size = f"{case.kind}, {case.columns} by {case.rows}"
     table.add(
-        [name, size + (f", {case.frames} frames" if case.frames > 1 else ""), spread.text(1, 1e3)]
-        + [str(taken[-1].outcome)],
+        [name, _described(size, case.frames), spread.text(1, 1e3), str(taken[-1].outcome)],
         way=name,
         image=size,
         frames=case.frames,
         ms_per_frame=spread.median * 1e3,
         outcome=taken[-1].outcome,
     )
+
+
+def _described(size: str, frames: int) -> str:
+    return f"{size}, {frames} frames" if frames > 1 else size
 
 
 # --- Throughput --------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def reading() -> Iterator[Gateway]:
 
 
 def taken(path: Gateway, made: Made) -> Result:
-    (result,) = path.take([made])
+    (result,) = path.take([made.data])
     return result
 
 
