@@ -18,7 +18,7 @@ RUN /opt/venv/bin/python -m compileall -q /opt/deid-gateway/app
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin deid-gateway \
     && install -d -o deid-gateway -g deid-gateway -m 0700 \
-        /data /keys/gateway /keys/reidentify /staging /incoming /checkpoints
+        /data /keys/gateway /keys/reidentify /keys/review /staging /quarantine /incoming /checkpoints
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/deid-gateway /opt/deid-gateway
 COPY LICENSE /opt/deid-gateway/

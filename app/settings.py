@@ -407,7 +407,8 @@ class Settings(BaseSettings):
     quarantine_dir: Path | None = Field(
         None,
         description="Private directory of what is held for review, sealed; shared by the processes "
-        "that de-identify and those of the role review; default quarantine in data_dir.",
+        "that de-identify and those of the role review; default quarantine in data_dir, in "
+        "production only for a process that reviews as well: others hold nothing without it.",
     )
     quarantine_max_bytes: int = Field(
         20 * GIB,

@@ -46,6 +46,7 @@ EVERYTHING = {
         "tls": {"secret": "reidentify-tls"},
         "env": {"DEID_BREAK_GLASS_URL": "https://watch.example/notices"},
     },
+    "review": {"enabled": True},
     "audit": {
         "env": {
             "DEID_AUDIT_SYSLOG": "tls://siem.example:6514",
@@ -69,7 +70,8 @@ VALUES = {
     }
     | {"networkPolicy": {"enabled": False}},
 }
-SERVING = {"gateway", "batches", "reidentify", "audit", "admin"}
+ALWAYS = {"gateway", "batches", "reidentify", "audit", "admin"}
+SERVING = {*ALWAYS, "review"}
 # What KEDA 2.10 and later take; its own definitions are not part of Kubernetes' schemas.
 NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
 KEDA = {
@@ -258,6 +260,35 @@ def test_the_private_key_is_mounted_by_reidentification_alone(everything):
     assert holders == {"reidentify"}
 
 
+def test_the_review_key_is_mounted_by_the_review_alone(everything):
+    holders = {
+        name
+        for name, pod in pods(everything).items()
+        if "deid-gateway-review-key" in json.dumps(pod)
+    }
+
+    assert holders == {"review"}
+
+
+def test_what_is_held_is_seen_by_those_who_hold_and_those_who_review(everything):
+    seeing = {
+        name
+        for name, pod in pods(everything).items()
+        if any(
+            mount["mountPath"] == "/quarantine" for mount in pod["containers"][0]["volumeMounts"]
+        )
+    }
+
+    assert seeing == {"gateway", "worker", "review"}
+
+
+def test_where_nobody_reviews_nothing_is_held(documents):
+    text = json.dumps(documents["default"])
+
+    assert "quarantine" not in text
+    assert "DEID_QUARANTINE_DIR" not in text
+
+
 def test_every_component_has_a_database_user_of_its_own(everything):
     users = {
         name: {
@@ -273,6 +304,7 @@ def test_every_component_has_a_database_user_of_its_own(everything):
         "gateway": {"gateway"},
         "batches": {"batches"},
         "reidentify": {"reidentify"},
+        "review": {"review"},
         "audit": {"auditor"},
         "admin": {"admin"},
         "worker": {"worker"},
@@ -354,6 +386,7 @@ def test_every_serving_component_has_one_role(everything):
         "gateway": ["serve", "--role", "anonymize"],
         "batches": ["serve", "--role", "batch"],
         "reidentify": ["serve", "--role", "reidentify"],
+        "review": ["serve", "--role", "review"],
         "audit": ["serve", "--role", "audit"],
         "admin": ["serve", "--role", "admin"],
     }
@@ -386,7 +419,7 @@ def leaving(documents: list[dict]) -> dict[str, list[int]]:
 def test_only_serving_components_are_reached_and_only_workers_leave_the_house(documents):
     by_name = policies(documents["default"])
 
-    assert {name for name, spec in by_name.items() if spec["ingress"]} == SERVING
+    assert {name for name, spec in by_name.items() if spec["ingress"]} == ALWAYS
     assert leaving(documents["default"]) == {"worker": [443]}
 
 
@@ -395,6 +428,7 @@ def test_further_services_are_reached_by_those_whose_settings_name_them(everythi
         "gateway": [443],
         "batches": [443],
         "reidentify": [443, 443],
+        "review": [443],
         "audit": [443, 6514],
         "admin": [443],
         "worker": [443],
@@ -404,9 +438,9 @@ def test_further_services_are_reached_by_those_whose_settings_name_them(everythi
 @pytest.mark.parametrize(
     ("settings", "reaching"),
     [
-        ({"DEID_KEY_PROVIDER": "vault-transit"}, {*SERVING, "worker"}),
+        ({"DEID_KEY_PROVIDER": "vault-transit"}, {*ALWAYS, "worker"}),
         ({"DEID_KEY_PROVIDER": "pkcs11"}, set()),
-        ({"DEID_OIDC_ISSUER": "https://login.example"}, SERVING),
+        ({"DEID_OIDC_ISSUER": "https://login.example"}, ALWAYS),
         ({"DEID_BREAK_GLASS_URL": "https://watch.example"}, {"reidentify"}),
         ({"DEID_AUDIT_SYSLOG": "tls://siem.example:6514"}, {"audit"}),
         ({"DEID_AUDIT_CHECKPOINT_TO": "/checkpoints"}, set()),
@@ -423,9 +457,9 @@ def test_a_setting_of_all_lets_out_whoever_uses_it(documents, settings, reaching
 def test_the_way_back_the_audit_and_erasure_have_callers_of_their_own():
     values = {
         name: [{"podSelector": {"matchLabels": {"app": name}}}]
-        for name in ("clients", "reportingClients", "auditClients", "adminClients")
+        for name in ("clients", "reportingClients", "reviewClients", "auditClients", "adminClients")
     }
-    found = policies(rendered({"networkPolicy": values}))
+    found = policies(rendered({"networkPolicy": values, "review": {"enabled": True}}))
 
     callers = {name: found[name]["ingress"][0]["from"] for name in SERVING}
 
@@ -433,6 +467,7 @@ def test_the_way_back_the_audit_and_erasure_have_callers_of_their_own():
         "gateway": values["clients"],
         "batches": values["clients"],
         "reidentify": values["reportingClients"],
+        "review": values["reviewClients"],
         "audit": values["auditClients"],
         "admin": values["adminClients"],
     }

@@ -179,7 +179,7 @@ class Deployment:
 
     def placed(self, value: str) -> str:
         """Put what a volume holds below the directory of this test."""
-        place = re.match("/(keys|staging|incoming)", value)
+        place = re.match("/(keys|staging|incoming|quarantine)", value)
         return str(self.root) + value if place else value
 
     def expect(self, *command: str) -> str:
@@ -197,7 +197,7 @@ class Deployment:
 @pytest.fixture(scope="module")
 def deployment(run_directory: Path) -> Iterator[Deployment]:
     root = Path(tempfile.mkdtemp(dir=run_directory))
-    for name in ("keys/gateway", "keys/reidentify"):
+    for name in ("keys/gateway", "keys/reidentify", "keys/review", "quarantine"):
         (root / name).mkdir(parents=True)
     server = EmbeddedPostgres(
         root / "postgres", fsync=False, reachable_dir=run_directory / "reachable"
@@ -328,6 +328,7 @@ def test_the_audit_is_read_and_a_patient_erased_by_services_of_their_own(with_ke
         ("deid_batch", DatabaseRole.BATCH),
         ("deid_worker", DatabaseRole.WORKER),
         ("deid_reidentify", DatabaseRole.REIDENTIFY),
+        ("deid_review", DatabaseRole.REVIEW),
         ("deid_auditor", DatabaseRole.AUDITOR),
         ("deid_admin", DatabaseRole.ADMIN),
         ("deid_scaler", DatabaseRole.SCALE),
@@ -357,6 +358,17 @@ def test_a_composed_user_is_granted_what_its_role_needs(user, role):
         ("deid_gateway", "CREATE TABLE mine (value text)"),
         ("deid_gateway", "SELECT FROM batches"),
         ("deid_gateway", "SELECT FROM procrastinate_jobs"),
+        ("deid_gateway", "SELECT sealed FROM quarantine"),
+        ("deid_gateway", "SELECT decision FROM quarantine"),
+        ("deid_gateway", "UPDATE quarantine SET state = 'released'"),
+        ("deid_gateway", "DELETE FROM quarantine"),
+        ("deid_gateway", "UPDATE mask_rules SET state = 'approved'"),
+        ("deid_worker", "UPDATE quarantine SET state = 'released'"),
+        ("deid_review", "SELECT FROM studies"),
+        ("deid_review", "DELETE FROM quarantine"),
+        ("deid_review", "UPDATE quarantine SET sent_by = 'somebody'"),
+        ("deid_review", "UPDATE mask_rules SET proposed_by = 'somebody'"),
+        ("deid_admin", "SELECT sealed FROM quarantine"),
         ("deid_batch", "INSERT INTO instances (uid) VALUES (gen_random_uuid())"),
         ("deid_batch", "SELECT sealed FROM data_keys"),
         ("deid_batch", "UPDATE batch_items SET state = 'succeeded'"),
@@ -413,6 +425,26 @@ def test_only_the_reidentify_service_holds_the_private_key(services):
     assert services["cli"]["profiles"] == ["cli"]
 
 
+def test_only_the_review_service_holds_the_review_key(services):
+    holders = {
+        name
+        for name, service in services.items()
+        if any("review-keys" in volume for volume in service.get("volumes", []))
+    }
+
+    assert holders == {"review", "cli"}
+
+
+def test_what_is_held_is_seen_by_those_who_hold_and_those_who_review(services):
+    seeing = {
+        name
+        for name, service in services.items()
+        if "quarantine:/quarantine" in service.get("volumes", [])
+    }
+
+    assert seeing == {"gateway", "worker", "review"}
+
+
 def test_every_serving_service_has_one_role(services):
     served = {
         name: service["command"][1:]
@@ -424,6 +456,7 @@ def test_every_serving_service_has_one_role(services):
         "gateway": ["--role", "anonymize"],
         "batches": ["--role", "batch"],
         "reidentify": ["--role", "reidentify"],
+        "review": ["--role", "review"],
         "audit": ["--role", "audit"],
         "admin": ["--role", "admin"],
     }
@@ -444,6 +477,7 @@ def test_each_service_has_its_own_database_user(services):
         "batches": "deid_batch",
         "worker": "deid_worker",
         "reidentify": "deid_reidentify",
+        "review": "deid_review",
         "audit": "deid_auditor",
         "admin": "deid_admin",
         "cli": "deid_owner",
@@ -462,7 +496,7 @@ def test_every_published_port_is_on_this_machine_alone_and_taken_once(services):
     ports = [port for service in services.values() for port in service.get("ports", ())]
 
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert len({port.split(":")[1] for port in ports}) == len(ports) == 5
+    assert len({port.split(":")[1] for port in ports}) == len(ports) == 6
 
 
 def test_tls_is_put_on_every_service_that_is_called(services):

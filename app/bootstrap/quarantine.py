@@ -57,7 +57,7 @@ def held_of(
         errors.Misconfigured: its directory cannot be used.
     """
     roles = settings.roles & (_HOLDING | {Role.REVIEW})
-    if not roles:
+    if not roles or _is_nowhere(settings):
         return Held()
     if ring.gateway.review_public_key is None:
         telemetry.log().warning("review-key-absent")
@@ -80,6 +80,17 @@ def held_of(
     review = Review(recorder, box, opener=opener, shelf=shelf, previews=previews)
     kept = dt.timedelta(days=settings.quarantine_kept_days)
     return Held(quarantine, review, Expiry(recorder, shelf, kept))
+
+
+def _is_nowhere(settings: Settings) -> bool:
+    """Say whether nobody could look at what this process would hold.
+
+    In production the review is another process: without a directory that both see, an object would
+    lie where no reviewer ever finds it.
+    """
+    if not settings.is_production or Role.REVIEW in settings.roles:
+        return False
+    return settings.quarantine_dir is None
 
 
 def _renew(opener: HoldOpener, ring: KeyRing) -> None:

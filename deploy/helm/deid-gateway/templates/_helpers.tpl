@@ -49,6 +49,11 @@ securityContext:
 {{- if or (eq .component "worker") (eq .component "batches") }}yes{{ end -}}
 {{- end }}
 
+{{/* Holds objects for review, or reviews them: only where somebody does. */}}
+{{- define "deid-gateway.seesHeld" -}}
+{{- if and .root.Values.review.enabled (has .component (list "gateway" "worker" "review")) }}yes{{ end -}}
+{{- end }}
+
 {{/* Settings of one component as a YAML map: its own stand above those of all. */}}
 {{- define "deid-gateway.settings" -}}
 {{- merge (deepCopy (.values.env | default dict)) (.root.Values.env | default dict) | toYaml -}}
@@ -82,6 +87,13 @@ httpGet: {path: {{ .path }}, port: http, scheme: HTTPS}
 {{- if eq .component "reidentify" }}
 - {name: DEID_REIDENTIFY_KEY_FILE, value: /keys/reidentify/reidentification-key.json}
 {{- end }}
+{{- if eq .component "review" }}
+- {name: DEID_REVIEW_KEY_FILE, value: /keys/review/review-key.json}
+{{- end }}
+{{- if include "deid-gateway.seesHeld" . }}
+{{- /* Below the volume, so that it is made for the gateway's user alone. */}}
+- {name: DEID_QUARANTINE_DIR, value: /quarantine/held}
+{{- end }}
 {{- if include "deid-gateway.seesFiles" . }}
 - {name: DEID_STAGING_DIR, value: /staging}
 {{- if .root.Values.sources }}
@@ -114,6 +126,12 @@ httpGet: {path: {{ .path }}, port: http, scheme: HTTPS}
 - {name: keys, mountPath: /keys/gateway, readOnly: true}
 {{- if eq .component "reidentify" }}
 - {name: private-key, mountPath: /keys/reidentify, readOnly: true}
+{{- end }}
+{{- if eq .component "review" }}
+- {name: review-key, mountPath: /keys/review, readOnly: true}
+{{- end }}
+{{- if include "deid-gateway.seesHeld" . }}
+- {name: quarantine, mountPath: /quarantine}
 {{- end }}
 {{- if include "deid-gateway.hasTls" . }}
 - {name: tls, mountPath: /tls, readOnly: true}
@@ -150,6 +168,18 @@ httpGet: {path: {{ .path }}, port: http, scheme: HTTPS}
     secretName: {{ .root.Values.keys.reidentifySecret }}
     defaultMode: 0440
     items: [{key: reidentification-key.json, path: reidentification-key.json}]
+{{- end }}
+{{- if eq .component "review" }}
+- name: review-key
+  secret:
+    secretName: {{ .root.Values.keys.reviewSecret }}
+    defaultMode: 0440
+    items: [{key: review-key.json, path: review-key.json}]
+{{- end }}
+{{- if include "deid-gateway.seesHeld" . }}
+- name: quarantine
+  persistentVolumeClaim:
+    claimName: {{ .root.Values.quarantine.existingClaim | default (printf "%s-quarantine" (include "deid-gateway.name" .root)) }}
 {{- end }}
 {{- if include "deid-gateway.hasTls" . }}
 - name: tls
