@@ -21,8 +21,8 @@ from app.dicom.tokens import PixelValue
 from app.dicom.video import video_edits
 from app.errors import MalformedDicom, UndecidableElement
 
-# Encapsulated Uncompressed Explicit VR Little Endian. Source: PS3.5 2026d, A.4.11.
-_ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
+#: Encapsulated Uncompressed Explicit VR Little Endian. Source: PS3.5 2026d, A.4.11.
+ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 _ITEM = struct.Struct("<II").pack
 _ITEM_TAG = 0xE000FFFE
 _SEQUENCE_END = _ITEM(0xE0DDFFFE, 0)
@@ -189,7 +189,7 @@ def divide(
         MalformedDicom: the fragments cannot be divided, or should not be there at all.
     """
     native = codestream_of(transfer_syntax) is Codestream.NATIVE
-    if native and transfer_syntax != _ENCAPSULATED_NATIVE:
+    if native and transfer_syntax != ENCAPSULATED_NATIVE:
         raise MalformedDicom("The pixel data is encapsulated, which its transfer syntax is not")
     if len(pixels.fragments) < 2:
         return []

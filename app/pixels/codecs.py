@@ -148,9 +148,11 @@ def native(data: bytes, picture: Picture, *, bit: int = 0) -> Frame:
     rows, columns, samples = picture.rows, picture.columns, picture.samples
     if picture.bits_allocated == 1:
         return _single_bits(data, picture, bit)
-    if picture.bits_allocated not in _NUMBERS:
+    if picture.bits_allocated not in _NUMBERS or len(data) * 8 % picture.bits_allocated:
         raise UndecidableElement("Pixels of this number of bits are not understood")
-    numbers = np.frombuffer(data, _NUMBERS[picture.bits_allocated])
+    # A frame that is encapsulated has a padding byte where its length is odd.
+    is_padded = len(data) % 2 == 0 and len(data) - 1 == rows * columns * samples
+    numbers = np.frombuffer(data[:-1] if is_padded else data, _NUMBERS[picture.bits_allocated])
     frame = Frame(numbers, picture.bits_allocated, picture.photometric)
     if numbers.size == rows * columns * 2 and samples == 3 and not columns % 2:
         pairs = numbers.reshape(rows, columns // 2, 4)

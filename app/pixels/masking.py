@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.dicom.codestreams import Codestream, codestream_of
+from app.dicom.frames import ENCAPSULATED_NATIVE
 from app.dicom.source import FileSource, write_all
 from app.errors import MalformedDicom, UndecidableElement
 from app.pixels.codecs import Frame, cleaned, decode, encode, even, native_bytes
@@ -143,8 +144,10 @@ def _overwritten(frame: Frame, boxes: Sequence[Box], work: _Work) -> Frame:
 def _native(data: bytes, number: int, boxes: Sequence[Box], work: _Work) -> bytes:
     bit = first_bit(work.picture, number)
     frame = _overwritten(decode(data, work.picture, bit=bit), boxes, work)
-    if frame.bits > 1:
-        return native_bytes(frame, work.picture)
+    is_encapsulated = work.picture.transfer_syntax == ENCAPSULATED_NATIVE
+    if frame.bits > 1 or is_encapsulated:
+        written = native_bytes(frame, work.picture)
+        return even(written) if is_encapsulated else written
     bits = np.concatenate([*work.rest, frame.values.reshape(-1)])
     whole = bits.size // 8 * 8
     work.rest = [bits[whole:]] if whole < bits.size else []
@@ -171,6 +174,8 @@ def _encoded(data: bytes, boxes: Sequence[Box], work: _Work) -> bytes:
 
 def _dct(data: bytes, header: Header, boxes: Sequence[Box], work: _Work) -> bytes:
     picture = work.picture
+    if picture.photometric == "PALETTE COLOR":
+        raise UndecidableElement("Values that stand for colours are not in a format that loses")
     is_ybr = is_transformed(header, picture)
     levels = black("YBR_FULL" if is_ybr else picture.photometric, _of(picture, header))
     unit = unit_of(header)
@@ -233,6 +238,8 @@ def _lossy(data: bytes, header: Header, boxes: Sequence[Box], work: _Work) -> by
         raise UndecidableElement("A frame cannot be encoded as it was") from None
     work.is_lossy_again = True
     work.frames_changed += 1
+    if space == "YCBCR" and work.picture.photometric == "YBR_FULL_422":
+        work.photometric.add("YBR_FULL")
     return cleaned(even(bytes(encoded)), work.picture)
 
 

@@ -5,6 +5,7 @@ In the serving process, so without any codec: plain bytes and integers.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 
 from app.dicom.elements import key_tag
 from app.dicom.frames import divide
@@ -74,9 +75,9 @@ def has_unused_bits(source: Source, frames: Sequence[Pieces], picture: Picture) 
     if picture.bits_allocated % 8 or not 0 < picture.bits_stored < picture.bits_allocated:
         return False
     holding = _tests(picture, size)
-    for ((offset, length),) in frames:
-        for start in range(0, length, _BLOCK * size):
-            data = source.read(offset + start, min(_BLOCK * size, length - start))
+    for offset, length in chain.from_iterable(frames):
+        for start in range(0, length - length % size, _BLOCK * size):
+            data = source.read(offset + start, min(_BLOCK * size, length - length % size - start))
             holding = [test for test in holding if test(data)]
             if not holding:
                 return True

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.dicom.codestreams import Codestream, codestream_of
+from app.dicom.frames import ENCAPSULATED_NATIVE
 from app.dicom.source import FileSource, write_all
 from app.errors import InvalidRequest, MalformedDicom
 from app.pixels.codecs import Frame, cleaned, decode
@@ -48,7 +49,9 @@ def read_frame(fd: int, pieces: Sequence[Sequence[int]], picture: Picture, numbe
 
 def first_bit(picture: Picture, number: int) -> int:
     """Return where a native frame begins in its first byte; frames of single bits share bytes."""
-    return number * picture.rows * picture.columns % 8 if picture.bits_allocated == 1 else 0
+    if picture.bits_allocated != 1 or picture.transfer_syntax == ENCAPSULATED_NATIVE:
+        return 0
+    return number * picture.rows * picture.columns % 8
 
 
 def display(frame: Frame, picture: Picture) -> Image:

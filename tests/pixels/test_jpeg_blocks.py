@@ -15,7 +15,7 @@ from app.pixels.codecs import cleaned
 from app.pixels.codecs_blocks import grown, unit_of
 from app.pixels.codecs_headers import header_of
 from app.pixels.codecs_huffman import Table
-from app.pixels.model import Box
+from app.pixels.model import Box, Palette
 from tests.pixels.framing import (
     BOX,
     JPEG,
@@ -219,18 +219,27 @@ def test_every_frame_has_its_own_codes():
 def test_a_progressive_frame_is_refused_unless_a_loss_is_allowed():
     values = noise(8, 3)
     before = _jpeg(values, progressive=True, quality=95, subsampling=0)
-    image = picture(BASELINE, values, "YBR_FULL")
+    image = picture(BASELINE, values, "YBR_FULL_422")
 
     with pytest.raises(UndecidableElement):
         mask_one(before, image)
     done = masked([before], image, [mark()], lossy="allow")
 
+    assert done.answer["photometric"] == "YBR_FULL"
     assert done.answer["is_lossy_again"]
     assert header_of(done.frames[0]).marker == 0xC0
     difference = _shown(done.frames[0]).astype(int) - _shown(before)
     far = Box(BOX.left - 8, BOX.top - 8, BOX.right + 8, BOX.bottom + 8)
     assert np.abs(outside(difference, far)).max() <= 6
     assert inside(_shown(done.frames[0])).max() <= 12
+
+
+def test_a_palette_in_a_format_that_loses_is_refused():
+    values = noise(8)
+    palette = Palette(256, 0, 8, bytes(range(256)), bytes(256), bytes(256))
+
+    with pytest.raises(UndecidableElement):
+        mask_one(_jpeg(values), picture(BASELINE, values, "PALETTE COLOR", palette=palette))
 
 
 def test_a_progressive_frame_without_a_mark_stays():

@@ -367,6 +367,37 @@ def test_frames_of_single_bits_that_share_bytes(photometric):
         }
 
 
+def test_encapsulated_native_frames_are_padded_one_by_one():
+    values = noise(8)[:5, :9]
+    image = picture(NATIVE + ".98", values, "MONOCHROME2", frames=2)
+    box = Box(2, 1, 7, 4)
+
+    done = masked([_even(values.tobytes())] * 2, image, [mark(box)])
+
+    for frame in done.frames:
+        after = np.frombuffer(frame[:45], "u1").reshape(5, 9)
+        assert len(frame) == 46
+        np.testing.assert_array_equal(outside(after, box), outside(values, box))
+        assert not inside(after, box).any()
+
+
+def test_encapsulated_frames_of_single_bits_do_not_share_bytes():
+    bits = np.random.default_rng(1).integers(0, 2, (5, 9)).astype("u1")
+    data = _even(np.packbits(bits.reshape(-1), bitorder="little").tobytes())
+    image = replace(
+        picture(NATIVE + ".98", bits, "MONOCHROME2", frames=2),
+        bits_allocated=1,
+        bits_stored=1,
+        high_bit=0,
+    )
+
+    done = masked([data, data], image, [mark(Box(2, 1, 7, 4), frames=(1, 1))])
+
+    assert done.frames[0] == data
+    after = np.unpackbits(np.frombuffer(done.frames[1], "u1"), bitorder="little")[:45]
+    assert not inside(after.reshape(5, 9), Box(2, 1, 7, 4)).any()
+
+
 def test_a_mark_is_for_its_frames_only():
     values = noise(12)
     image = picture(RLE, values, "MONOCHROME2", bits=12, frames=4)
