@@ -6,7 +6,7 @@ is known to be harmless.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -118,7 +118,8 @@ class Matcher:
         is_weak = reading.score < _READABLE
         if not is_weak or reading.found < _FOUND or reading.height > _MAX_HEIGHT:
             return None
-        if expected < _MIN_ASPECT or (is_harmless(text) and not is_short):
+        is_known = is_harmless(text) and not is_fragment(text)
+        if expected < _MIN_ASPECT or (is_known and not is_short):
             return None
         return Match(DOUBTFUL, round(min(reading.found, 0.99), 3))
 
@@ -134,24 +135,38 @@ def _certainty(score: float, least: float) -> float:
     return round(max(min(score, 1.0), least), 3)
 
 
-def _forms(value: Known) -> Iterable[tuple[str, bool]]:
+def _forms(value: Known) -> Iterator[tuple[str, bool]]:
     """Yield what is looked for of a value, as skeletons, and whether only as a whole word."""
     text = composed(value.text)
     if value.kind in {"patient-name", "person"}:
-        for part in name_parts(text):
-            joined = skeleton("".join(folded(word) for word in part))
-            yield joined, len(joined) < 4 and not is_wide(joined)
-        yield from ((skeleton(w), True) for w in words(folded(text)) if len(w) == 2)
-    elif value.kind == "date":
-        day = day_of(text)
-        if day is not None:
-            for form in (f"{day:%Y%m%d}", f"{day:%d%m%Y}", f"{day:%m%d%Y}"):
-                yield skeleton(form), False
-    else:
-        for one in text.split("\\"):
-            dense = skeleton("".join(words(folded(one))))
-            if len(dense) >= 3:
-                yield dense, len(dense) < 5
+        return _name_forms(text)
+    return _date_forms(text) if value.kind == "date" else _other_forms(text)
+
+
+def _name_forms(text: str) -> Iterator[tuple[str, bool]]:
+    for part in name_parts(text):
+        joined = skeleton("".join(folded(word) for word in part))
+        yield joined, len(joined) < 4 and not is_wide(joined)
+    for group in text.split("="):
+        short = words(folded(" ".join(group.split("^")[:3])))
+        yield from ((skeleton(w), True) for w in short if len(w) == 2 and w not in _PARTICLES)
+
+
+def _date_forms(text: str) -> Iterator[tuple[str, bool]]:
+    day = day_of(text)
+    if day is not None:
+        for form in (f"{day:%Y%m%d}", f"{day:%d%m%Y}", f"{day:%m%d%Y}"):
+            yield skeleton(form), False
+
+
+def _other_forms(text: str) -> Iterator[tuple[str, bool]]:
+    for one in text.split("\\"):
+        dense = skeleton("".join(words(folded(one))))
+        if len(dense) >= 3:
+            yield dense, len(dense) < 5
+
+
+_PARTICLES = frozenset("dr md mr ms jr sr de da do di du la le el al ii iv st".split())  # noqa: SIM905
 
 
 def _is_begun(form: str, tokens: list[str]) -> bool:
@@ -192,7 +207,8 @@ _MONTH = "|".join(sorted({folded(m) for m in all_month_names()}, key=lambda m: (
 _DATES = re.compile(
     r"(?<!\d)(?<!\d\.)(?:\d{1,2}\s?[./,:-]\s?\d{1,2}\s?[./,-]\s?(?:19|20)?\d\d|"
     r"(?:19|20)\d\d\s?[./,-]\s?\d{1,2}\s?[./,-]\s?\d{1,2}|"
-    r"\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d \d\d \d\d)(?!\d)"
+    r"\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d \d\d \d\d|"
+    r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?!\d)"
 )
 _TIMES = re.compile(r"(?<![\d:.])(?:[01]?\d|2[0-4])\s?[:h]\s?[0-5]\d(?:\s?[:m.]\s?[0-5]\d)?(?!\d)")
 _WRITTEN = re.compile(
@@ -201,6 +217,7 @@ _WRITTEN = re.compile(
 )
 _LONG_NUMBER = re.compile(r"(?<![\d.])\d(?:[\s./-]?\d){4,}(?!\s?(?:mm|cm|ms|hz)\b)")
 _MIXED = re.compile(r"(?<![^\W_])(?=[^\W_]*\d)(?=[^\W_]*[^\W\d_])[^\W_]{6,}(?![^\W_])")
+_BOX = re.compile(r"(?<![^\W_])(?:p\W{0,2}[o0]\W{0,2}box|postfach|apartado|bp)\W{0,3}\d")
 _DIGIT_LIKE = re.compile(r"[\dOoQDlIi|!SsBZzgG]+")
 
 
@@ -210,11 +227,14 @@ def by_form(text: str) -> str | None:
     plain = folded(figures)
     if _DATES.search(plain) or _TIMES.search(plain) or _WRITTEN.search(folded(text)):
         return "date"
+    if _BOX.search(plain):
+        return "address"
     label = _kind_by_label(text)
     for found in (text, figures):
         for start, stop in found_by_form(found):
-            if not is_harmless(found[start:stop]):
-                return label or ("id" if any(c.isdigit() for c in found[start:stop]) else "person")
+            figures_in_it = sum(c.isdigit() for c in found[start:stop])
+            if figures_in_it >= _MAX_FIGURES or not is_harmless(found[start:stop]):
+                return label or ("id" if figures_in_it else "person")
     if any(_is_number(match.group()) for match in _LONG_NUMBER.finditer(plain)):
         return label if label in KINDS and label != "date" else "id"
     if any(_is_mixed_number(m.group()) for m in _MIXED.finditer(plain)):
@@ -261,7 +281,11 @@ _MAX_FIGURES = 4
 
 def is_harmless(text: str) -> bool:
     """Say whether all of a line is known: words of devices, measures, short codes, bare labels."""
-    tokens = _TOKENS.findall(folded(_CAMEL.sub(" ", text)))
+    return _has_only_known(text) or _has_only_known(_CAMEL.sub(" ", text))
+
+
+def _has_only_known(text: str) -> bool:
+    tokens = _TOKENS.findall(folded(text))
     if not tokens:
         return True
     if not all(map(_is_known, tokens)):
@@ -289,6 +313,8 @@ def is_fragment(text: str) -> bool:
 
 def _is_known(token: str) -> bool:
     if token in LABELS or token in UNITS or skeleton(token) in harmless() or _is_measure(token):
+        return True
+    if _WINDOW.fullmatch(token):
         return True
     if token.isalpha():
         return (len(token) < 3 and not is_wide(token)) or _is_joined(token)

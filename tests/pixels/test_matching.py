@@ -1,0 +1,139 @@
+"""What a line that was read is: a kind of identifying text, or harmless."""
+
+import pytest
+
+from app.pixels.matching import Known, Matcher, Reading, is_fragment, is_harmless
+
+KNOWN = (
+    Known("patient-name", "MÜLLER-LÜDENSCHEIDT^KATHARINA^^DR"),
+    Known("id", "S612.89-7"),
+    Known("date", "19510829"),
+    Known("institution", "Klinikum Oberreichental"),
+    Known("person", "LONG^WEI"),
+)
+
+
+def kind(text: str, *, known: tuple[Known, ...] = KNOWN, score: float = 0.97) -> str | None:
+    match = Matcher(known).match(Reading(text, score, 0.8, 11.0 * len(text), 20.0))
+    return match.kind if match else None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "R", "L", "AP", "50 mm", "MI 1.2", "MI:1.4", "TIs 0.4", "kVp 120", "120 kV", "85 mAs",
+        "HEAD FIRST", "HEADFIRST", "W 400 L 40", "W400L40", "1/24", "+40", "x 2.0", "Frame 3",
+        "SUPINE", "C5-2", "L12-5", "TIS0.0 MI 0.6", "Adv Breast", "20dB/DR60", "DR 60 dB",
+        "19fps", "H4.00 MHz", "Sag Liver L-M", "Store in progress", "Storeinprogress", "THI",
+        "GeneraI", "4.0cm", "-1000", "2017", "DOB:", "Patient Name", "LAO 30", "RCC", "SID 110 cm",
+        "Dist 1.43 cm", "HR 72 bpm", "ABDOMEN", "MapE/ST2", "", "—", "0000", "日", "3.2.1",
+    ],
+)  # fmt: skip
+def test_what_devices_write_stays(text: str) -> None:
+    assert kind(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Müller-Lüdenscheidt, Katharina", "MULLER LUDENSCHEIDT", "MUELLERLUEDENSCHEIDT",
+        "MULLER-LUDENSCHE1DT", "MVLLER-LUDENSCHEIDT", "Ludensch...", "KATHARlNA", "KATHAR1NA M",
+        "xxKATHARINAxx",
+    ],
+)  # fmt: skip
+def test_the_patients_name_is_found_however_it_is_read(text: str) -> None:
+    assert kind(text) == "patient-name"
+
+
+@pytest.mark.parametrize("text", ["S612.89-7", "S6I2897", "S61289-7 R", "5612897", "ID S612897"])
+def test_the_instances_ids_are_found_with_signs_taken_for_others(text: str) -> None:
+    assert kind(text) == "id"
+
+
+def test_a_name_that_is_a_word_too_is_a_name_where_the_instance_has_it() -> None:
+    assert kind("Long axis", known=()) is None
+    assert kind("LONG") == "person"
+    assert kind("LONG", known=()) == "free-text"
+
+
+def test_an_institution_that_was_cut_off_is_found() -> None:
+    assert kind("KLINIKUM OBERR..") == "institution"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "08/29/1951", "29.08.51", "O8/29/195l", "2016-10-17", "17 Oct 16", "20161017", "17. Mai",
+        "Sep 3 2011", "8:48:26 AM", "10:32", "08.01.71", "f.08.01.71", "DOB: 1.2.1950",
+    ],
+)  # fmt: skip
+def test_dates_and_times_of_day_are_found_by_their_form(text: str) -> None:
+    assert kind(text, known=()) == "date"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("00047431395", "id"),
+        ("120907058", "id"),
+        ("l2O9O7O58", "id"),
+        ("MRN 1234", "id"),
+        ("AB123456", "id"),
+        ("US12-34567", "id"),
+        ("Dr. Gray", "person"),
+        ("Prof. Ngô", "person"),
+        ("Tel. 08721 55123", "phone"),
+        ("MON GENERAL HOSPITAL SURGICAL CARE", "institution"),
+        ("P.O. Box 4410", "address"),
+        ("Name: Long Field", "patient-name"),
+        ("Zvonimirka", "free-text"),
+        ("Teo", "free-text"),
+        ("王伟", "free-text"),
+        ("Gray", "free-text"),
+    ],
+)
+def test_what_is_not_known_to_be_harmless_never_stays(text: str, expected: str) -> None:
+    assert kind(text, known=()) == expected
+
+
+def test_texture_that_was_taken_for_letters_is_nothing() -> None:
+    assert Matcher(()).match(Reading("WANNANUN", 0.23, 0.35, 94, 16)) is None
+    assert Matcher(()).match(Reading("C", 0.88, 0.68, 500, 450)) is None
+
+
+def test_a_line_that_cannot_be_read_is_doubtful() -> None:
+    match = Matcher(()).match(Reading("Wl|~kx r", 0.3, 0.8, 120, 14))
+    assert match is not None
+    assert (match.kind, match.confidence) == ("doubtful", 0.8)
+
+
+def test_a_long_line_of_which_one_sign_was_read_is_doubtful() -> None:
+    match = Matcher(()).match(Reading("R", 0.4, 0.8, 160, 14))
+    assert match is not None
+    assert match.kind == "doubtful"
+
+
+def test_a_text_of_which_the_reader_is_not_sure_is_still_matched() -> None:
+    assert kind("KATHARINA", score=0.4) == "patient-name"
+
+
+def test_kinds_of_the_engine_are_taken() -> None:
+    assert Known.from_json({"kind": "birth-date", "text": "19510829"}).kind == "date"
+    assert Known.from_json({"kind": "name", "text": "A^B"}).kind == "person"
+    assert Known.from_json({"kind": "id", "text": "1"}).kind == "id"
+
+
+def test_no_value_is_in_a_repr() -> None:
+    assert "MÜLLER" not in repr(KNOWN[0])
+    assert "MÜLLER" not in repr(Reading("MÜLLER", 1, 1, 1, 1))
+
+
+def test_initials_and_lone_figures_are_fragments_and_words_of_devices_are_none() -> None:
+    assert is_fragment("V.")
+    assert is_fragment("(212)")
+    assert not is_fragment("Gain")
+    assert is_harmless("V.")
+
+
+def test_a_hostile_line_is_matched_in_linear_time() -> None:
+    assert kind("1" * 20_000 + "A" * 20_000) is not None
