@@ -75,6 +75,7 @@ REASONS: Final[Mapping[str, str]] = {
     "conversion scanned-document": "It is a scanned document.",
     "conversion scanned-image": "It is a scanned image.",
     "conversion drawing": "It is a drawing.",
+    "conversion synthetic": "A program made it.",
     "modality": "Its modality does not fit.",
     "modality screen-or-photograph": "It is a picture of a screen or a photograph.",
     "modality of-another-sop-class": "Its modality does not fit the kind of image.",
@@ -96,6 +97,7 @@ REASONS: Final[Mapping[str, str]] = {
     "rule-outside-image": "A mask rule fits this device, but not the size of the image.",
     "no-rule-for-device": "Images of this kind carry text, no mask rule fits, and none was read.",
     "outside-regions": "What lies outside of the ultrasound regions is masked.",
+    "regions-cover-all": "Its ultrasound regions cover the whole image.",
     "invalid-regions": "Its ultrasound regions do not fit the image.",
     "not-read": "No text could be looked for: the text reader is missing or failed.",
     "not-read-to-the-end": "The text reader did not get to the end.",
@@ -103,6 +105,8 @@ REASONS: Final[Mapping[str, str]] = {
     "unreadable-text": "There is something like text that could not be made out.",
     "still-readable": "Text can be read although it was masked.",
     "nothing-found": "No identifying text was read.",
+    "contradictory-reading": "Text was read outside of the image: the reading cannot be right.",
+    "mask-failed": "It should have been masked, and its pixels cannot be written anew.",
 }
 BY: Final = "\N{MULTIPLICATION SIGN}"
 _UNITS: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"))
