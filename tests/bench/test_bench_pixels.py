@@ -12,6 +12,7 @@ from bench.pixels_path import Outcome, Result
 from tests.pixels.burning.cases import Case, drawn, make
 from tests.pixels.burning.fonts import carried
 
+SIZE = ("left", "top", "width", "height")
 CASES = drawn(5, 21, faces_of=carried(), kinds=("us", "sc"))
 
 
