@@ -17,16 +17,17 @@ GatewayError
 ├── Conflict         AlreadyExists · PseudonymCollision · IllegalTransition · IdempotencyKeyReused ·
 │                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
 │                    ApprovalExpired · ApprovalUsed · AlreadyDecided
-├── Refused          Quarantined · PixelsNeedReview · RejectedInReview · LabelImage ·
-│                    PixelWorkFailed · QuarantineFull · HeldObjectDamaged · PreviewUnavailable ·
-│                    BurnedInAnnotationSuspected · UndecidableElement · ResidualIdentifier ·
+├── Refused          Quarantined · PixelsNeedReview · RejectedInReview · ReviewExpired ·
+│                    LabelImage · PixelWorkFailed · QuarantineFull · HeldObjectDamaged ·
+│                    PreviewUnavailable · BurnedInAnnotationSuspected · UndecidableElement ·
+│                    ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
 │                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
 │                    NothingToPublish · StagingTooSmall · DestinationRefused (ObjectsGone) ·
 │                    CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
 │                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·
-│                    NoWorker · RoleNotServed · IdentityProviderUnavailable ·
+│                    InReview · NoWorker · RoleNotServed · IdentityProviderUnavailable ·
 │                    AuditReceiverUnavailable
 └── Misconfigured    (start-up only)
 """
@@ -485,6 +486,13 @@ class Quarantined(Refused):
         self.quarantine_id = quarantine_id
 
 
+class ReviewExpired(Refused):
+    """Nobody decided about a held object in time."""
+
+    code = "review-expired"
+    title = "Nobody decided about the pixels in time"
+
+
 class PixelsNeedReview(Refused):
     """The pixels are doubtful, and there is no quarantine here that could hold the object."""
 
@@ -693,6 +701,13 @@ class StagingYielded(Unavailable):
 
     code = "staging-yielded"
     title = "Another batch has the staging area first"
+
+
+class InReview(Unavailable):
+    """A batch waits for people to decide about pixels of its objects."""
+
+    code = "review"
+    title = "Objects of the batch wait for a review of their pixels"
 
 
 class Overloaded(Unavailable):

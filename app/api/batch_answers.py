@@ -75,6 +75,7 @@ def item_fields(item: Item) -> dict[str, Any]:
         "file": item.file or None,
         "size": item.size if item.sha256 else None,
         "sha256": item.sha256 or None,
+        "quarantine_id": item.quarantine_id or None,
     }
 
 

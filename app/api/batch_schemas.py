@@ -85,6 +85,9 @@ class BatchCounts(BaseModel):
     ignored: int = Field(description="No DICOM objects; reported, and no obstacle.")
     refused: int = Field(description="Not passed on, by policy or because they are not valid.")
     failed: int = Field(description="Could not be read, or broke a worker.")
+    in_review: int = Field(
+        description="Held until people have decided about their pixels; then done again."
+    )
     published: int = Field(description="At the destination.")
 
 
@@ -139,6 +142,7 @@ class BatchRepresentation(BaseModel):
                         "ignored": 1,
                         "refused": 0,
                         "failed": 0,
+                        "in_review": 0,
                         "published": 301,
                     },
                     "problems": {"not-dicom": 1},
@@ -226,7 +230,7 @@ class BatchItem(BaseModel):
     """What became of one file. Its name at the source is not told."""
 
     seq: int = Field(description="Number of the file in its batch, from 0.", examples=[17])
-    state: Literal["succeeded", "duplicate", "ignored", "refused", "failed"] = Field(
+    state: Literal["succeeded", "duplicate", "ignored", "refused", "failed", "in_review"] = Field(
         examples=["succeeded"]
     )
     code: str | None = Field(description="Why it did not succeed.", examples=[_CODE])
@@ -244,6 +248,9 @@ class BatchItem(BaseModel):
     )
     size: int | None = Field(description="Of the object, in bytes.", examples=[525312])
     sha256: str | None = Field(description="Of the object, in hexadecimal digits.")
+    quarantine_id: str | None = Field(
+        description="Under which it waits for a review: `/quarantine/{quarantine_id}`."
+    )
 
 
 class BatchItems(BaseModel):
@@ -260,7 +267,7 @@ class BatchOriginal(BaseModel):
     """Which file at the source one item was."""
 
     seq: int = Field(examples=[17])
-    state: Literal["succeeded", "duplicate", "ignored", "refused", "failed"] = Field(
+    state: Literal["succeeded", "duplicate", "ignored", "refused", "failed", "in_review"] = Field(
         examples=["refused"]
     )
     code: str | None = Field(examples=[_CODE])

@@ -29,6 +29,7 @@ from app.errors import (
     MissingReferencedFile,
     NotDicom,
     ProfileNotFound,
+    Quarantined,
     Refused,
     Unavailable,
     UnreadableFile,
@@ -329,6 +330,7 @@ def result_of(file: SourceFile, error: GatewayError) -> ItemResult:
         code=error.code,
         detail=error.detail,
         element_path=error.path or "",
+        quarantine_id=error.quarantine_id if isinstance(error, Quarantined) else "",
     )
 
 
@@ -336,6 +338,8 @@ def state_of(error: type[GatewayError]) -> ItemState:
     """Say what becomes of a file with such an error."""
     if issubclass(error, _IGNORED):
         return ItemState.IGNORED
+    if issubclass(error, Quarantined):
+        return ItemState.IN_REVIEW
     if issubclass(error, InvalidInput | Refused) and not issubclass(error, _FAILED):
         return ItemState.REFUSED
     return ItemState.FAILED

@@ -87,6 +87,7 @@ class Batch:
         run_at: when it was last tried again; speed is counted from there.
         run_files: files decided before that; objects published in ``run_published``.
         waiting: what it waits for, where that is looked for.
+        in_review_files: files that people have to decide about; not decided yet.
     """
 
     batch_id: UUID
@@ -123,6 +124,7 @@ class Batch:
     run_bytes: int | None = None
     run_published: int | None = None
     waiting: Waiting | None = None
+    in_review_files: int = 0
 
     @property
     def done_files(self) -> int:
@@ -171,6 +173,7 @@ class ItemResult:
         size: of the result in bytes.
         sha256: of the result.
         modality: Modality (0008,0060) of the result.
+        quarantine_id: under which a file in review is held; empty otherwise.
     """
 
     file: SourceFile
@@ -189,6 +192,7 @@ class ItemResult:
     modality: str = ""
     size: int = 0
     sha256: bytes = b""
+    quarantine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -339,6 +343,7 @@ class Item:
     file: str
     size: int
     sha256: str
+    quarantine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -3,20 +3,22 @@
 from typing import Final
 from uuid import UUID
 
+from app.batches.reviewing import IS_IN_REVIEW, IS_REVIEWED
 from app.batches.sql import row, transaction
 from app.db.session import Database
 
-# A batch that waits for the workers of another staging area is none of ours.
-_WORK: Final = """
+# A batch that waits for the workers of another staging area, or for people, is none of ours.
+_WORK: Final = f"""
 SELECT EXISTS (SELECT FROM batches AS b
         WHERE b.state IN ('queued', 'processing', 'publishing')
         AND (b.home IS NULL OR b.home = %(staging)s)
         AND (NOT b.is_scanned OR b.open_chunks > 0
-            OR (b.state = 'publishing' AND b.unpublished_chunks = 0)))
+            OR (b.state = 'publishing' AND b.unpublished_chunks = 0) OR ({IS_REVIEWED})))
     OR EXISTS (SELECT FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch
         WHERE c.staging = %(staging)s AND c.state IN ('processed', 'publishing')
-        AND b.state IN ('queued', 'processing', 'publishing')) AS is_any
-"""
+        AND b.state IN ('queued', 'processing', 'publishing')
+        AND NOT (b.on_error = 'hold' AND {IS_IN_REVIEW})) AS is_any
+"""  # noqa: S608 - constants
 # Once: what fails then is tried again later, by whoever works then.
 _AFTERMATH: Final = """
 SELECT EXISTS (SELECT FROM batch_leftovers

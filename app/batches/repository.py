@@ -60,7 +60,7 @@ _ITEMS: Final = """
 SELECT seq, state, coalesce(code, '') AS code, coalesce(detail, '') AS detail,
     coalesce(element_path, '') AS element_path, coalesce(warnings, '{}') AS warnings,
     coalesce(cloud_study_id, '') AS cloud_study_id, coalesce(series_uid, '') AS series_uid,
-    coalesce(sop_instance_uid, '') AS sop_instance_uid, size, sha256
+    coalesce(sop_instance_uid, '') AS sop_instance_uid, size, sha256, quarantine
 FROM batch_items
 WHERE batch = %(batch)s AND seq > %(after)s AND (%(state)s::text IS NULL OR state = %(state)s)
 ORDER BY seq LIMIT %(limit)s
@@ -305,4 +305,5 @@ def _item(entry: RowMapping) -> Item:
         else "",
         size=entry["size"],
         sha256=bytes(entry["sha256"]).hex() if entry["sha256"] else "",
+        quarantine_id=str(entry["quarantine"]) if entry["quarantine"] else "",
     )

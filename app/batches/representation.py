@@ -74,10 +74,11 @@ def estimated_end(batch: Batch, now: dt.datetime) -> dt.datetime | None:
     """Estimate when a batch ends at its mean speed so far; None where that cannot be known.
 
     While files are de-identified, each of them is a step. When all are decided, the objects that
-    still have to be published are steps too.
+    still have to be published are steps too. Nobody knows when people will have decided.
     """
     elapsed = elapsed_s(batch, now)
-    if elapsed is None or not batch.is_scanned or batch.state in ENDED:
+    is_open = batch.is_scanned and batch.state not in ENDED and not batch.in_review_files
+    if elapsed is None or not is_open:
         return None
     done, left = _done_files(batch), batch.total_files - batch.done_files
     if batch.state is BatchState.PUBLISHING:
@@ -113,12 +114,13 @@ def _done_files(batch: Batch) -> int:
 
 def _counts(batch: Batch) -> dict[str, int]:
     return {
-        "waiting": max(batch.total_files - batch.done_files, 0),
+        "waiting": max(batch.total_files - batch.done_files - batch.in_review_files, 0),
         "succeeded": batch.succeeded_files,
         "duplicate": batch.duplicate_files,
         "ignored": batch.ignored_files,
         "refused": batch.refused_files,
         "failed": batch.failed_files,
+        "in_review": batch.in_review_files,
         "published": batch.published_files,
     }
 

@@ -38,6 +38,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "sha256": "bytea",
     "data_key": "bigint",
     "sealed_name": "bytea",
+    "quarantine": "uuid",
 }
 # Arrays of arrays must be rectangular: warnings travel as one text, a line each.
 _SELECTED: Final = ", ".join(
@@ -68,6 +69,7 @@ UPDATE batches SET version = version + 1, open_chunks = open_chunks - 1,
     ignored_files = ignored_files + %(ignored)s,
     refused_files = refused_files + %(refused)s,
     failed_files = failed_files + %(failed)s,
+    in_review_files = in_review_files + %(in_review)s,
     bytes_in = bytes_in + %(bytes_in)s, bytes_out = bytes_out + %(bytes_out)s,
     waiting_for = NULL, waiting_since = NULL, waiting_until = NULL
 WHERE id = %(batch)s
@@ -245,4 +247,5 @@ def _values(result: ItemResult, sealed: Sealed) -> tuple[object, ...]:
         result.sha256 or None,
         data_key,
         sealed_name,
+        UUID(result.quarantine_id) if result.quarantine_id else None,
     )

@@ -1,6 +1,6 @@
 """A batch that is tried again: what did not succeed, what gave its room away, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -13,7 +13,7 @@ from app.batches.records import SourceFile
 from app.batches.sealing import BatchBox
 from app.batches.settling import change, defer_for, defer_publishing, settle
 from app.batches.sql import row, rows, run
-from app.batches.states import UNSUCCESSFUL, BatchState, OnError
+from app.batches.states import UNSUCCESSFUL, BatchState, ItemState, OnError
 from app.batches.tickets import Task
 from app.errors import ObjectsGone
 
@@ -34,6 +34,11 @@ WHERE p.batch = %(batch)s AND p.code = counted.code
 _LEAVE: Final = """
 UPDATE batch_chunks SET sealed_files = %(sealed)s, files = %(files)s, bytes = %(bytes)s
 WHERE batch = %(batch)s AND number = %(number)s
+"""
+_COUNT_AGAIN: Final = """
+UPDATE batches SET chunks = chunks + %(new)s, open_chunks = open_chunks + %(new)s,
+    unpublished_chunks = unpublished_chunks + %(new)s, {emptied}
+WHERE id = %(batch)s RETURNING chunks
 """
 # Nothing of them may be at the destination any more: they are staged again, and published again.
 _GONE: Final = """
@@ -57,6 +62,7 @@ items AS (SELECT
     count(*) FILTER (WHERE state = 'ignored') AS ignored,
     count(*) FILTER (WHERE state = 'refused') AS refused,
     count(*) FILTER (WHERE state = 'failed') AS failed,
+    count(*) FILTER (WHERE state = 'in_review') AS in_review,
     coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes
     FROM batch_items WHERE batch = %(batch)s AND chunk IN (SELECT number FROM chunks))
 UPDATE batches SET open_chunks = open_chunks + (SELECT count(*) FROM chunks),
@@ -65,6 +71,7 @@ UPDATE batches SET open_chunks = open_chunks + (SELECT count(*) FROM chunks),
     ignored_files = ignored_files - items.ignored,
     refused_files = refused_files - items.refused,
     failed_files = failed_files - items.failed,
+    in_review_files = in_review_files - items.in_review,
     bytes_out = bytes_out - items.bytes,
     bytes_in = bytes_in - (SELECT coalesce(sum(bytes), 0) FROM chunks)
 FROM items WHERE id = %(batch)s
@@ -106,12 +113,12 @@ async def try_again(
     """
     await change(connection, batch, BatchState.PROCESSING)
     await _free_claims(connection, batch["id"])
-    await _do_given_up_again(connection, batch)
+    await do_given_up_again(connection, batch)
     await run(connection, _RUN_AGAIN, batch=batch["id"])
     if not batch["is_scanned"]:
         await defer_for(connection, batch, Task.SCAN)
         return
-    await _open_again(connection, box, organization, batch)
+    await open_again(connection, box, organization, batch, UNSUCCESSFUL)
     await settle(connection, batch["id"])
     if batch["on_error"] == OnError.SKIP:
         await defer_publishing(connection, batch)
@@ -142,7 +149,7 @@ async def _free_claims(connection: AsyncConnection, batch_id: UUID) -> None:
     )
 
 
-async def _do_given_up_again(connection: AsyncConnection, batch: RowMapping) -> None:
+async def do_given_up_again(connection: AsyncConnection, batch: RowMapping) -> None:
     """Have chunks done again whose results gave their room to others, or went away published."""
     await run(connection, "SET LOCAL statement_timeout = 0")  # it grows with what was staged
     if batch["code"] == ObjectsGone.code:
@@ -154,22 +161,23 @@ async def _do_given_up_again(connection: AsyncConnection, batch: RowMapping) -> 
         await defer_for(connection, batch, Task.PROCESS, count=taken["chunks"])
 
 
-async def _open_again(
-    connection: AsyncConnection, box: BatchBox, organization: str, batch: RowMapping
+async def open_again(
+    connection: AsyncConnection,
+    box: BatchBox,
+    organization: str,
+    batch: RowMapping,
+    states: Collection[ItemState],
 ) -> None:
-    """Make a chunk of what did not succeed in each chunk, and take it out of the counters."""
+    """Make a chunk of the items in some states of each chunk, and take them out of the counters.
+
+    None of the states is ``succeeded``.
+    """
     batch_id = batch["id"]
-    values = {"batch": batch_id, "states": sorted(map(str, UNSUCCESSFUL))}
+    values = {"batch": batch_id, "states": sorted(map(str, states))}
     chunks = await rows(connection, _UNSUCCESSFUL_CHUNKS, **values)
     await run(connection, _FORGET_UNSUCCESSFUL, **values)
-    counted = await row(
-        connection,
-        "UPDATE batches SET chunks = chunks + %(new)s, open_chunks = open_chunks + %(new)s,"
-        " unpublished_chunks = unpublished_chunks + %(new)s, refused_files = 0,"
-        " failed_files = 0 WHERE id = %(batch)s RETURNING chunks",
-        new=len(chunks),
-        batch=batch_id,
-    )
+    statement = _COUNT_AGAIN.format(emptied=", ".join(f"{state}_files = 0" for state in states))
+    counted = await row(connection, statement, new=len(chunks), batch=batch_id)
     first = counted["chunks"] - len(chunks) if counted else 0
     for begin in range(0, len(chunks), _AGAIN_AT_ONCE):
         page = chunks[begin : begin + _AGAIN_AT_ONCE]

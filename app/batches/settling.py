@@ -14,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.batches.sql import row, rows, run
 from app.batches.states import BatchState, ChunkState, OnError, check_transition
 from app.batches.tickets import Task, defer
-from app.errors import ArchiveTooLarge, GatewayError, InvalidArchive, NothingToPublish
+from app.errors import (
+    ArchiveTooLarge,
+    GatewayError,
+    InReview,
+    InvalidArchive,
+    NothingToPublish,
+)
 
 # A worker that lost its claim may put one more object before it learns so: tidy up after that.
 CLEAN_AFTER_S: Final = 30.0
@@ -25,12 +31,18 @@ MAX_ROWS_AT_ONCE: Final = 20_000
 _LOCK: Final = """
 SELECT id, organization, state, on_error, priority, home, is_scanned, succeeded_files,
     refused_files + failed_files AS unsuccessful_files, open_chunks, unpublished_chunks, revision,
-    has_callback, sealed_request, code
+    has_callback, sealed_request, code, in_review_files
 FROM batches WHERE id = %(batch)s AND state <> 'deleted' FOR NO KEY UPDATE
 """
 _PUBLISHABLE: Final = """
 SELECT staging, count(*) AS chunks FROM batch_chunks
 WHERE batch = %(batch)s AND state = 'processed' GROUP BY staging
+"""
+# Nothing is left to do until people have decided; ``reviewing`` goes on then.
+_REVIEW: Final = """
+UPDATE batches SET version = version + 1, waiting_for = %(code)s, waiting_since = now(),
+    waiting_until = NULL
+WHERE id = %(batch)s AND waiting_for IS DISTINCT FROM %(code)s
 """
 _END: Final = """
 UPDATE batches SET state = %(state)s, version = version + 1, finished_at = now(),
@@ -60,6 +72,7 @@ UPDATE batches SET version = version + 1, open_chunks = open_chunks + 1,
     ignored_files = ignored_files - gone.ignored,
     refused_files = refused_files - gone.refused,
     failed_files = failed_files - gone.failed,
+    in_review_files = in_review_files - gone.in_review,
     bytes_out = bytes_out - gone.bytes,
     bytes_in = bytes_in - (SELECT bytes FROM batch_chunks
         WHERE batch = %(batch)s AND number = %(chunk)s)
@@ -69,6 +82,7 @@ FROM (SELECT
     count(*) FILTER (WHERE state = 'ignored') AS ignored,
     count(*) FILTER (WHERE state = 'refused') AS refused,
     count(*) FILTER (WHERE state = 'failed') AS failed,
+    count(*) FILTER (WHERE state = 'in_review') AS in_review,
     coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes
     FROM batch_items WHERE batch = %(batch)s AND chunk = %(chunk)s) AS gone
 WHERE id = %(batch)s
@@ -91,7 +105,9 @@ async def settle(connection: AsyncConnection, batch_id: UUID) -> None:
     batch = await lock_batch(connection, batch_id)
     if batch is None or not batch["is_scanned"] or batch["open_chunks"]:
         return
-    if batch["state"] == BatchState.PROCESSING:
+    if batch["state"] == BatchState.PROCESSING and batch["in_review_files"]:
+        await run(connection, _REVIEW, batch=batch_id, code=InReview.code)
+    elif batch["state"] == BatchState.PROCESSING:
         await _settle_processed(connection, batch)
     elif batch["state"] == BatchState.PUBLISHING and not batch["unpublished_chunks"]:
         await defer_for(connection, batch, Task.FINISH)

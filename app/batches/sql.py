@@ -18,7 +18,7 @@ BATCH_COLUMNS: Final = """
     b.submitted_at, b.started_at, b.finished_at, b.is_scanned, b.total_files, b.total_bytes,
     b.succeeded_files, b.duplicate_files, b.ignored_files, b.refused_files, b.failed_files,
     b.published_files, b.bytes_in, b.bytes_out, b.revision, b.manifest_path, b.code, b.detail,
-    b.run_at, b.run_files, b.run_bytes, b.run_published,
+    b.run_at, b.run_files, b.run_bytes, b.run_published, b.in_review_files,
     (SELECT jsonb_object_agg(p.code, p.count) FROM batch_problems AS p
         WHERE p.batch = b.id AND p.count > 0) AS problems
 """
@@ -104,4 +104,5 @@ _PLAIN: Final = (
     "run_files",
     "run_bytes",
     "run_published",
+    "in_review_files",
 )

@@ -95,6 +95,7 @@ class ItemState(StrEnum):
     IGNORED = "ignored"  # no DICOM object: reported, and no obstacle to anything
     REFUSED = "refused"  # policy, or not a valid object; nothing of it leaves
     FAILED = "failed"  # could not be read, or broke the worker
+    IN_REVIEW = "in_review"  # held until a person has looked at its pixels; then done again
 
 
 UNSUCCESSFUL: Final = frozenset({ItemState.REFUSED, ItemState.FAILED})

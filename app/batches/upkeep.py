@@ -13,6 +13,7 @@ from app.batches import results as item_results
 from app.batches.cutting import insert_chunks
 from app.batches.records import ItemResult, SourceFile
 from app.batches.results import KeyOf, Names
+from app.batches.reviewing import go_on
 from app.batches.sealing import BatchBox
 from app.batches.settling import (
     MAX_ROWS_AT_ONCE,
@@ -55,12 +56,14 @@ WHERE state IN ('queued', 'processing', 'publishing') AND task_worker IS NOT NUL
     AND NOT EXISTS (SELECT FROM batch_workers AS w WHERE w.id = b.task_worker
         AND w.seen_at > now() - make_interval(secs => %(lost_after)s))
 """
-# Whom a batch gave its place to is at its end, one way or another.
+# Whom a batch gave its place to is at its end, one way or another, or waits for people.
 _UNPARK: Final = """
 UPDATE batches AS b SET parked_behind = NULL, parked_at = NULL, version = version + 1
 WHERE b.state IN ('queued', 'processing', 'publishing') AND b.parked_behind IS NOT NULL
     AND NOT EXISTS (SELECT FROM batches AS first WHERE first.id = b.parked_behind
-        AND first.state IN ('queued', 'processing', 'publishing'))
+        AND first.state IN ('queued', 'processing', 'publishing')
+        AND NOT (first.state = 'processing' AND first.is_scanned AND first.open_chunks = 0
+            AND first.in_review_files > 0))
 """
 _STILL_LOST: Final = """
 SELECT c.number, c.state, c.files, c.bytes, c.attempts, c.waits, c.is_suspect, c.staging,
@@ -199,6 +202,7 @@ class Upkeep:
             await self._take_back(chunk)
         for chunk in homeless:
             await self._do_again(chunk)
+        await go_on(self._database, self._box)
         await self.top_up()
         for batch in expired:
             await self._forget_batch(batch)

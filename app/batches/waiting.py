@@ -11,6 +11,7 @@ from app.batches.tickets import Task
 from app.errors import (
     DestinationUnavailable,
     GatewayError,
+    InReview,
     NoWorker,
     SourceUnavailable,
     StagingYielded,
@@ -68,7 +69,8 @@ def waiting_of(found: RowMapping) -> Waiting | None:
         return None
     if found["parked_at"] is not None:
         return Waiting(StagingYielded.code, found["parked_at"])
-    if not found["workers"]:
+    # Workers have nothing to do with what people decide.
+    if not found["workers"] and found["waiting_for"] != InReview.code:
         return Waiting(NoWorker.code)
     if found["waiting_for"] is not None:
         return Waiting(found["waiting_for"], found["waiting_since"], found["waiting_until"])

@@ -2,7 +2,8 @@
 
 Batches that are held back until they are whole can fill a disk together, and none of them would
 ever end. So there is an order among them, and the last one gives its staged results back until
-the first one has ended. Batches that have ended and are kept for a retry give way before any other.
+the first one has ended. Batches that have ended and are kept for a retry give way before any other,
+and after them those that wait for a review.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from app import telemetry
+from app.batches.reviewing import IS_IN_REVIEW, is_in_review
 from app.batches.room import Room
 from app.batches.settling import lock_batch, unsettle
 from app.batches.sql import row, rows, run, transaction
@@ -31,6 +33,13 @@ WHERE c.staging = %(staging)s AND c.state IN ('processed', 'publishing')
     AND b.finished_at IS NOT NULL AND b.state IN ('held', 'failed')
 ORDER BY b.finished_at LIMIT 1
 """
+# People may take days; what they decide is done again from the source.
+_IN_REVIEW: Final = f"""
+SELECT b.id FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch
+WHERE c.staging = %(staging)s AND c.state IN ('processed', 'publishing')
+    AND b.on_error = 'hold' AND {IS_IN_REVIEW}
+ORDER BY b.submitted_at DESC LIMIT 1
+"""  # noqa: S608 - constants
 _FORGET_STAGED: Final = """
 UPDATE batch_chunks SET staging = NULL, state = 'processed', worker = NULL, epoch = epoch + 1
 WHERE batch = %(batch)s AND staging = %(staging)s AND state IN ('processed', 'publishing')
@@ -91,19 +100,23 @@ class Yielding:
             return
         if (await area_state(self._database, self._staging.staging_id)).drains:
             return
-        if await self._from_ended() or await self._from_last():
+        if (
+            await self._from_kept(_ENDED)
+            or await self._from_kept(_IN_REVIEW)
+            or await self._from_last()
+        ):
             self._short_since = None
             self._room.relieved()
 
-    async def _from_ended(self) -> bool:
-        """Take away what one ended batch keeps for a retry, which will make it again."""
+    async def _from_kept(self, statement: str) -> bool:
+        """Take away what one batch keeps that nothing works on: it will be made again."""
         staging = self._staging.staging_id
         async with transaction(self._database) as connection:
-            found = await row(connection, _ENDED, staging=staging)
+            found = await row(connection, statement, staging=staging)
             if found is None:
                 return False
             batch = await lock_batch(connection, found["id"])
-            if batch is None or batch["state"] not in RETRIABLE:
+            if batch is None or not (batch["state"] in RETRIABLE or is_in_review(batch)):
                 return False
             given = await rows(connection, _FORGET_STAGED, batch=found["id"], staging=staging)
         await self._remove(found["id"], given)

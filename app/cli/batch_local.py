@@ -19,7 +19,7 @@ from app.api.batch_intake import STAGING, STORE_SCHEME, store_source
 from app.api.batch_parts import BatchIntake
 from app.audit.events import AuditEvent
 from app.batches.records import Batch, NewBatch, Request
-from app.batches.remaining import is_aftermath_left
+from app.batches.remaining import is_aftermath_left, is_work_left
 from app.batches.representation import representation
 from app.batches.service import CANCEL
 from app.batches.states import ENDED, RETRIABLE, BatchState, OnError, Priority
@@ -42,6 +42,11 @@ PATIENCE_S: Final = 60.0
 AFTERMATH_S: Final = 30.0
 GRACE_S: Final = 10.0
 DEFAULT_PROFILE: Final = "basic"
+_IN_REVIEW: Final = (
+    "Objects wait for a review of their pixels (deid-gateway quarantine list). When all are "
+    "decided, 'deid-gateway worker --once' goes on with the batch, as does a gateway that runs "
+    "with this data directory."
+)
 
 
 def run(order: Order, *, concurrency: int | None, data_dir: Path | None) -> int:
@@ -73,6 +78,8 @@ async def _run(order: Order, settings: Settings, count: int) -> int:
         if upload and batch.state not in RETRIABLE:
             _intake_of(gateway).uploads.remove(upload)
         print_summary(representation(batch, telemetry.utc_now()))
+        if _is_in_review(batch):
+            click.echo(_IN_REVIEW, err=True)
         return 0 if batch.state is BatchState.SUCCEEDED else 1
 
 
@@ -96,7 +103,7 @@ async def _changes(gateway: bootstrap.Gateway, batch: Batch) -> AsyncGenerator[B
     clock = asyncio.get_running_loop().time
     answered_at = clock()
     yield batch
-    while batch.state not in ENDED:
+    while batch.state not in ENDED and not await _waits_for_people(gateway, batch):
         try:
             batch = await gateway.batches.wait(
                 batch.organization, batch.batch_id, version=batch.version, timeout_s=LOOK_EVERY_S
@@ -108,6 +115,19 @@ async def _changes(gateway: bootstrap.Gateway, batch: Batch) -> AsyncGenerator[B
             continue
         answered_at = clock()
         yield batch
+
+
+async def _waits_for_people(gateway: bootstrap.Gateway, batch: Batch) -> bool:
+    """Tell whether workers have nothing left to do before people have decided."""
+    if not _is_in_review(batch):
+        return False
+    with suppress(errors.DatabaseUnavailable):
+        return not await is_work_left(gateway.database, _intake_of(gateway).staging_id)
+    return False
+
+
+def _is_in_review(batch: Batch) -> bool:
+    return batch.waiting is not None and batch.waiting.code == errors.InReview.code
 
 
 async def _tidied(gateway: bootstrap.Gateway) -> None:

@@ -78,7 +78,7 @@ class View:
         if batch["state"] == "publishing":
             done, total = counts["published"], batch["successful_files"]
         else:
-            done = batch["total_files"] - counts["waiting"]
+            done = batch["total_files"] - counts["waiting"] - counts.get("in_review", 0)
             total = batch["total_files"] if batch["is_scanned"] else None
         waits = waiting(batch)
         what = f"{batch['state']} (waiting)" if waits else batch["state"]
@@ -144,6 +144,8 @@ def summary(batch: Shown) -> Table:
     for name in ("published", "duplicate", "ignored", "refused", "failed"):
         if counts[name] or name == "published":
             table.add_row(name, f"{counts[name]:,}")
+    if counts.get("in_review"):  # a gateway of an earlier release does not tell
+        table.add_row("in review", f"{counts['in_review']:,}")
     for code, count in batch["problems"].items():
         table.add_row(f"  {code}", f"{count:,}")
     table.add_row("read, written", f"{batch['bytes_in'] / MIB:,.1f}, {_mib(batch['bytes_out'])}")

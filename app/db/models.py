@@ -423,6 +423,8 @@ batches: Final = Table(
     Column("run_files", BigInteger),
     Column("run_bytes", BigInteger),
     Column("run_published", BigInteger),
+    # Files that people have to decide about; they are done again then.
+    Column("in_review_files", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("organization", "idempotency_key"),
     Index(None, "organization", "submitted_at", "id"),
     Index(
@@ -514,6 +516,8 @@ batch_items: Final = Table(
     Column("sha256", LargeBinary),
     Column("data_key", BigInteger, nullable=False),
     Column("sealed_name", LargeBinary, nullable=False),
+    # Under which it is held for a review; no reference, because what is held goes before.
+    Column("quarantine", UUID(as_uuid=True)),
     Index("batch_items_chunk_idx", "batch", "chunk"),
     Index(
         "batch_items_study_idx",

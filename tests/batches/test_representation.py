@@ -68,6 +68,7 @@ def test_a_batch_under_way_shows_what_is_known_so_far() -> None:
         "ignored": 1,
         "refused": 1,
         "failed": 1,
+        "in_review": 0,
         "published": 0,
     }
     assert shown["rate"] == {"files_per_s": 2.5, "bytes_per_s": 25.0}
@@ -164,3 +165,11 @@ def test_a_batch_can_be_written_as_json() -> None:
 
     assert json.loads(json.dumps(shown)) == shown
     assert list(shown["problems"]) == ["not-dicom", "truncated"]
+
+
+def test_a_batch_in_review_counts_what_is_held_and_estimates_no_end() -> None:
+    shown = representation(batch(in_review_files=3), after(10))
+
+    assert (shown["counts"]["in_review"], shown["counts"]["waiting"]) == (3, 72)
+    assert shown["success"] is None
+    assert shown["estimated_end_at"] is None
