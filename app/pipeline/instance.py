@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.deid.applying import Applier
@@ -24,7 +25,7 @@ from app.deid.rulebook import Dates
 from app.deid.rules.text import DescriptorCleaner, TextCleaner
 from app.deid.searching import compile_search
 from app.deid.standard import ciod_of, is_uid, uid_kind
-from app.deid.substitutes import Findings, Originals, Substitutes
+from app.deid.substitutes import Fact, Findings, Originals, Substitutes
 from app.deid.verifying import Texts, verify
 from app.dicom.codestreams import Codestream, codestream_of
 from app.dicom.elements import key_tag, make_key, tag_text
@@ -63,6 +64,8 @@ _MODEL = 0x00081090
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 _MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _SOP_CLASS_KEY = make_key(_SOP_CLASS_UID, "UI")
+# What is stated of pixels that nothing had to be done to.
+_USUAL = frozenset({BURNED_IN})
 
 
 class Instance:
@@ -80,16 +83,13 @@ class Instance:
         self.sop_class = self._sop_class()
         self.ciod = ciod_of(self.sop_class)
         overrides = self._overrides()
-        self.pixels = self._pixel_step(rules, work)
-        self.facts = self.pixels.facts if self.pixels else {}
-        self.place = place_for(
-            context.profile, self.ciod, overrides=overrides, written=frozenset(self.facts)
-        )
         self.tail_place = place_for(context.profile, self.ciod, tail=True, overrides=overrides)
-        self.view = self._view(tokens.buffer)
+        self.pixels: PixelStep | None = None
+        self.facts: Mapping[int, Fact] = {}
+        self._place(overrides, _USUAL if self._has_usual_facts() else frozenset())
+        if context.profile.cleans_pixels:
+            self._ask_ladder(overrides, rules, work)
         self.tail_view = self._view(tokens.tail_buffer)
-        places = self.place.plan_of(tokens.root, self.view).places
-        self.root = RootValues(tokens, places)
         self.warnings = [Remark(code) for code in tokens.anomalies]
         self.layout = Layout(self.root, self.sop_class, self.warnings)
 
@@ -129,12 +129,25 @@ class Instance:
         places = {key_tag(key): i for i, key in enumerate(self.tokens.root.keys)}
         return RootValues(self.tokens, places)
 
-    def _pixel_step(self, rules: RuleSet | None, work: Work | None) -> PixelStep | None:
-        """Return what the ladder says; None where the profile does not ask it."""
-        profile = self.context.profile
-        if not profile.cleans_pixels:
-            return None
-        return PixelStep(self._values(), self.sop_class, profile, rules, work)
+    def _has_usual_facts(self) -> bool:
+        """Say whether one fact alone will be stated of the pixels, as far as one can tell."""
+        return self.context.profile.cleans_pixels and self.tokens.pixels is not None
+
+    def _place(self, overrides: tuple[Override, ...], written: frozenset[int]) -> None:
+        """Settle what is decided where, and so where each value is."""
+        profile, tokens = self.context.profile, self.tokens
+        self.place = place_for(profile, self.ciod, overrides=overrides, written=written)
+        self.view = self._view(tokens.buffer)
+        self.root = RootValues(tokens, self.place.plan_of(tokens.root, self.view).places)
+
+    def _ask_ladder(
+        self, overrides: tuple[Override, ...], rules: RuleSet | None, work: Work | None
+    ) -> None:
+        """Hear what the ladder says, and settle anew where that changes what is written."""
+        step = PixelStep(self.root, self.sop_class, self.context.profile, rules, work)
+        self.pixels, self.facts = step, step.facts
+        if self.facts.keys() != self.place.rules.written or step.looked_at:
+            self._place(overrides, frozenset(self.facts))
 
     def admit(self) -> None:
         """Refuse what policy forbids or no rule covers."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.dicom.elements import key_tag
+from app.dicom.text import decode
 from app.dicom.tokens import Dataset
 from app.pipeline.root import RootValues
 from app.pixels.model import Box, Palette, Picture
@@ -58,7 +59,11 @@ def picture_of(root: RootValues, sop_class: str) -> Picture:
 
 
 def _text(root: RootValues, tag: int) -> str:
-    return root.text(tag)[:MAX_VALUE] if tag in root.places else ""
+    index = root.places.get(tag)
+    if index is None:
+        return ""
+    start, stop = root.tokens.root.value_span(index)
+    return decode(root.tokens.buffer[start:stop], root.charset).strip("\0 ")[:MAX_VALUE]
 
 
 def _upper(root: RootValues, tag: int) -> str:
