@@ -16,6 +16,7 @@ from app.batches.standing import area_state
 from app.batches.states import BatchState, ItemState, OnError, Priority
 from app.batches.yielding import STUCK_S, Yielding
 from tests.batches import station as stations
+from tests.batches.held import decide, hold, in_review
 from tests.batches.house import event, result, results
 from tests.batches.station import Station, below, fill
 from tests.mapping_house import NORTH, SOUTH
@@ -135,6 +136,54 @@ async def test_who_gave_way_goes_on_when_the_other_one_has_ended(house, area: Ar
     await area.process()
     done = await house.get(second)
     assert (done.state, done.succeeded_files, done.total_files) == (BatchState.PUBLISHING, 4, 4)
+
+
+async def in_review_with(house, area: Area) -> tuple[Batch, str]:
+    """A batch that is held back and in review, with a staged chunk."""
+    batch = await house.scanned([2, 2], organization=NORTH)
+    await area.process()
+    held = hold(house)
+    claim = await house.claim()
+    assert await house.work.finish_chunk(claim, in_review(claim, held), house.staging)
+    return batch, held
+
+
+async def test_a_batch_in_review_gives_its_room_away_and_does_the_work_again_later(
+    house, area: Area
+) -> None:
+    batch, held = await in_review_with(house, area)
+
+    await area.look_in_vain()
+    await area.look_in_vain()
+    await house.upkeep.run()
+    waits = await house.get(batch)
+    decide(house, held)
+    await house.upkeep.run()
+
+    assert area.staged_of(batch) == 0
+    assert (waits.state, waits.waiting.code) == (BatchState.PROCESSING, "review")
+    await area.process()
+    await area.process()
+    done = await house.get(batch)
+    assert (done.state, done.succeeded_files, done.in_review_files) == (
+        BatchState.PUBLISHING,
+        4,
+        0,
+    )
+
+
+async def test_nobody_waits_behind_a_batch_in_review(house, area: Area) -> None:
+    first, second = await two_held_back(house, area)
+    await area.look_in_vain()
+    held = hold(house)
+    claim = await house.claim()
+    assert await house.work.finish_chunk(claim, in_review(claim, held), house.staging)
+
+    await house.upkeep.run()
+
+    assert (await house.get(first)).waiting.code == "review"
+    assert (await house.get(second)).waiting is None
+    await area.process()
 
 
 async def test_nobody_gives_way_at_once(house, area: Area) -> None:
