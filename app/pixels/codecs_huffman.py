@@ -137,7 +137,8 @@ def walk(
         MalformedDicom: the data are damaged or end too early.
     """
     seen = windows(data)
-    followed = [_followed(seen, dc, ac) for dc, ac in tables]
+    made = {pair: _followed(seen, *pair) for pair in dict.fromkeys(tables)}
+    followed = [made[pair] for pair in tables]
     places = _places([followed[index] for index in order], units)
     if places[-1] > len(data) * 8:
         raise MalformedDicom("A compressed frame ends too early")
@@ -153,7 +154,9 @@ def _followed(seen: NDArray[np.uint16], dc: Table, ac: Table) -> tuple[bytes, by
     lengths, categories = dc_steps(dc)
     advance, steps = ac_steps(ac)
     whole = np.where(categories == _INVALID, 0, lengths + categories).astype(np.uint8)
-    return whole[seen].tobytes(), advance[seen].tobytes(), steps[seen].tobytes()
+    # An index as wide as a pointer is what numpy looks up without converting it each time.
+    index = seen.astype(np.intp)
+    return whole.take(index).tobytes(), advance.take(index).tobytes(), steps.take(index).tobytes()
 
 
 def _places(unit: Sequence[tuple[bytes, bytes, bytes]], units: int) -> list[int]:
