@@ -6,6 +6,7 @@ Source: PS3.15 2026d, E.1.3; PS3.2 2024c, N.8.4.4 and N.11.2.6. How it is laid o
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from app.deid.conformance_pixels import PIXEL_TEXTS, pixel_rows
 from app.deid.conformance_rows import (
     Row,
     attribute_rows,
@@ -69,9 +70,10 @@ def statement(profile: Profile, *, gateway: str) -> Statement:
             _content(profile),
             _dates(profile),
             _uids(profile),
+            *_pixels(profile),
             _integrity(),
             _refused(profile),
-            _limits(),
+            _limits(profile),
         ),
     )
 
@@ -313,6 +315,13 @@ def _uids(profile: Profile) -> Section:
     )
 
 
+def _pixels(profile: Profile) -> Iterator[Section]:
+    if profile.cleans_pixels:
+        rows = tuple(pixel_rows(profile.pixels))
+        table = Table("What this profile decides about pixels", ("Item", "Decision"), rows)
+        yield Section("Clean Pixel Data", PIXEL_TEXTS, (table,))
+
+
 def _integrity() -> Section:
     return Section(
         "Referential integrity and encryption",
@@ -328,30 +337,46 @@ def _integrity() -> Section:
 
 
 def _refused(profile: Profile) -> Section:
-    burned_in = (
-        "Objects whose Burned In Annotation (0028,0301) is YES are refused."
-        if profile.burned_in is BurnedInPolicy.REFUSE
-        else "Objects are passed on with uncleaned pixels where Burned In Annotation (0028,0301) "
-        "is YES."
-    )
+    video = "" if profile.cleans_pixels else "video; "
     return Section(
         "What is refused",
         (
-            burned_in,
+            _burned_in(profile),
             "Refused as well: SOP Classes and transfer syntaxes that the standard "
-            "does not know; video; DICOMDIR; objects that are cut off or contradict themselves; "
+            f"does not know; {video}DICOMDIR; objects that are cut off or contradict themselves; "
             "objects without SOP Class, SOP Instance or Study Instance UID; and every result in "
             "which a last search finds an identifying value of the original.",
         ),
     )
 
 
-def _limits() -> Section:
+def _burned_in(profile: Profile) -> str:
+    if profile.cleans_pixels:
+        return (
+            "Objects whose pixels are doubtful are held back for a review, and refused where there "
+            "is none; label and overview images of slides are refused unless they are masked."
+        )
+    if profile.burned_in is BurnedInPolicy.REFUSE:
+        return "Objects whose Burned In Annotation (0028,0301) is YES are refused."
+    return (
+        "Objects are passed on with uncleaned pixels where Burned In Annotation (0028,0301) is YES."
+    )
+
+
+def _limits(profile: Profile) -> Section:
+    if profile.cleans_pixels:
+        said = (
+            "Clean Recognizable Visual Features is not available: a face can be reconstructed from "
+            "a head scan. Text in an image that no rule covers and that is not read as text leaves "
+            "with it."
+        )
+        return Section("What is not claimed", (said,))
     return Section(
         "What is not claimed",
         (
-            "Clean Pixel Data and Clean Recognizable Visual Features are not available: pixel "
-            "values are passed on bit-exact. Text burned into an image leaves with it unless the "
-            "object declares it, and a face can be reconstructed from a head scan.",
+            "Clean Pixel Data is not among the options of this profile, and Clean Recognizable "
+            "Visual Features is not available: pixel values are passed on bit-exact. Text burned "
+            "into an image leaves with it unless the object declares it, and a face can be "
+            "reconstructed from a head scan.",
         ),
     )

@@ -1,13 +1,16 @@
 """A conformance statement says what the engine does: every row, every option, every rule."""
 
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import pytest
 
 from app.cli.profile_statement import html, markdown
 from app.deid.conformance import Statement, Table, statement
+from app.deid.conformance_pixels import pixel_rows
 from app.deid.conformance_rows import attribute_rows, unlisted_rows
 from app.deid.options import Option
+from app.deid.pixel_policy import PixelPolicy
 from app.deid.profile import BUILT_IN, Profile, profile_from_text, with_version
 from app.deid.standard import ROWS
 from app.dicom.elements import tag_text
@@ -166,3 +169,38 @@ def test_markdown_shows_every_character_and_keeps_every_cell() -> None:
     assert description == r"| Description | \<script\>alert(1)\</script\> \| \`x\` |"
     assert sum(line.startswith("## ") for line in lines) == len(made.sections)
     assert r"| ACME \<b\> | 0099 | xx01 | DS | the profile |" in lines
+
+
+PIXELS = """
+name: pixels
+options: [basic, clean_pixel_data, clean_graphics]
+pixels: {found: mask, documents: clean}
+"""
+
+
+def test_a_profile_that_cleans_pixels_states_what_it_decides_and_what_is_claimed() -> None:
+    made = statement(profile_from_text(PIXELS), gateway="1.0")
+
+    rows = dict(tables(made)["What this profile decides about pixels"].rows)
+    assert rows["Identifying text beside what rules mask"].startswith("the text is masked")
+    assert rows["Video"] == "held back"
+    assert "(0028,0301) is NO in every object that passes with pixels" in texts(made)
+    assert "held back for a review" in texts(made)
+    assert "Clean Pixel Data is not among the options" not in texts(made)
+
+
+def test_a_profile_that_does_not_says_that_text_leaves_with_the_image() -> None:
+    made = statement(BUILT_IN["basic"], gateway="1.0")
+
+    assert "Clean Pixel Data is not among the options" in texts(made)
+    assert "What this profile decides about pixels" not in tables(made)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(PixelPolicy)])
+def test_every_decision_about_pixels_is_stated_in_words(field: str) -> None:
+    stated = dict(pixel_rows(PixelPolicy()))
+
+    assert len(stated) == len(fields(PixelPolicy))
+    terms = type(getattr(PixelPolicy(), field))
+    said = {tuple(pixel_rows(PixelPolicy(**{field: term}))) for term in terms}
+    assert len(said) == len(terms)
