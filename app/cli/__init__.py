@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "worker": ("app.cli.worker:worker", "Work on batches."),
     "reidentify": ("app.cli.reidentify:reidentify", "Find the patient behind pseudonyms."),
     "approvals": ("app.cli.approvals:approvals", "Let a second person approve re-identifications."),
+    "quarantine": ("app.cli.quarantine:quarantine", "Review what is held; decide about it."),
     "api-keys": ("app.cli.api_keys:api_keys", "Make, list and revoke the API keys of callers."),
     "organizations": ("app.cli.organizations:organizations", "Add and list organisations."),
     "keys": ("app.cli.keys:keys", "Make and check the key files of this gateway."),

@@ -35,11 +35,13 @@ class DevelopmentKey:
         return directory / f"{self.name}.token"
 
 
-# Two keys, so that everybody sees it: who sends objects need not be able to find patients.
+# Three keys, so that everybody sees it: who sends objects need not be able to find patients, and
+# lets nothing pass that was held.
 SENDING: Final = DevelopmentKey("development", frozenset({Scope.ANONYMIZE, Scope.BATCH}))
 REPORTING: Final = DevelopmentKey(
     "development-reporting", frozenset({Scope.REIDENTIFY, Scope.AUDIT, Scope.ADMIN})
 )
+REVIEWING: Final = DevelopmentKey("development-review", frozenset({Scope.REVIEW}))
 
 
 async def welcome(gateway: Gateway, address: str) -> None:
@@ -49,7 +51,7 @@ async def welcome(gateway: Gateway, address: str) -> None:
     lines = [f"deid-gateway {__version__} at {address} (development mode)"]
     lines.append(f"organisation {settings.organization}, data in {shown(settings.data_dir)}")
     lines.append(f"key files in {shown(settings.key_path.parent)}: keep a copy in a safe place")
-    for key in (SENDING, REPORTING):
+    for key in (SENDING, REPORTING, REVIEWING):
         fresh = await ensure_key(gateway, key, directory)
         kept = f"API key {key.name} ({', '.join(sorted(key.scopes))}): "
         lines.append(f"{kept}{fresh or 'as before'}, kept in {shown(key.path(directory))}")
