@@ -1,8 +1,8 @@
-"""Which address a request counts for."""
+"""Which address a request counts for, whether it brings a credential, and who speaks TLS."""
 
 import pytest
 
-from app.api.clients import Proxies
+from app.api.clients import Proxies, has_credential
 
 
 def scope(client: str | None, *forwarded: str) -> dict[str, object]:
@@ -34,3 +34,41 @@ def test_the_nearest_address_that_is_no_proxy_counts(
     client: str | None, forwarded: tuple[str, ...], expected: str
 ) -> None:
     assert Proxies(["10.0.0.0/8"]).client_of(scope(client, *forwarded)) == expected
+
+
+@pytest.mark.parametrize(
+    ("client", "said", "expected"),
+    [
+        ("10.0.0.1", [b"https"], True),
+        ("10.0.0.1", [b"http"], False),
+        ("10.0.0.1", [], False),
+        ("10.0.0.1", [b"https", b"http"], False),  # the nearest proxy's word counts
+        ("10.0.0.1", [b"http, HTTPS "], True),
+        ("192.0.2.7", [b"https"], False),
+        (None, [b"https"], False),
+    ],
+)
+def test_a_trusted_proxy_tells_of_tls(
+    client: str | None, said: list[bytes], expected: bool
+) -> None:
+    headers = [(b"x-forwarded-proto", value) for value in said]
+    asked = scope(client) | {"headers": headers}
+
+    assert Proxies(["10.0.0.0/8"]).has_tls(asked) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value", "expected"),
+    [
+        ("/batches", b"authorization", b"Bearer x", True),
+        ("/batches", b"x-api-key", b"x", True),
+        ("/batches", b"cookie", b"deid-review=x", False),
+        ("/review", b"cookie", b"a=1; deid-review=x", True),
+        ("/review/static/review.css", b"cookie", b"deid-review=x", False),
+        ("/review", b"cookie", b"another=x", False),
+    ],
+)
+def test_a_sessions_cookie_is_a_credential_where_it_is_opened(
+    path: str, name: bytes, value: bytes, expected: bool
+) -> None:
+    assert has_credential({"path": path, "headers": [(name, value)]}) is expected

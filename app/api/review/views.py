@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.api.review import forms, words
-from app.pixels.model import Mark
+from app.pixels.model import Mark, Rung
 from app.quarantine.records import Held
 
 SHORTCUTS = (
@@ -37,6 +37,7 @@ class ReasonView:
 
     text: str
     source: str
+    is_read: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,11 @@ class HeldView:
         return self.columns > 0 and self.rows > 0
 
     @property
+    def foremost(self) -> tuple[ReasonView, ...]:
+        """The reasons with what was read in the image before what its header says."""
+        return tuple(sorted(self.reasons, key=lambda reason: not reason.is_read))
+
+    @property
     def frames_text(self) -> str:
         """How many frames there are."""
         return f"{self.frames} frames" if self.frames > 1 else "one frame"
@@ -105,7 +111,7 @@ def of_held(held: Held, now: dt.datetime, marks: Sequence[Mark] | None = None) -
         shape=words.shape_text(shape),
         risk=words.RISKS[decision.risk],
         reasons=tuple(
-            ReasonView(words.reason_text(reason), words.RUNGS[reason.rung])
+            ReasonView(words.reason_text(reason), words.RUNGS[reason.rung], reason.rung is Rung.OCR)
             for reason in decision.reasons
         ),
         marks=tuple(MarkView(words.mark_text(mark, frames)) for mark in shown),
