@@ -9,7 +9,14 @@ from tests.pixels.burning.burning import Line
 from tests.pixels.burning.cases import Case, Made, drawn, every_format, make
 from tests.pixels.burning.encoding import FORMATS, to_samples
 from tests.pixels.burning.fonts import carried, faces
-from tests.pixels.burning.judging import Stack, changed_outside, samples, seen, share_changed
+from tests.pixels.burning.judging import (
+    Stack,
+    changed_outside,
+    comparable,
+    samples,
+    seen,
+    share_changed,
+)
 
 CINE = Case(41, "explicit, RGB", "us-cine", frames=4, shown="one", face="aileron", identifying=5)
 CASES = {case.form: case for case in every_format()}
@@ -204,3 +211,14 @@ def test_light_becomes_the_whole_range_of_samples() -> None:
 
     assert (signed.min(), signed.max()) == (-2048, 2047)
     assert (inverse[0, 0], inverse[0, -1]) == (255, 0)
+
+
+def test_colours_under_a_wrong_name_are_compared_as_they_look() -> None:
+    made = make(replace(CINE, form="explicit, YBR_FULL", frames=1, shown="always"))
+    seen_so = make(replace(made.case, form="explicit, RGB")).stored
+    mislabelled = made.data.replace(np.stack(made.stored).tobytes(), np.stack(seen_so).tobytes())
+
+    before, after = comparable(made.data, mislabelled)
+
+    assert np.abs(before.astype(int) - after).max() <= 3  # what converting costs
+    assert mislabelled != made.data

@@ -63,11 +63,19 @@ def samples(data: bytes) -> Stack:
 
 
 def comparable(one: bytes, other: bytes) -> tuple[Stack, Stack]:
-    """Decode two instances: as stored, or as seen where they hold their colours in two ways."""
+    """Decode two instances so that pixels that look alike have the same values.
+
+    As stored; as seen where they hold colours in two ways, also where the second one says that it
+    does not: there are tools that write red, green and blue under the old name.
+    """
     first, second = dcmread(io.BytesIO(one)), dcmread(io.BytesIO(other))
-    if first.PhotometricInterpretation == second.PhotometricInterpretation:
-        return samples(one), samples(other)
-    return _stacked(pixel_array(first), first), _stacked(pixel_array(second), second)
+    if first.PhotometricInterpretation != second.PhotometricInterpretation:
+        return _stacked(pixel_array(first), first), _stacked(pixel_array(second), second)
+    stored = samples(one), samples(other)
+    if not first.PhotometricInterpretation.startswith("YBR") or share_changed(*stored) < 0.5:
+        return stored
+    renamed = _stacked(pixel_array(first), first), stored[1]
+    return min(stored, renamed, key=lambda pair: share_changed(*pair))
 
 
 def _stacked(decoded: Stack, dataset: Dataset) -> Stack:
