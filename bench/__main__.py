@@ -73,7 +73,7 @@ def _pixels(space: Workspace, options: Options) -> list[Table]:
     )
 
 
-# Images with burned-in text; two thousand of them are read, which takes half an hour.
+# Images with burned-in text; a thousand of them are read, which takes half an hour.
 PIXELS: dict[str, Callable[[Workspace, Options], list[Table]]] = {"pixels": _pixels}
 
 

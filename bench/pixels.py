@@ -1,6 +1,6 @@
 """Burned-in text: what passes, what is masked for nothing, and what it costs.
 
-What is compared and how: ``docs/reference/pixel-figures.md``.
+What is compared and how: ``docs/reference/benchmarks.md``.
 """
 
 import shutil
