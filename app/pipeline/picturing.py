@@ -1,6 +1,7 @@
 """What the header says of an image, for the ladder: a picture out of an instance's root."""
 
 from collections.abc import Iterator
+from math import isfinite
 
 from app.dicom.elements import key_tag
 from app.dicom.text import decode
@@ -16,6 +17,7 @@ _ROWS, _COLUMNS = 0x00280010, 0x00280011
 _ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
 _BURNED_IN, _RECOGNIZABLE = 0x00280301, 0x00280302
 _CENTRE, _WIDTH = 0x00281050, 0x00281051
+_INTERCEPT, _SLOPE = 0x00281052, 0x00281053
 _REGIONS = 0x00186011
 _CORNERS = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
 _PALETTE_DESCRIPTOR, _COLOURS = 0x00281101, (0x00281201, 0x00281202, 0x00281203)
@@ -48,7 +50,8 @@ def picture_of(root: RootValues, sop_class: str) -> Picture:
         software=_parts(_text(root, _SOFTWARE)),
         regions=tuple(_regions(root)) if _REGIONS in places else (),
         has_regions=_REGIONS in places,
-        window=_window(root) if _CENTRE in places else None,
+        window=_pair(root, _CENTRE, _WIDTH) if _CENTRE in places else None,
+        rescale=(_pair(root, _SLOPE, _INTERCEPT) if _SLOPE in places else None) or (1.0, 0.0),
         palette=_palette(root) if _PALETTE_DESCRIPTOR in places else None,
         attributes=tuple(
             (name, text)
@@ -96,12 +99,13 @@ def _corner(buffer: bytes, item: Dataset, tag: int) -> int | None:
     return None
 
 
-def _window(root: RootValues) -> tuple[float, float] | None:
+def _pair(root: RootValues, *tags: int) -> tuple[float, float] | None:
+    """Return the first values of two numbers; None where they are none."""
     try:
-        centre, width = (float(root.text(tag).split("\\")[0]) for tag in (_CENTRE, _WIDTH))
+        first, second = (float(root.text(tag).split("\\")[0]) for tag in tags)
     except ValueError:
         return None
-    return centre, width
+    return (first, second) if isfinite(first) and isfinite(second) else None
 
 
 def _palette(root: RootValues) -> Palette | None:
