@@ -487,7 +487,7 @@ class Quarantined(Refused):
 
 
 class ReviewExpired(Refused):
-    """Nobody decided about a held object in time."""
+    """Nobody decided about a held object of a batch in time; a retry has it held once more."""
 
     code = "review-expired"
     title = "Nobody decided about the pixels in time"
