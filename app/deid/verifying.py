@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
+from app.deid.attributes import ENCAPSULATED_DOCUMENT
 from app.deid.expecting import ElementClass, Expectation, Privates, expectation_of
 from app.deid.private import NO_DECLARATIONS, Declarations
 from app.deid.rulebook import BASIC, Rulebook
@@ -122,9 +123,13 @@ def holds_identifiers(document: bytes, identifiers: Iterable[Identifier]) -> boo
     In a text every match counts, in other bytes those that are too long to be there by chance.
     """
     values = dict.fromkeys((one.kind, one.text.encode(), b"ISO_IR 192") for one in identifiers)
+    search = compile_search(tuple(values))
+    if any(_stands_in(document, start, stop) for start, stop in search.hits(document)):
+        return True
     return any(
-        _stands_in(document, start, stop)
-        for start, stop in compile_search(tuple(values)).hits(document)
+        not _is_ramp(hidden, *span)
+        for hidden in _hidden_texts(document)
+        for span in search.hits(hidden)
     )
 
 
@@ -254,9 +259,11 @@ def _check_ui(value: bytes, tag: int, uids: frozenset[str], *, keeps: bool) -> N
 
 def _counts(data: bytes, leaf: _Leaf, start: int, stop: int, own: frozenset[bytes]) -> bool:
     """Say whether a match is one; what may hold nothing else was checked as a whole."""
-    kind = leaf[3]
+    begin, end, tag, kind = leaf
     if kind.retained or kind.temporal or kind.allowed is not None:
         return False
+    if tag == ENCAPSULATED_DOCUMENT and data[begin:end].rstrip(b"\0 ") in own:
+        return False  # a cleaned one, searched when it came
     return _is_residue(data, leaf, start, stop, own)
 
 

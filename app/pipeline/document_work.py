@@ -27,6 +27,7 @@ from app.pixels.documents import (
     Treated,
     Why,
 )
+from app.pixels.documents.own_words import without_own_words
 
 if TYPE_CHECKING:
     from app.pipeline.side_work import PixelParts
@@ -144,9 +145,13 @@ async def _asked(
     if not data or len(data) % 2:
         return _replaced(Why.FAILED)
     # The child opened a hostile document: what it says of the result is not taken on trust.
-    if await asyncio.to_thread(holds_identifiers, data, identifiers):
+    if await asyncio.to_thread(_is_residue_in, data, identifiers):
         return _replaced(Why.RESIDUE)
     return Document(treated, data)
+
+
+def _is_residue_in(data: bytes, identifiers: Sequence[Identifier]) -> bool:
+    return holds_identifiers(without_own_words(data), identifiers)
 
 
 def _replaced(why: Why) -> Document:

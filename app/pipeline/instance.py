@@ -10,6 +10,7 @@ from app.deid.attributes import (
     ACCESSION_NUMBER,
     BURNED_IN,
     CHARACTER_SET,
+    ENCAPSULATED_DOCUMENT,
     INSTITUTION_NAME,
     MANUFACTURER,
     PATIENT_ID,
@@ -416,7 +417,8 @@ class Instance:
         texts = [*substitutes.identity.values(), substitutes.method, "DCM"]
         texts += [text for code in substitutes.codes for text in code]
         texts += self.place.rules.replacements
-        return frozenset(text.encode() for text in texts)
+        documents = [fact.value for tag, fact in self.facts.items() if tag == ENCAPSULATED_DOCUMENT]
+        return frozenset([text.encode() for text in texts] + [d.rstrip(b"\0 ") for d in documents])
 
     def _verify(self, made: "_Applied", originals: Originals, own: frozenset[bytes]) -> Texts:
         explicit, rules = self.tokens.root.explicit, self.place.rules

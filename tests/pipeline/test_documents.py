@@ -208,3 +208,29 @@ async def test_what_a_child_says_of_a_document_is_not_taken_on_trust(workers: Wo
     assert read(result).EncapsulatedDocument == notice("application/pdf")
     assert result.work is not None
     assert FAMILY not in str(result.work.record())
+
+
+@pytest.mark.parametrize("family", ["Page", "Length", "Font"])
+async def test_somebody_may_be_called_like_a_word_of_the_format(
+    pool: Children, family: str
+) -> None:
+    dataset = report()
+    dataset.PatientName = f"{family}^Zebedee"
+    dataset.EncapsulatedDocument = Paper(f"Seen: {family}, Zebedee", "Normal liver.").data()
+
+    written = read(await done(dataset, context(pool)))
+
+    assert texts(written.EncapsulatedDocument).split() == ["Seen:", "Normal", "liver."]
+
+
+async def test_somebody_may_be_called_like_an_element_of_a_clinical_document(
+    pool: Children,
+) -> None:
+    dataset = encapsulated_cda(WHO)
+    dataset.PatientName = "Section^Title"
+    dataset.EncapsulatedDocument = DOCUMENT.replace("Kensington", "Section").encode()
+
+    written = read(await done(dataset, context(pool)))
+
+    assert b"Nodule of 8 mm" in written.EncapsulatedDocument
+    assert b"of Section" not in written.EncapsulatedDocument

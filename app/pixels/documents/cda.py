@@ -17,9 +17,10 @@ from app.pixels.documents.xml_tree import Element, read_xml, written
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _XSI_TYPE = f"{{{_XSI}}}type"
+_MAX_BYTES: Final = 16 << 20
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d{0,14})){2,20}")
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,31}")
-_STRUCTURE_VALUE = re.compile(r"[A-Za-z0-9_.%-]{1,40}")
+_STRUCTURE_VALUE = re.compile(r"[A-Z][A-Z0-9_]{0,11}|true|false")
 _NUMBER = re.compile(r"[+-]?\d{1,5}(?:\.\d{1,6})?")
 _UNIT = re.compile(r"[A-Za-z0-9%/.*\[\]{}'_^\u00b5-]{1,24}")
 _TYPE = re.compile(r"[A-Z]{2,4}(?:_[A-Z]{2,4}){0,2}")
@@ -46,6 +47,8 @@ def clean_cda(data: bytes, finder: Finder) -> tuple[bytes, set[str]]:
     Raises:
         Doubt: it is none, or holds what no rule covers.
     """
+    if len(data) > _MAX_BYTES:
+        raise Doubt(Why.TOO_LARGE)
     root = read_xml(_without_padding(data))
     if root.namespace != words.CDA_NAMESPACE or root.name != "ClinicalDocument":
         raise Doubt(Why.CONTRADICTORY)

@@ -13,7 +13,7 @@ from app.pixels.documents import cda_words as words
 from app.pixels.documents.finding import Finder, Letter, identifying, letters
 from app.pixels.documents.xml_tree import Element
 
-_STRUCTURE_VALUE = re.compile(r"[A-Za-z0-9_.%-]{1,40}")
+_MEASURE = re.compile(r"\d{1,4}(?:\.\d)?(?:%|px|pt|em)?")
 _SPACES = re.compile(r"[ \t]{2,}")
 
 
@@ -134,12 +134,12 @@ def _attributes(element: Element) -> dict[str, str]:
     """Return layout only: ids, links and names go."""
     kept = {}
     for name, value in element.attributes.items():
-        if name in words.STRUCTURE and _STRUCTURE_VALUE.fullmatch(value):
+        if name in words.STRUCTURE and (value in words.LAYOUT or _MEASURE.fullmatch(value)):
             kept[name] = value
         elif not (
             name in words.STRUCTURE
             or name in words.DROPPED
-            or name in {"ID", "IDREF", "styleCode", "revised"}
+            or name in {"ID", "IDREF", "revised"}
             or name.startswith("{")
         ):
             raise Doubt(Why.UNKNOWN_CONTENT)

@@ -73,6 +73,13 @@ STRUCTURE: Final = _words(
     "width colspan rowspan span scope cellpadding cellspacing summaryStyle styleCode operator "
     "inclusive institutionSpecified nonPayloadInd integrityCheckAlgorithm"
 )
+#: Values of layout that are words; others are numbers.
+LAYOUT: Final = _words(
+    "left center right justify top middle bottom baseline ordered unordered row col rowgroup "
+    "colgroup void above below hsides lhs rhs vsides box all none groups rows cols "
+    "Bold Italics Underline Emphasis Lrule Rrule Toprule Botrule Arabic LittleRoman BigRoman "
+    "LittleAlpha BigAlpha Disc Circle Square"
+)
 #: Attributes of codes.
 CODED: Final = _words("code codeSystem codeSystemName codeSystemVersion displayName")
 #: Attributes that are left out wherever they stand.

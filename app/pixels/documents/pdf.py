@@ -35,7 +35,7 @@ MAX_PAGES: Final = 200
 # Painting over a line uncovers nothing, but a reader may see the next one only then.
 _ROUNDS = 6
 _LEAST_MARGIN_PX, _MARGIN, _AROUND_PX = 2, 0.15, 96
-_SAME = 0.75
+_SAME, _PIECE = 0.75, 3
 _QUARTER, _SOME = 0.25, 0.2
 
 
@@ -169,7 +169,7 @@ class _Making:
         """Say whether the text layer tells everything that the page shows."""
         if (raster == raster[0, 0]).all():
             return True
-        return is_plain(page, text) and shows_only_rules(page, measures)
+        return is_plain(page, text) and shows_only_rules(page, measures, raster, text)
 
     def _read(self, reader: Reader, raster: Raster, text: PageText, found: set[int]) -> list[Box]:
         """Paint over what a reader finds until it finds nothing more; return where.
@@ -216,7 +216,9 @@ def _is_vouched_for(line: Line, place: Box, words: Sequence[Word]) -> bool:
     if not read:
         return False
     blocks = SequenceMatcher(None, said, read, autojunk=False).get_matching_blocks()
-    return sum(block.size for block in blocks) >= _SAME * len(read)
+    # Single letters are found in any text.
+    common = sum(block.size for block in blocks if block.size >= min(_PIECE, len(read)))
+    return common >= _SAME * len(read)
 
 
 def _core(text: str) -> str:

@@ -4,6 +4,7 @@ Only child processes import this: it opens hostile documents.
 """
 
 import ctypes
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -190,8 +191,10 @@ def _words(
         stored += [(character, number) for character in plain]
         if plain != text:
             stored.append(("\n", None))
-    orders = (letters(stored), letters(_as_seen(words)))
-    return PageText(tuple(words), orders)
+    orders = [letters(stored), letters(_as_seen(words))]
+    if any(map(_is_from_right, words)):
+        orders.append(letters(_turned(words)))
+    return PageText(tuple(words), tuple(orders))
 
 
 def _runs(characters: Sequence[str]) -> Iterator[range]:
@@ -222,6 +225,18 @@ def _as_seen(words: Sequence[Word]) -> Iterator[Letter]:
             yield from ((character, number) for character in words[number].text)
             yield (" ", None)
         yield ("\n", None)
+
+
+def _is_from_right(word: Word) -> bool:
+    return any(unicodedata.bidirectional(character) in {"R", "AL"} for character in word.text)
+
+
+def _turned(words: Sequence[Word]) -> Iterator[Letter]:
+    """Yield the letters of words that run from the right in the other direction, too."""
+    for number, word in enumerate(words):
+        text = word.text[::-1] if _is_from_right(word) else word.text
+        yield from ((character, number) for character in text)
+        yield (" ", None)
 
 
 def lines_of(boxes: Sequence[Box]) -> list[list[int]]:

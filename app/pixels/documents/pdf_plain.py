@@ -33,12 +33,16 @@ def is_plain(page: pdfium.PdfPage, text: PageText) -> bool:
     return all(_is_plain_object(raw.FPDFPage_GetObject(page, number)) for number in range(count))
 
 
-def shows_only_rules(page: pdfium.PdfPage, measures: Measures) -> bool:
-    """Say whether a page shows flat rules and areas when its text is taken away.
+def shows_only_rules(
+    page: pdfium.PdfPage, measures: Measures, raster: Raster, text: PageText
+) -> bool:
+    """Say whether a page shows its words where they are said to be, and rules and areas beside.
 
     Args:
         page: a plain page; its text objects are taken out of it.
         measures: of the page.
+        raster: of the page with its text.
+        text: of the page.
     """
     count = raw.FPDFPage_CountObjects(page)
     for number in reversed(range(count)):
@@ -46,7 +50,11 @@ def shows_only_rules(page: pdfium.PdfPage, measures: Measures) -> bool:
         if raw.FPDFPageObj_GetType(drawn) == raw.FPDF_PAGEOBJ_TEXT:
             raw.FPDFPage_RemoveObject(page, drawn)
             raw.FPDFPageObj_Destroy(drawn)
-    return _is_ruled(raster_of(page, measures), measures)
+    bare = raster_of(page, measures)
+    ink = (raster != bare).any(axis=2)
+    for word in text.words:
+        ink[word.box.top : word.box.bottom, word.box.left : word.box.right] = False
+    return not ink.any() and _is_ruled(bare, measures)
 
 
 def _is_ruled(raster: Raster, measures: Measures) -> bool:

@@ -14,7 +14,7 @@ from app.pixels.documents import Doubt, Why
 
 _MAX_DEPTH: Final = 100
 _MAX_ELEMENTS = 200_000
-_MAX_TEXT = 16 << 20
+_MAX_TEXT = 2 << 20
 _SEPARATOR = "\n"  # stands in no name and no URI
 
 

@@ -135,6 +135,17 @@ def test_a_name_in_capital_letters_spread_over_elements_is_gone() -> None:
     assert b"is well" in cleaned
 
 
+def test_attributes_of_layout_hold_words_of_layout_only() -> None:
+    told = '<paragraph styleCode="Vandermeer" align="Elmwood">x</paragraph>'
+    usual = '<td align="center" colspan="2">y</td>'
+
+    cleaned = clean(DOCUMENT.replace("<linkHtml", told + usual + "<linkHtml"))
+
+    assert b"Vandermeer" not in cleaned
+    assert b"Elmwood" not in cleaned
+    assert usual.encode() in cleaned
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
 def test_a_document_may_have_another_encoding(encoding: str) -> None:
     document = f'<?xml version="1.0" encoding="{encoding}"?>{DOCUMENT.replace("no eff", FRENCH)}'

@@ -394,6 +394,15 @@ def test_words_are_not_vouched_for_by_a_text_layer_that_says_something_else() ->
     assert "xqzw" not in texts(made.data)
 
 
+def test_letters_here_and_there_are_no_word() -> None:
+    original = Paper("my elder uncle in Rome").data()
+    reader = Scripted(Line(Box(140, 130, 500, 180), "Meyer", False, False))
+
+    made = clean_pdf(original, finder(), reader, never)
+
+    assert "elder" not in texts(made.data)
+
+
 def test_a_reader_that_always_finds_something_makes_the_document_doubtful() -> None:
     def sees_it_always(_raster: Raster) -> Sequence[Line]:
         return [Line(Box(10, 10, 50, 50), "Kensington", is_identifying=True, is_harmless=False)]
