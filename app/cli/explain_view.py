@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.pixel_view import decision_lines
 from app.deid.explaining import Line, Result
 from app.pipeline.explaining import Explanation, differences
 
@@ -52,6 +53,10 @@ def show_explanation(explanation: Explanation, *, values: bool, each: bool) -> N
     console.print(_heading(explanation))
     for warning in explanation.done.warnings:
         console.print(f"warning: {warning}")
+    if pixels := explanation.head().get("pixels"):
+        console.print("pixels:")
+        for text in decision_lines(pixels):
+            console.print(f"  {text}")
 
 
 def show_differences(left: Explanation, right: Explanation, *, each: bool) -> None:

@@ -42,6 +42,7 @@ class Outcome:
     code: str = ""
     reason: str = ""
     path: str = ""
+    quarantine_id: str = ""
     output: str = ""
     cloud_study_id: str = ""
     warnings: tuple[str, ...] = ()
@@ -110,7 +111,14 @@ async def _run_one(path: Path, task: Task, vault: Vault) -> Outcome:
     except errors.Unavailable:
         raise  # not this file's fault: the run stops
     except errors.GatewayError as error:
-        return Outcome(str(path), code=error.code, reason=error.detail, path=error.path or "")
+        held = error.quarantine_id if isinstance(error, errors.Quarantined) else ""
+        return Outcome(
+            str(path),
+            code=error.code,
+            reason=error.detail,
+            path=error.path or "",
+            quarantine_id=held,
+        )
     except Exception as error:  # noqa: BLE001 - one file must not end the run of all others
         reason = f"internal error: {type(error).__name__} in {telemetry.place_of(error)}"
         return Outcome(str(path), code=errors.GatewayError.code, reason=reason)

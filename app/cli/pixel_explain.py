@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 
 from app import bootstrap
 from app.cli.options import Settings, with_settings
+from app.cli.pixel_view import decision_lines
 from app.cli.runs import chosen_profile
 from app.deid.options import Option, combined
 from app.deid.profile import Profile, with_version
@@ -64,7 +64,7 @@ def explain(  # noqa: PLR0913 - click hands every option over by itself
     if as_json:
         click.echo(json.dumps(told, indent=2))
     else:
-        for line in _lines(told):
+        for line in decision_lines(told):
             click.echo(line)
     if told["verdict"] not in _PASSED | {None}:
         sys.exit(1)
@@ -84,32 +84,3 @@ async def _judged(
     judgement: Judgement = await judge(source, context)
     drawn = None if frame is None else await judgement.png(frame, fill=fill)
     return judgement.told(), drawn
-
-
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    if told["verdict"] is None:
-        yield "The object has no pixels."
-        return
-    yield f"verdict  {told['verdict']}"
-    yield f"risk     {told['risk']}"
-    for reason in told["reasons"]:
-        yield f"reason   {_joined(reason, 'rung', 'code', 'rule')}{_sure(reason)}"
-    for mark in told["marks"]:
-        box = "({left}, {top}) to ({right}, {bottom})".format(**mark)
-        frames = "" if mark["frames"] is None else " frames {}-{}".format(*_counted(mark["frames"]))
-        yield f"mark     {box}{frames}  {_joined(mark, 'rung', 'rule')}{_sure(mark)}"
-    yield f"rules    version {told['rules_version']}"
-    if "advice" in told:
-        yield f"advice   {told['advice']}"
-
-
-def _joined(row: Mapping[str, Any], *names: str) -> str:
-    return " ".join(str(row[name]) for name in names if row[name])
-
-
-def _sure(row: Mapping[str, Any]) -> str:
-    return "" if row["confidence"] is None else f"  {row['confidence']:.0%}"
-
-
-def _counted(frames: tuple[int, int]) -> tuple[int, int]:
-    return frames[0] + 1, frames[1] + 1

@@ -44,7 +44,8 @@ def report_of(job: Job, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _refusal(outcome: Outcome) -> str:
     place = f" at {outcome.path}" if outcome.path else ""
-    return f"{outcome.input}: {outcome.code}: {outcome.reason}{place}"
+    held = f" (quarantine {outcome.quarantine_id})" if outcome.quarantine_id else ""
+    return f"{outcome.input}: {outcome.code}: {outcome.reason}{place}{held}"
 
 
 def _summary(outcomes: Sequence[Outcome], seconds: float) -> Table:
@@ -54,6 +55,8 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> Table:
     table = Table(show_header=False)
     table.add_row("de-identified", str(len(done)))
     table.add_row("refused", str(len(outcomes) - len(done)))
+    if held := sum(bool(outcome.quarantine_id) for outcome in outcomes):
+        table.add_row("of these held for review", str(held))
     table.add_row("studies", str(len({outcome.cloud_study_id for outcome in done})))
     for code, count in sorted(warnings.items()):
         table.add_row(f"warning {code}", str(count))

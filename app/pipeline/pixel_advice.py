@@ -15,6 +15,7 @@ _HELP = {
     "no-rule-for-device": "a mask rule for the device",
     "identifying-text": "a mask rule for where the text stands, or pixels.found 'mask'",
     "unreadable-text": "a mask rule for where the text stands",
+    "still-readable": "a mask rule for where the text stands",
     "rule-outside-image": "a mask rule that fits the size of the image",
     "invalid-regions": "a mask rule for the device",
     "video": "pixels.video 'accept', which looks at nothing",
@@ -36,6 +37,8 @@ def advice_without_option(picture: Picture) -> str:
 def advice(decision: Decision) -> str:
     """Say why an image was held back and which rung would help."""
     codes = dict.fromkeys(reason.code for reason in decision.reasons)
+    if "still-readable" in codes:
+        codes.pop("identifying-text", None)
     helps = [_HELP[code] for code in codes if code in _HELP]
     said = f"Risk {decision.risk}, because of {', '.join(codes) or 'nothing that is known'}"
     return f"{said}; what would help: {'; '.join(helps)}" if helps else said
