@@ -203,7 +203,19 @@ def is_nothing(text: str) -> bool:
 _SIGNS = re.compile(r"[^\W_]")
 # Figures as they are read: letters among them are taken for what they look like.
 _FIGURE_MAP = str.maketrans("OoQDlIi|!SsBZzgG", "0000111115582299")
-_MONTH = "|".join(sorted({folded(m) for m in all_month_names()}, key=lambda m: (-len(m), m)))
+# Letters of a month and what they are read as.
+_LOOSE = {
+    "o": "[o0]", "l": "[l1i|]", "i": "[i1l|]", "s": "[s5]", "b": "[b8]", "g": "[g9q]", "e": "[ec]",
+    "u": "[uv]", "a": "[a4]", "z": "[z2]", "c": "[ce]", "m": "(?:m|rn)", "y": "[yv]",
+}  # fmt: skip
+
+
+def _loosely(month: str) -> str:
+    return "".join(_LOOSE.get(letter, letter) for letter in month)
+
+
+_MONTHS = sorted({folded(m) for m in all_month_names()}, key=lambda m: (-len(m), m))
+_MONTH = "|".join(map(_loosely, _MONTHS))
 _DATES = re.compile(
     r"(?<!\d)(?<!\d\.)(?:\d{1,2}\s?[./,:-]\s?\d{1,2}\s?[./,-]\s?(?:19|20)?\d\d|"
     r"(?:19|20)\d\d\s?[./,-]\s?\d{1,2}\s?[./,-]\s?\d{1,2}|"

@@ -25,8 +25,9 @@ from app.pixels.wire import picture_from_json
 
 Pieces = Sequence[Sequence[int]]
 DEFAULT_BUDGET_S: Final = 60.0
-# Around what was found: letters reach out of the box of their line.
-_LEAST_PAD, _PAD = 2, 0.15
+# Around what was found: letters reach out of the box of their line, and short words at its ends
+# are left out at times.
+_LEAST_PAD, _PAD, _PAD_ALONG = 2, 0.15, 0.9
 _MAX_FINDINGS = 2000
 # What changed is read with what is around it, unless that is nearly everything.
 _CONTEXT, _WHOLE = 48, 0.85
@@ -249,11 +250,12 @@ def _match(line: Line, matcher: Matcher) -> Match | None:
 
 
 def padded(box: Box, left: int, top: int) -> Box:
-    """Return a box in the whole image, with a margin."""
-    pad = max(_LEAST_PAD, round(_PAD * min(box.right - box.left, box.bottom - box.top)))
-    return Box(
-        box.left + left - pad, box.top + top - pad, box.right + left + pad, box.bottom + top + pad
-    )
+    """Return a box in the whole image, with a margin; a larger one along the text."""
+    across, down = box.right - box.left, box.bottom - box.top
+    little = max(_LEAST_PAD, round(_PAD * min(across, down)))
+    much = max(_LEAST_PAD, round(_PAD_ALONG * min(across, down)))
+    x, y = (much, little) if across >= down else (little, much)
+    return Box(box.left + left - x, box.top + top - y, box.right + left + x, box.bottom + top + y)
 
 
 def merged(frames: Sequence[tuple[Found, ...]], count: int, picture: Picture) -> list[Mark]:

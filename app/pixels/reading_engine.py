@@ -78,7 +78,8 @@ class Engine:
 
     def find(self, image: Image) -> list[Line]:
         """Return where lines of text are."""
-        edge = [float(value) for value in np.median(image.reshape(-1, 3), axis=0)]
+        rim = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        edge = [float(value) for value in np.median(rim, axis=0)]
         framed = cv2.copyMakeBorder(
             image, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_CONSTANT, value=edge
         )

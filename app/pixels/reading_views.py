@@ -20,6 +20,7 @@ Image = NDArray[np.uint8]  # (rows, columns, 3)
 # The finder was made for photographs of pages: letters of 8 pixels are small for it.
 _LEAST_EDGE, _MOST_TIMES = 736, 3.0
 _TILE, _OVERLAP = 1024, 128
+_ENLARGED = 1.2
 # Above it, one look at the whole image in this size finds letters that are larger than a tile.
 _WHOLE = 1600
 _LOCAL, _GRID = 3.0, (8, 8)
@@ -97,6 +98,9 @@ def tiles(image: Image) -> Iterator[Tile]:
     for top in _starts(rows, step):
         for left in _starts(columns, step):
             yield _tile(image, times, (left, top), step + _OVERLAP)
+    if times > _ENLARGED:
+        # What lies close to an edge or a structure melts into it when it is enlarged.
+        yield _tile(image, 1.0, (0, 0), max(rows, columns))
     if max(rows, columns) > _WHOLE:
         yield _tile(image, 1280 / max(rows, columns), (0, 0), max(rows, columns))
 

@@ -64,7 +64,8 @@ def test_an_institution_that_was_cut_off_is_found() -> None:
     "text",
     [
         "08/29/1951", "29.08.51", "O8/29/195l", "2016-10-17", "17 Oct 16", "20161017", "17. Mai",
-        "Sep 3 2011", "8:48:26 AM", "10:32", "08.01.71", "f.08.01.71", "DOB: 1.2.1950",
+        "Sep 3 2011", "8:48:26 AM", "10:32", "08.01.71", "f.08.01.71", "DOB: 1.2.1950", "10-Ju1-2004",
+        "3 0ct 2011", "21 5ept 98",
     ],
 )  # fmt: skip
 def test_dates_and_times_of_day_are_found_by_their_form(text: str) -> None:
