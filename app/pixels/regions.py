@@ -1,7 +1,8 @@
 """Ultrasound regions: everything outside of (0018,6011) is to be black. Pure.
 
 Regions may overlap: the standard gives one of two the priority (PS3.3 2026d, C.8.5.5.1.3), and the
-union is kept. A region that is empty, turned round or leaves the image makes all of them worthless.
+union is kept. A region that is empty, turned round or leaves the image makes all of them worthless;
+one pixel too far is borne, because devices take the last corner for the first one outside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +24,15 @@ def marks(picture: Picture) -> tuple[Mark, ...] | None:
         return None
     if not all(_is_within(box, picture) for box in picture.regions):
         return None
-    outside = complement(picture.regions, picture.columns, picture.rows)
+    inside = [box.clipped(picture.columns, picture.rows) for box in picture.regions]
+    outside = complement(inside, picture.columns, picture.rows)
     return tuple(Mark(box, Rung.REGIONS) for box in outside)
 
 
 def _is_within(box: Box, picture: Picture) -> bool:
-    return (
-        0 <= box.left < box.right <= picture.columns and 0 <= box.top < box.bottom <= picture.rows
-    )
+    is_inside = box.right <= picture.columns + 1 and box.bottom <= picture.rows + 1
+    inner = box.clipped(picture.columns, picture.rows)
+    return is_inside and box.left == inner.left and box.top == inner.top and inner.area > 0
 
 
 def complement(boxes: Sequence[Box], columns: int, rows: int) -> tuple[Box, ...]:

@@ -63,18 +63,26 @@ def test_a_region_over_the_whole_image_leaves_nothing_to_mark() -> None:
 @pytest.mark.parametrize(
     "box",
     [
-        Box(0, 0, 801, 600),
-        Box(0, 0, 800, 601),
+        Box(0, 0, 802, 600),
+        Box(0, 0, 800, 602),
+        Box(800, 0, 801, 600),
         Box(-1, 0, 10, 10),
         Box(0, -5, 10, 10),
         Box(10, 10, 10, 20),
         Box(20, 10, 10, 20),
         Box(10, 20, 20, 10),
     ],
-    ids=["right", "bottom", "left", "top", "empty", "turned-x", "turned-y"],
+    ids=["right", "bottom", "outside", "left", "top", "empty", "turned-x", "turned-y"],
 )
 def test_one_impossible_region_makes_all_worthless(box: Box) -> None:
     assert marks(with_regions(SECTOR, box)) is None
+
+
+def test_the_corner_behind_the_last_pixel_is_taken_for_the_last_one() -> None:
+    """The devices of one manufacturer write 800 where 799 is the last column."""
+    assert marks(with_regions(Box(100, 80, 801, 601))) == marks(
+        with_regions(Box(100, 80, 800, 600))
+    )
 
 
 def test_no_regions_and_far_too_many_say_nothing() -> None:
