@@ -127,7 +127,7 @@ async def sit(chromium: Chromium, address: str) -> AsyncIterator[Sit]:
     async def take(**options: object) -> Seat:
         options.setdefault("viewport", {"width": 1280, "height": 720})
         context = await chromium.do(lambda: chromium.browser.new_context(**options))
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         page = await chromium.do(context.new_page)
         seat = Seat(chromium, context, page, address)
         page.on("console", lambda said: _note(seat, said.type, said.text))
