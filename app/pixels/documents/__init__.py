@@ -45,6 +45,7 @@ class Why(StrEnum):
     NOT_READ = "not-read"  # images or letters that nothing could read
     RESIDUE = "residue"  # the check of the result found something
     EMPTY = "empty"
+    NOT_INSTALLED = "not-installed"  # the extra that opens or reads such documents
     FAILED = "failed"
 
 

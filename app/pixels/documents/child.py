@@ -40,6 +40,8 @@ def document(task: dict[str, Any], fds: list[int]) -> dict[str, Any]:
             raise Doubt(Why.TOO_LARGE)  # noqa: TRY301 - one way out for all doubts
     except Doubt as doubt:
         return Treated(Outcome.REPLACED, doubt.why).to_json()
+    except ModuleNotFoundError:
+        return Treated(Outcome.REPLACED, Why.NOT_INSTALLED).to_json()
     _write(fds[1], cleaned)
     return treated.to_json()
 

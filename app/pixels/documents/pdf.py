@@ -167,7 +167,7 @@ class _Making:
         self, page: pdfium.PdfPage, measures: Measures, raster: Raster, text: PageText
     ) -> bool:
         """Say whether the text layer tells everything that the page shows."""
-        if (raster == raster[0, 0]).all():
+        if _is_flat(raster):
             return True
         return is_plain(page, text) and shows_only_rules(page, measures, raster, text)
 
@@ -196,10 +196,17 @@ class _Making:
     def _doubtful(
         self, reader: Reader, raster: Raster, area: Box, words: Sequence[Word]
     ) -> Iterator[Box]:
-        """Yield where in an area a reader finds what has to go."""
+        """Yield where in an area a reader finds what has to go.
+
+        Raises:
+            Doubt: nothing is read where something is seen; it may be handwriting.
+        """
         self.clock()
         part = raster[area.top : area.bottom, area.left : area.right]
-        for line in reader(np.ascontiguousarray(part)):
+        lines = reader(np.ascontiguousarray(part))
+        if not lines and not words and area.area == raster[:, :, 0].size and not _is_flat(raster):
+            raise Doubt(Why.NOT_READ)
+        for line in lines:
             place = _moved(line.box, area)
             if line.is_identifying or not (line.is_harmless or _is_vouched_for(line, place, words)):
                 yield place
@@ -280,7 +287,11 @@ def _stays(word: Word, black: Sequence[Box], raster: Raster) -> bool:
     if not place.area or any(_shared(place, other) > _SOME * place.area for other in black):
         return False
     seen = raster[box.top : box.bottom, box.left : box.right]
-    return bool((seen != seen[0, 0]).any())
+    return not _is_flat(seen)
+
+
+def _is_flat(raster: Raster) -> bool:
+    return bool((raster == raster[0, 0]).all())
 
 
 def _left_out(document: pdfium.PdfDocument) -> set[str]:

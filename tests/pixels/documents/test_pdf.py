@@ -375,6 +375,26 @@ def test_harmless_text_in_a_picture_stays() -> None:
     assert "picture" not in made.findings
 
 
+def test_a_picture_in_which_nothing_is_read_is_doubtful() -> None:
+    paper = Paper()
+    paper.image_page(picture_of("~~~"))
+
+    with pytest.raises(Doubt) as doubt:
+        clean(paper.data(), reads_nothing)
+
+    assert doubt.value.why is Why.NOT_READ
+
+
+def test_an_empty_page_stays_empty() -> None:
+    paper = Paper("Normal liver.")
+    paper.page(b"")
+
+    made = clean_pdf(paper.data(), finder(), reads_nothing, never)
+
+    assert made.pages == 2
+    assert (image_of(made.data, 1) == 255).all()
+
+
 def test_words_that_the_text_layer_vouches_for_stay() -> None:
     original = Paper("Zirkulation regelrecht").data()
     reader = Scripted(Line(Box(140, 130, 500, 180), "Zirku1ation regelrecht", False, False))
