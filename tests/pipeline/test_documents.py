@@ -19,7 +19,14 @@ from app.pipeline.side_work import PixelParts, Workers
 from app.pixels.children import Children
 from app.pixels.rules_loading import load_rules
 from app.vault.pseudonyms import Pseudonyms
-from tests.builders import Identity, encapsulated_cda, encapsulated_pdf, part10
+from tests.builders import (
+    SENTENCES,
+    Identity,
+    encapsulated_cda,
+    encapsulated_pdf,
+    part10,
+    sentence,
+)
 from tests.pixels.documents.making import Paper, everything_in, texts
 from tests.pixels.documents.test_cda import DOCUMENT
 from tests.pixels.documents.test_models import MTL, OBJ, binary_stl
@@ -234,3 +241,32 @@ async def test_somebody_may_be_called_like_an_element_of_a_clinical_document(
 
     assert b"Nodule of 8 mm" in written.EncapsulatedDocument
     assert b"of Section" not in written.EncapsulatedDocument
+
+
+def everything_said() -> list[str]:
+    """Return what people write about a patient, in every way that the builders know."""
+    return [f"{sentence(name, WHO)} normal liver" for name in SENTENCES]
+
+
+async def test_whatever_people_write_about_the_patient_is_gone_from_a_pdf(pool: Children) -> None:
+    dataset = report()
+    dataset.ReferringPhysicianName, dataset.OperatorsName = WHO.referring, WHO.operator
+    dataset.EncapsulatedDocument = Paper(*everything_said()).data()
+
+    document = read(await done(dataset, context(pool))).EncapsulatedDocument
+
+    assert texts(document).count("normal liver") == len(SENTENCES)
+    inside = everything_in(document).decode("latin-1").casefold()
+    assert [text for text in WHO.texts if text.casefold() in inside] == []
+
+
+async def test_whatever_people_write_about_the_patient_is_gone_from_a_cda(pool: Children) -> None:
+    dataset = encapsulated_cda(WHO)
+    dataset.ReferringPhysicianName, dataset.OperatorsName = WHO.referring, WHO.operator
+    said = "".join(f"<paragraph>{line}</paragraph>" for line in everything_said())
+    dataset.EncapsulatedDocument = DOCUMENT.replace("<linkHtml", f"{said}<linkHtml").encode()
+
+    document = read(await done(dataset, context(pool))).EncapsulatedDocument.decode()
+
+    assert document.count("normal liver") == len(SENTENCES)
+    assert [text for text in WHO.texts if text.casefold() in document.casefold()] == []
