@@ -1,6 +1,8 @@
 """The generator of burned-in text: what it says of its images is true, and the judge can tell."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +109,19 @@ def test_drawn_cases_hold_every_size_kind_and_way_over_time() -> None:
     assert {case.shown for case in cases} == {"always", "one", "changing"}
     assert {case.face for case in cases} == {face.name for face in faces()}
     assert len({case.form for case in cases}) > len(FORMATS) * 0.8
+
+
+VALID = ("us-cine", "us", "sc", "sc-words", "sc-bits", "cr", "dx", "ct", "ct-original", "xa")
+
+
+@pytest.mark.parametrize("kind", VALID)
+def test_the_objects_are_valid(
+    kind: str, dciodvfy: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "made.dcm"
+    path.write_bytes(make(drawn(1, 5, kinds=(kind,))[0]).data)
+
+    assert dciodvfy(path) == []
 
 
 # --- The judge ---------------------------------------------------------------------------------

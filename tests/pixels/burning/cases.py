@@ -113,6 +113,9 @@ def make(case: Case) -> Made:
     stored = tuple(to_samples(frame, case.format) for frame in light)
     dataset = header(case.kind, case.seed, who if case.is_in_header else named, case.burned_in)
     put_pixels(dataset, stored, case.format, split=case.split)
+    if case.kind == "dx":
+        dataset.WindowCenter = 0 if case.format.is_signed else 2 ** (case.format.stored - 1)
+        dataset.WindowWidth = 2**case.format.stored
     if case.frames > 1:
         dataset.FrameTime, dataset.FrameIncrementPointer = "40", 0x00181063
     data = part10(dataset, case.format.syntax)
@@ -232,12 +235,14 @@ def every_format(*, rows: int = 120, columns: int = 288) -> list[Case]:
 
 
 def form_fits(what: str, form: Format) -> bool:
-    """Say whether a kind of object may hold a format: ``byte``, ``word``, ``bit`` or ``any``."""
+    """Say whether a kind of object may hold a format; ``About.forms`` lists what it may be."""
     if what == "bit":
         return form.stored == 1
     if what == "byte":
         return form.stored == 8
-    if what == "word":
+    if what == "unsigned" and form.is_signed:
+        return False
+    if what in ("word", "unsigned"):
         return form.allocated == 16 and not form.photometric.startswith("PALETTE")
     return form.stored > 1
 

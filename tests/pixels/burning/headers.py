@@ -18,7 +18,7 @@ class About:
     """One kind of object.
 
     Attributes:
-        forms: which formats fit: ``byte``, ``word``, ``bit`` or ``any``.
+        forms: which formats fit: ``byte``, ``word``, ``unsigned``, ``bit`` or ``any``.
         weight: how often it is drawn.
     """
 
@@ -83,7 +83,7 @@ KINDS: Mapping[str, About] = MappingProxyType(
             _SCREENS,
             weight=2,
         ),
-        "dx": About("1.2.840.10008.5.1.4.1.1.1.1", "DX", "word", ("radiograph",), _SCREENS),
+        "dx": About("1.2.840.10008.5.1.4.1.1.1.1", "DX", "unsigned", ("radiograph",), _SCREENS),
         # Slices in which nobody expects text: whoever looks at the header alone lets them pass.
         "ct-original": About(
             "1.2.840.10008.5.1.4.1.1.2",
@@ -161,7 +161,40 @@ def _put_kind(dataset: Dataset, kind: str) -> None:
         dataset.ImageOrientationPatient, dataset.SliceThickness = [1, 0, 0, 0, 1, 0], "1"
         dataset.KVP, dataset.AcquisitionNumber, dataset.PatientPosition = "120", 1, "HFS"
         dataset.RescaleIntercept, dataset.RescaleSlope = "-1024", "1"
-    if kind in ("cr", "dx"):
-        dataset.BodyPartExamined, dataset.ViewPosition = "CHEST", "PA"
-    if kind == "xa":
-        dataset.PixelIntensityRelationship, dataset.KVP = "LIN", "80"
+    if kind not in ("cr", "dx"):
+        dataset.Laterality = ""
+    adding = {"cr": _put_cr, "dx": _put_dx, "xa": _put_xa, "sc-words": _put_word}
+    if kind in adding:
+        adding[kind](dataset)
+
+
+def _put_cr(dataset: Dataset) -> None:
+    dataset.BodyPartExamined, dataset.ViewPosition = "CHEST", "PA"
+
+
+def _put_word(dataset: Dataset) -> None:
+    """Say what words of more than eight bits mean."""
+    dataset.PresentationLUTShape = "IDENTITY"
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", "1", "US"
+
+
+def _put_dx(dataset: Dataset) -> None:
+    _put_word(dataset)
+    region = Dataset()
+    region.CodeValue, region.CodingSchemeDesignator = "43799004", "SCT"
+    region.CodeMeaning = "Thoracic cavity structure"
+    dataset.AnatomicRegionSequence = [region]
+    dataset.BodyPartExamined, dataset.ImageLaterality = "CHEST", "U"
+    dataset.PresentationIntentType, dataset.PatientOrientation = "FOR PRESENTATION", ["L", "F"]
+    dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LOG", 1
+    dataset.LossyImageCompression, dataset.ImagerPixelSpacing = "00", [0.2, 0.2]
+    dataset.DetectorType, dataset.PositionerType = "DIRECT", ""
+    dataset.AcquisitionContextSequence = []
+
+
+def _put_xa(dataset: Dataset) -> None:
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE"]
+    dataset.PixelIntensityRelationship, dataset.KVP = "LIN", "80"
+    dataset.RadiationSetting, dataset.PositionerMotion = "SC", "STATIC"
+    dataset.XRayTubeCurrent = dataset.ExposureTime = dataset.Exposure = None
+    dataset.PositionerPrimaryAngle = dataset.PositionerSecondaryAngle = None
