@@ -4,6 +4,7 @@ Every entrance (upload endpoint, command line, batches) calls the functions here
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ __all__ = [
     "Actor",
     "Context",
     "Deidentified",
+    "Meanwhile",
     "Offload",
     "deidentified",
     "deidentify",
@@ -82,6 +84,7 @@ def _deidentify(
 
 
 Offload = Callable[[Callable[[], Deidentified]], Awaitable[Deidentified]]
+Meanwhile = Callable[[], AbstractAsyncContextManager[None]]
 
 
 async def _at_once(work: Callable[[], Deidentified]) -> Deidentified:
@@ -94,6 +97,7 @@ async def deidentified(
     *,
     sender: Sender | None = None,
     offload: Offload | None = None,
+    meanwhile: Meanwhile = nullcontext,
 ) -> Deidentified:
     """De-identify one SOP Instance, its pixels looked at where the profile asks; store nothing.
 
@@ -102,6 +106,7 @@ async def deidentified(
         context: whose pseudonyms, which profile.
         sender: whom it is held back for; None where nothing is held, as in an explanation.
         offload: runs the work elsewhere, such as in a thread; None runs it at once.
+        meanwhile: entered while child processes or people are waited for.
 
     Raises:
         GatewayError: as ``deidentify`` and ``pixel_work.settle``.
@@ -116,7 +121,8 @@ async def deidentified(
         return await do(lambda: _deidentify(source, context, rules))
     except Wanted as wanted:
         request = wanted.request
-    work = await settle(request, source, context, sender)
+    async with meanwhile():
+        work = await settle(request, source, context, sender)
     return await do(lambda: _deidentify(source, context, rules, work))
 
 
@@ -127,6 +133,7 @@ async def run(
     vault: "Vault",
     actor: Actor,
     offload: Offload | None = None,
+    meanwhile: Meanwhile = nullcontext,
 ) -> Deidentified:
     """De-identify one SOP Instance and make its mapping durable before any byte can leave.
 
@@ -138,12 +145,15 @@ async def run(
         vault: where the mapping and the audit row go.
         actor: who asks.
         offload: runs the work elsewhere, such as in a thread; None runs it at once.
+        meanwhile: as for ``deidentified``.
 
     Raises:
         GatewayError: as ``deidentify``; DatabaseUnavailable or NotAuthenticated from the vault.
     """
     try:
-        result = await deidentified(source, context, sender=actor.sender(), offload=offload)
+        result = await deidentified(
+            source, context, sender=actor.sender(), offload=offload, meanwhile=meanwhile
+        )
     except GatewayError as error:
         await _record_refusal(error, context, vault=vault, actor=actor)
         raise

@@ -306,3 +306,56 @@ async def test_what_is_no_http_is_answered_with_them_as_well(address: str) -> No
     assert b"PLANTED" not in answer
     for name, value in SECURITY:
         assert b"%s: %s\r\n" % (name, value) in answer
+
+
+async def test_who_waits_for_something_slow_leaves_its_place_to_others() -> None:
+    places, slow = Places(1, 0), Places(1, 0)
+    left, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        async with places.place() as place, place.left(slow):
+            left.set()
+            await go_on.wait()
+
+    waiting = asyncio.create_task(slowly())
+    await left.wait()
+    async with places.place() as other:
+        with pytest.raises(Overloaded):  # the places of slow ones have a bound as well
+            async with other.left(slow):
+                pass
+        with pytest.raises(Overloaded):
+            async with places:
+                pass
+        go_on.set()
+        await asyncio.sleep(0)
+        assert not waiting.done()  # its own place is taken: it waits for it
+    await waiting
+
+    async with places:  # one place still, and not two
+        with pytest.raises(Overloaded):
+            async with places:
+                pass
+
+
+async def test_who_is_cancelled_while_it_waits_for_its_own_place_gives_none_back() -> None:
+    places, slow = Places(1, 0), Places(1, 0)
+    left, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        async with places.place() as place, place.left(slow):
+            left.set()
+            await go_on.wait()
+
+    waiting = asyncio.create_task(slowly())
+    await left.wait()
+    async with places:
+        go_on.set()
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        with pytest.raises(Overloaded):
+            async with places:
+                pass
+    async with places, slow:
+        pass

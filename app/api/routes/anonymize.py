@@ -36,6 +36,9 @@ from app.pipeline.reporting import report_json
 NAME: Final = "anonymize"  # of the role, the scope and the action alike
 CHUNK_BYTES: Final = 1 << 20
 WARNINGS_BYTES: Final = 2048
+# Objects whose pixels are worked on at once, and those that wait for that.
+SLOW_AT_ONCE: Final = 32
+SLOW_WAITING: Final = 32
 PARAMETERS: Final = frozenset({"organization", "profile"})
 
 
@@ -46,6 +49,8 @@ class AnonymizeStream:
 
     def __init__(self, places: Places) -> None:
         self._places = places
+        # Images that are read or masked take seconds: they do not stand in the way of others.
+        self._slow = Places(SLOW_AT_ONCE, SLOW_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services = services_of(scope)
@@ -56,11 +61,12 @@ class AnonymizeStream:
         context = await _context(services, principal, head, event)
         actor = pipeline.Actor(principal.name, principal.api_key_id, event.request_id)
         check_size(head, services)
-        async with self._places:
+        async with self._places.place() as place:
             with Body(services.limits, services.spool_dir, services.executor) as body:
                 await receive_instance(receive, body, head, services)
                 source = await body.source()
-                done = await _deidentify(services, body, source, context, actor)
+                meanwhile = partial(place.left, self._slow)
+                done = await _deidentify(services, body, source, context, actor, meanwhile)
                 if head.accept and wants_report(head.accept):
                     explanation = await _explained(services, source, context, done)
                     await _answer_with_report(send, receive, explanation, services)
@@ -104,12 +110,20 @@ async def _deidentify(
     source: Source,
     context: pipeline.Context,
     actor: pipeline.Actor,
+    meanwhile: pipeline.Meanwhile,
 ) -> pipeline.Deidentified:
     """Run the pipeline: small bodies at once, as a thread would cost more than the work itself."""
     offload = None
     if body.size > services.limits.inline_bytes:
         offload = partial(in_thread, services.executor)
-    return await pipeline.run(source, context, vault=services.vault, actor=actor, offload=offload)
+    return await pipeline.run(
+        source,
+        context,
+        vault=services.vault,
+        actor=actor,
+        offload=offload,
+        meanwhile=meanwhile,
+    )
 
 
 async def _explained(
