@@ -50,6 +50,7 @@ class Erased:
     Attributes:
         erased_at: when the tombstone was set.
         file_names: names of files at the source, of batches.
+        held_objects: objects that were held for review; nobody can open their files any more.
     """
 
     cloud_patient_id: str
@@ -60,6 +61,7 @@ class Erased:
     series: int
     instances: int
     file_names: int
+    held_objects: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name."""
@@ -70,6 +72,7 @@ class Erased:
             "series": self.series,
             "instances": self.instances,
             "file_names": self.file_names,
+            "held_objects": self.held_objects,
         }
 
 
@@ -253,6 +256,8 @@ async def _destroy(
     counts: dict[str, int] = {}
     for name, statement in sql.DESTROY.items() if found else ():
         counts[name] = (await connection.execute(statement, given)).rowcount
+    if before is None:  # what is held ends by itself, sooner than by age
+        counts["held_objects"] = (await connection.execute(sql.HELD, given)).rowcount
     return Erased(
         cloud_patient_id=patient,
         erased_at=before or dt.datetime.min.replace(tzinfo=dt.UTC),
@@ -262,11 +267,12 @@ async def _destroy(
         series=counts.get("series", 0),
         instances=counts.get("instances", 0),
         file_names=counts.get("file_names", 0),
+        held_objects=counts.get("held_objects", 0),
     )
 
 
 async def _is_known(connection: _Connection, number: int, patient: str, erased: Erased) -> bool:
-    if erased.data_keys:
+    if erased.data_keys or erased.held_objects:
         return True
     return bool((await _one(connection, sql.IS_KNOWN, [number, patient] * 2))[0])
 

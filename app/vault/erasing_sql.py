@@ -69,6 +69,10 @@ INSERT INTO destroyed_data_keys (id) SELECT unnest(%(keys)s) ON CONFLICT DO NOTH
 """
 _KEYS: Final = "DELETE FROM data_keys WHERE id = ANY(%(keys)s)"
 
+# Objects that wait for a person, and what was decided about them. The key of one lies in its row.
+HELD: Final = """
+DELETE FROM quarantine WHERE organization = %(organization)s AND cloud_patient_id = %(patient)s
+"""
 STUDIES: Final = """
 SELECT DISTINCT cloud_study_id FROM study_identities
 WHERE organization = %(organization)s AND cloud_patient_id = %(patient)s

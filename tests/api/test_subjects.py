@@ -63,6 +63,7 @@ async def test_a_patient_is_erased_by_a_study_and_taken_no_more(
         "series": 1,
         "instances": 1,
         "file_names": 0,
+        "held_objects": 0,
     }
     assert (refused.status_code, refused.json()["code"]) == (422, "subject-erased")
 

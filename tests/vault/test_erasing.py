@@ -115,6 +115,7 @@ async def test_all_originals_of_the_patient_are_destroyed_and_nobody_elses(
         "series": 1,
         "instances": 2,
         "file_names": 0,
+        "held_objects": 0,
     }
     assert counts(house) == dict.fromkeys(ORIGINALS, 2)
     assert patients_of(house, kept.cloud_study_id) == ["PAT-9"]

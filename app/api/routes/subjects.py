@@ -44,6 +44,7 @@ class Destroyed(BaseModel):
     series: int
     instances: int
     file_names: int = Field(description="Names of files at the source, of batches.")
+    held_objects: int = Field(description="Objects that were held for review.")
 
 
 class ErasedSubject(BaseModel):
