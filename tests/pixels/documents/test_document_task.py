@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pikepdf import Array, Dictionary, Name
 
-from app.pixels.children import OCR_MEMORY, Children
+from app.errors import PixelWorkFailed
+from app.pixels.children import OCR_MEMORY, QUICK_MEMORY, Children
 from app.pixels.documents import CLEANABLE, Why, child
 from app.pixels.documents.child import document
 from tests.pixels.documents.making import (
@@ -22,6 +24,7 @@ from tests.pixels.documents.making import (
 from tests.pixels.documents.test_cda import DOCUMENT
 from tests.pixels.documents.test_models import MTL, OBJ, binary_stl
 
+FORM = Dictionary(Type=Name.XObject, Subtype=Name.Form, BBox=Array([0, 0, 600, 800]))
 TASK = {
     "kind": "document",
     "identifiers": [{"kind": i.kind.value, "text": i.text} for i in IDENTIFIERS],
@@ -113,6 +116,34 @@ def test_a_part_of_a_file_may_be_the_document() -> None:
 
 def test_every_type_that_is_sent_to_a_child_has_a_cleaner_there() -> None:
     assert set(child._CLEANERS) == CLEANABLE
+
+
+def endless() -> bytes:
+    """Return a page whose drawings each consist of ten others, twelve times over."""
+    paper = Paper()
+    form = paper.pdf.make_stream(b"0 0 10 10 re f ")
+    form.update(FORM)
+    for _ in range(12):
+        outer = paper.pdf.make_stream(b"/X Do " * 10)
+        outer.update(FORM)
+        outer.Resources = Dictionary(XObject=Dictionary(X=form))
+        form = outer
+    paper.page(b"/X Do", XObject=Dictionary(X=form))
+    return paper.data()
+
+
+async def test_a_document_that_never_ends_costs_a_child_only() -> None:
+    given, taken = file_of(endless()), file_of(b"")
+    task = TASK | {"mime_type": "application/pdf"}
+    try:
+        with Children(size=1, memory_bytes=QUICK_MEMORY) as pool:
+            with pytest.raises(PixelWorkFailed):
+                await pool.ask(task, [given, taken], 3)
+
+            assert await pool.ask({"kind": "ping"})
+    finally:
+        os.close(given)
+        os.close(taken)
 
 
 @pytest.fixture
