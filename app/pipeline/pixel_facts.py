@@ -26,6 +26,11 @@ _MASKED_CODE = "113047\0Pixel by pixel mask"
 _LOSSY_CODE = "113040\0Lossy Compression"
 _MARK = "burned-in text masked"
 _SHARED_GROUPS = 0x52009229
+# Enhanced CT, MR, MR colour, XA, XRF, PET and X-ray 3D. Source: PS3.4 2026d, B.5.
+_ENHANCED = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("2.1", "4.1", "4.3", "12.1.1", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "130")
+)
 _LISTS = b"\\"
 _MAX_RATIO = 9999.0
 # Transfer syntaxes → terms of (0028,2114). Source: PS3.3 2026d, C.7.6.1.1.5.1.
@@ -85,8 +90,9 @@ def _marks(work: Work) -> int:
 def _changes(
     masked: Masked, picture: Picture, root: RootValues, *, is_masked: bool
 ) -> Iterator[tuple[int, Fact]]:
-    # Where each frame has a type of its own, DERIVED forbids what the IOD requires of originals.
-    if is_masked and IMAGE_TYPE in root.places and _SHARED_GROUPS not in root.places:
+    # In enhanced images DERIVED forbids what the IOD requires of originals, in each frame.
+    is_enhanced = picture.sop_class in _ENHANCED or _SHARED_GROUPS in root.places
+    if is_masked and IMAGE_TYPE in root.places and not is_enhanced:
         yield IMAGE_TYPE, Fact("CS", b"")
     if masked.photometric:
         yield PHOTOMETRIC, Fact("CS", masked.photometric.encode())
