@@ -62,19 +62,33 @@ SCALE: dict[str, Callable[[Workspace, Options], list[Table]]] = {
     "tables": lambda _, o: [tables.measure(base=o.scratch, scale=o.scale)],
     "simulation": lambda _, o: extrapolation.measure(o.figures),
 }
-GROUPS = {"scale": list(SCALE)}
 
 
-def _pixels(space: Workspace, options: Options) -> list[Table]:
+def _burned_in(space: Workspace, options: Options) -> list[Table]:
     from bench import pixels  # noqa: PLC0415 - decoders that nothing else here needs
 
-    return pixels.measure(
-        space, rounds=options.rounds, peers=options.peers, seconds=options.seconds
-    )
+    return pixels.measure_text(space, peers=options.peers)
+
+
+def _masks(space: Workspace, options: Options) -> list[Table]:
+    from bench import pixels  # noqa: PLC0415 - as above
+
+    return pixels.measure_masks(space, rounds=options.rounds)
+
+
+def _rungs(_: Workspace, options: Options) -> list[Table]:
+    from bench import pixels  # noqa: PLC0415 - as above
+
+    return pixels.measure_rungs(rounds=options.rounds, seconds=options.seconds)
 
 
 # Images with burned-in text; a thousand of them are read, which takes half an hour.
-PIXELS: dict[str, Callable[[Workspace, Options], list[Table]]] = {"pixels": _pixels}
+PIXELS: dict[str, Callable[[Workspace, Options], list[Table]]] = {
+    "burned-in": _burned_in,
+    "masks": _masks,
+    "rungs": _rungs,
+}
+GROUPS = {"scale": list(SCALE), "pixels": list(PIXELS)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=list(BENCHES),
         help=f"benchmarks, separated by commas (default: {','.join(BENCHES)}; scale for "
-        f"{','.join(SCALE)}; pixels)",
+        f"{','.join(SCALE)}; pixels for {','.join(PIXELS)})",
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each tool (default 5)")
     parser.add_argument(

@@ -21,10 +21,18 @@ MASKING = "deid-gateway, found text is masked"
 STRICT = "deid-gateway, found text is held"
 
 
-def measure(
-    space: Workspace, *, rounds: int, peers: str, seconds: float, readers: int = 2
-) -> list[Table]:
-    """Measure everything; the images are made anew for each run, always the same."""
+def measure_masks(space: Workspace, *, rounds: int) -> list[Table]:
+    """Measure masks in every format."""
+    return [pixels_codecs.measure(rounds=min(rounds, 3), scale=space.scale)]
+
+
+def measure_rungs(*, rounds: int, seconds: float, readers: int = 2) -> list[Table]:
+    """Measure what the rungs cost, and what goes through."""
+    return pixels_speed.measure(rounds=rounds, seconds=seconds, readers=readers)
+
+
+def measure_text(space: Workspace, *, peers: str) -> list[Table]:
+    """Measure what can be read in the end; the images are made anew, always the same."""
     scale = space.scale
     cases = drawn(max(4, round(IMAGES * scale)), SEED)
     read = [case for case in cases if not case.is_believed]
@@ -37,8 +45,7 @@ def measure(
         tables.append(pixels_proof.measure_unread(_unread(scale), {MASKING: tools[MASKING]}))
         if real := pixels_corpus.images():
             tables.append(pixels_corpus.measure(real, tools))
-    tables.append(pixels_codecs.measure(rounds=min(rounds, 3), scale=scale))
-    return [*tables, *pixels_speed.measure(rounds=rounds, seconds=seconds, readers=readers)]
+    return tables
 
 
 def _unread(scale: float) -> list[Case]:

@@ -88,4 +88,4 @@ def test_there_need_be_no_corpus(tmp_path: Path) -> None:
 
 
 def test_the_pixels_can_be_asked_for() -> None:
-    assert _names("pixels,engine") == ["pixels", "engine"]
+    assert _names("pixels,engine") == ["burned-in", "masks", "rungs", "engine"]
