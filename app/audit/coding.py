@@ -45,6 +45,7 @@ STUDY_DELETED: Final = Code("110105", DCM, "DICOM Study Deleted")
 EXPORT: Final = Code("110106", DCM, "Export")
 PATIENT_RECORD: Final = Code("110110", DCM, "Patient Record")
 SECURITY_ALERT: Final = Code("110113", DCM, "Security Alert")
+USER_AUTHENTICATION: Final = Code("110114", DCM, "User Authentication")
 SOURCE: Final = Code("110153", DCM, "Source Role ID")
 APPLICATION: Final = Code("110150", DCM, "Application")
 URI: Final = Code("12", "RFC-3881", "URI")
@@ -62,6 +63,9 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "batch-delete-with-objects": Kind(STUDY_DELETED, "D"),
     Action.READ_AUDIT: Kind(AUDIT_LOG_USED, "R"),
     Action.EXPORT_AUDIT: Kind(AUDIT_LOG_USED, "R"),
+    "quarantine-look": Kind(INSTANCES_ACCESSED, "R"),
+    "quarantine-preview": Kind(INSTANCES_ACCESSED, "R"),
+    "review-sign-in": Kind(USER_AUTHENTICATION, "E"),
     "reidentify-request": _DEFAULT,
     "reidentify-requests": _DEFAULT,
     "reidentify-approve": _DEFAULT,

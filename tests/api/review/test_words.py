@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.api.review import words
-from app.pixels import risk_tables
+from app.pixels import ladder, matching, risk_tables
 from app.pixels.model import Box, Mark, Reason, Risk, Rung
 from app.pixels.rulings import SourceKind
 
@@ -43,6 +43,10 @@ def test_every_reason_has_words() -> None:
 
     assert len(codes) > 50
     assert sorted(code for code in codes if code not in words.REASONS) == []
+
+
+def test_every_kind_of_text_has_words() -> None:
+    assert {*matching.KINDS, matching.FREE_TEXT, ladder.DOUBTFUL} <= set(words.KINDS)
 
 
 def test_every_rung_risk_and_source_has_words() -> None:
