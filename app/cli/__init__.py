@@ -32,12 +32,15 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("app.cli.audit:audit", "Check the audit."),
     "db": ("app.cli.database:db", "Bring the database to this version's schema."),
     "profiles": ("app.cli.profiles:profiles", "List and show confidentiality profiles."),
-    "pixels": ("app.cli.pixels:pixels", "Work with rules that mask text in images; explain one image."),
+    "pixels": (
+        "app.cli.pixels:pixels",
+        "Work with rules that mask text in images; explain one image.",
+    ),
     "openapi": ("app.cli.openapi:openapi", "Print the OpenAPI document."),
 }
-# pydicom loads these where they happen to be installed. The program uses none of them (pixel values
-# are passed on, never decoded); they cost 29 MB of memory and a fifth of the start-up time.
-UNUSED_LIBRARIES: Final = frozenset({"gdcm", "numpy", "pylibjpeg", "requests"})
+# pydicom loads these where they happen to be installed. These processes use none of them (pixels are
+# decoded by child processes alone); they cost 29 MB of memory and a fifth of the start-up time.
+UNUSED_LIBRARIES: Final = frozenset({"PIL", "gdcm", "numpy", "pylibjpeg", "requests"})
 # A process that talks to no terminal does without these as well.
 UNUSED_BY_WORKERS: Final = frozenset({"rich"})
 EXIT_REFUSED: Final = 1
