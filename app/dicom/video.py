@@ -1,8 +1,9 @@
 """Video streams: what in them is no picture, and how to blank it in place.
 
-Elementary streams of MPEG-2, H.264 and H.265, and the latter two inside of MP4. Nothing is decoded
-and no length changes: what goes becomes zeros or filler, so that the pictures decode to the same.
-A stream of another kind, with sound, or that is not understood is refused.
+Elementary streams of MPEG-2, H.264 and H.265, by themselves and in a transport stream; H.264 and
+H.265 in MP4 too. Nothing is decoded and no length changes: what goes becomes zeros or filler, so
+that the pictures decode to the same. A stream of another kind, with sound, or that is not
+understood is refused.
 
 Source: ISO/IEC 13818-2, 6.2; ISO/IEC 14496-10 and 23008-2, 7.3.1 and annex B; PS3.5 2026d, 8.2.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 from app.dicom.codestreams import Edit
 from app.dicom.video_mp4 import mp4_edits
+from app.dicom.video_ts import PACKET, SYNC, TransportStream
 from app.dicom.video_units import Reader, is_needed
 from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
 
@@ -43,11 +45,23 @@ def video_edits(read: Reader, size: int, transfer_syntax: str) -> list[Edit]:
     start = read(0, min(size, 12))
     if kind in _MPEG_2 and start.startswith(_MARK + b"\xb3"):
         return _bounded(_mpeg_2(read, size))
+    if start[:1] == bytes((SYNC,)) and size >= PACKET:
+        return _bounded(_transport_stream(read, size, kind))
     if kind in _H_264 | _H_265 and start[4:8] == b"ftyp":
         return _bounded(mp4_edits(read, size, is_h_265=kind in _H_265))
     if kind in _H_264 | _H_265 and start.startswith((_MARK, b"\0" + _MARK)):
         return _bounded(_units(read, size, is_h_265=kind in _H_265))
     raise UndecidableElement("Metadata inside this kind of video cannot be found")
+
+
+def _transport_stream(read: Reader, size: int, kind: str) -> Iterator[Edit]:
+    stream = TransportStream(read, size)
+    if kind in _MPEG_2:
+        inside = _mpeg_2(stream.read, stream.size)
+    else:
+        inside = _units(stream.read, stream.size, is_h_265=kind in _H_265)
+    edits = stream.edits + [one for edit in inside for one in stream.outside(edit)]
+    yield from sorted(edits, key=lambda edit: edit.start)
 
 
 def _bounded(edits: Iterator[Edit]) -> list[Edit]:
