@@ -17,8 +17,9 @@ from app.dicom.source import FileSource
 from app.pixels.codecs import Frame
 from app.pixels.matching import DOUBTFUL, KINDS, Known, Match, Matcher, Reading, is_fragment
 from app.pixels.model import Box, Mark, Picture, Rung
-from app.pixels.reading_engine import Line, engine
-from app.pixels.reading_lines import bounds, overlap, read_lines
+from app.pixels.reading_engine import Image, Line, engine
+from app.pixels.reading_lines import bounds, overlap, read_lines, widened
+from app.pixels.reading_structure import rows
 from app.pixels.reading_views import views
 from app.pixels.rendering import covers, filled, first_bit, read_frame
 from app.pixels.wire import picture_from_json
@@ -33,6 +34,9 @@ _MAX_FINDINGS = 2000
 _CONTEXT, _WHOLE = 48, 0.85
 _SAME = 0.5
 _MAX_FRAGMENT = 64
+_LEAST_SCORE = 0.8
+# Rows of shapes: how sure they are text, and how much of one a line explains.
+_BY_SHAPE, _EXPLAINED = 0.6, 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +199,44 @@ def _one_frame(
     found = last.found
     if part.area:
         images = [filled(view, boxes) for view in views(frame, look.picture)]
+        least_edge = min(images[0].shape[:2])
         if part.area < _WHOLE * images[0].shape[0] * images[0].shape[1]:
             images = [image[part.top : part.bottom, part.left : part.right] for image in images]
         else:
             part = Box(0, 0, images[0].shape[1], images[0].shape[0])
-        lines = read_lines(engine(), images, is_over=look.is_over)
+        lines = read_lines(engine(), images, is_over=look.is_over, least_edge=least_edge)
         if lines is None:
             return None
-        tally.lines += len(lines)
+        tally.lines += sum(bool(line.text.strip()) for line in lines)
+        lines += _cut_off(images[0], lines, look.matcher)
         fresh = matched(lines, look.matcher, part.left, part.top)
+        fresh += _unread(_without(frame, boxes), frame, part, lines)
         found = (*_standing(last.found, part, fresh), *fresh)
     last.keep(frame, boxes, found)
     return found
+
+
+def _cut_off(image: Image, lines: Sequence[Line], matcher: Matcher) -> list[Line]:
+    """Return harmless lines that turn out to be a part of something that identifies."""
+    harmless = [
+        line
+        for line in lines
+        if line.text.strip() and line.size[1] <= _MAX_FRAGMENT and _match(line, matcher) is None
+    ]
+    known = [(bounds(line), line) for line in lines if line.size[1] <= _MAX_FRAGMENT]
+    longer = []
+    for short, line in zip(harmless, widened(engine(), image, harmless), strict=True):
+        match = _match(line, matcher)
+        if match is None or match.kind == DOUBTFUL or line.score < _LEAST_SCORE:
+            continue
+        if not any(_touch(bounds(line), box) for box, other in known if other is not short):
+            longer.append(line)
+    return longer
+
+
+def _touch(one: Box, other: Box) -> bool:
+    aside = one.left >= other.right or other.left >= one.right
+    return not aside and not (one.top >= other.bottom or other.top >= one.bottom)
 
 
 def matched(lines: Sequence[Line], matcher: Matcher, left: int, top: int) -> list[Found]:
@@ -234,6 +264,24 @@ def _beside(
         if match is not None and common > height / 2 and -height < gap < height:
             return match
     return None
+
+
+def _unread(values: NDArray[Any], frame: Frame, part: Box, lines: Sequence[Line]) -> list[Found]:
+    """Return rows of letter-like shapes where the recogniser found no line."""
+    if frame.is_subsampled:
+        return []
+    read = [bounds(line) for line in lines]
+    return [
+        Found(padded(row, part.left, part.top), Match(DOUBTFUL, _BY_SHAPE))
+        for row in rows(values[part.top : part.bottom, part.left : part.right])
+        if not any(_covers(box, row) for box in read)
+    ]
+
+
+def _covers(box: Box, row: Box) -> bool:
+    width = min(box.right, row.right) - max(box.left, row.left)
+    height = min(box.bottom, row.bottom) - max(box.top, row.top)
+    return min(width, height) > 0 and width * height > _EXPLAINED * row.area
 
 
 def _match(line: Line, matcher: Matcher) -> Match | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.pixels.model import Box
-from app.pixels.reading_engine import Engine, Image, Line, cut
+from app.pixels.reading_engine import Engine, Image, Line, Polygon, cut
 from app.pixels.reading_views import Tile, quarters, tiles
 
 _SAME = 0.5
@@ -18,7 +18,11 @@ _WEAK = 0.75
 
 
 def read_lines(
-    engine: Engine, images: Sequence[Image], *, is_over: Callable[[], bool]
+    engine: Engine,
+    images: Sequence[Image],
+    *,
+    is_over: Callable[[], bool],
+    least_edge: int | None = None,
 ) -> list[Line] | None:
     """Find and read the lines of one frame.
 
@@ -26,13 +30,14 @@ def read_lines(
         engine: the models.
         images: views of the frame, of the same size.
         is_over: whether the time is up.
+        least_edge: the shorter edge of the whole frame, where the images are a part of it.
 
     Returns:
         None where the time was up before everything was looked at.
     """
     found: list[tuple[Line, int]] = []
     for number, image in enumerate(images):
-        waiting = list(tiles(image))
+        waiting = list(tiles(image, least_edge or min(image.shape[:2])))
         while waiting:
             if is_over():
                 return None
@@ -57,6 +62,32 @@ _OUTLINE = 90
 def _is_outline(line: Line) -> bool:
     box = bounds(line)
     return min(box.right - box.left, box.bottom - box.top) > _OUTLINE
+
+
+def widened(engine: Engine, image: Image, lines: Sequence[Line]) -> list[Line]:
+    """Read lines once more with what stands before and behind them: the finder cuts words off."""
+    wide = [replace(line, corners=_wider(line.corners), variants=()) for line in lines]
+    readings = engine.read([cut(image, line.corners) for line in wide])
+    return [
+        replace(line, text=text, score=score)
+        for line, (text, score) in zip(wide, readings, strict=True)
+    ]
+
+
+_WIDER = 2.5
+
+
+def _wider(corners: Polygon) -> Polygon:
+    """Return a line's corners moved apart along the text."""
+    right, down = corners[1] - corners[0], corners[3] - corners[0]
+    long, short = float(np.linalg.norm(right)), float(np.linalg.norm(down))
+    if short >= 1.5 * long:
+        step = down / max(short, 1.0) * long * _WIDER
+        return np.stack(
+            [corners[0] - step, corners[1] - step, corners[2] + step, corners[3] + step]
+        )
+    step = right / max(long, 1.0) * short * _WIDER
+    return np.stack([corners[0] - step, corners[1] + step, corners[2] + step, corners[3] - step])
 
 
 def bounds(line: Line) -> Box:

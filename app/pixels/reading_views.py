@@ -87,13 +87,17 @@ class Tile:
     is_quarter: bool = False
 
 
-def tiles(image: Image) -> Iterator[Tile]:
+def tiles(image: Image, least_edge: int) -> Iterator[Tile]:
     """Yield parts of a size that the finder likes.
 
     Parts overlap, so that a line of the usual height lies whole in one of them.
+
+    Args:
+        image: a view of a frame, or of a part of it.
+        least_edge: of the whole frame: all parts of it are enlarged alike.
     """
     rows, columns = image.shape[:2]
-    times = min(max(_LEAST_EDGE / max(min(rows, columns), 1), 1.0), _MOST_TIMES)
+    times = min(max(_LEAST_EDGE / max(least_edge, 1), 1.0), _MOST_TIMES)
     step = max(int(_TILE / times), _OVERLAP)
     for top in _starts(rows, step):
         for left in _starts(columns, step):
