@@ -13,6 +13,7 @@ from app.pixels.risk_tables import (
     IMAGE_TYPE_HARMLESS,
     IMAGE_TYPE_PARTS,
     IMAGE_TYPE_WORDS,
+    LOCALIZERS,
     MODALITIES,
     NO_IMAGE_CLASSES,
     SCREENS,
@@ -61,7 +62,7 @@ def assess(picture: Picture) -> Assessment:
         arguments = _computed(picture, known)
     else:
         arguments = _image(picture, known)
-    return _worst(picture, known, arguments)
+    return _worst(known, arguments)
 
 
 def is_video(picture: Picture) -> bool:
@@ -102,11 +103,9 @@ def _is_spectrum(picture: Picture) -> bool:
     return picture.sop_class == _SPECTROSCOPY and not picture.photometric
 
 
-def _worst(picture: Picture, known: Class, arguments: list[Argument]) -> Assessment:
+def _worst(known: Class, arguments: list[Argument]) -> Assessment:
     calm = _CALM[known.group]
     if not arguments:
-        if known.trusts_no and picture.burned_in == "NO":
-            return Risk.NONE, (_reason("burned-in-denied"), *calm)
         return known.risk, calm
     ranked = sorted(arguments, key=lambda one: -_ORDER[one[0]])
     reasons = tuple(dict.fromkeys(reason for _, reason in ranked))
@@ -128,6 +127,8 @@ def _image(picture: Picture, known: Class) -> list[Argument]:
         arguments.append((Risk.HIGH, _reason("device", device)))
     if known.group is Group.SECTIONS:
         arguments += _samples(picture)
+        if not LOCALIZERS.isdisjoint(picture.image_type[2:]):
+            arguments.append((Risk.SOME, _reason("image-type", "localizer")))
     return arguments
 
 

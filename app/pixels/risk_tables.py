@@ -38,25 +38,21 @@ class Class:
 
     Attributes:
         risk: of an instance about which nothing else is known.
-        trusts_no: whether Burned In Annotation NO lowers the risk to none.
         modalities: what Modality holds for this class; anything else is suspicious.
     """
 
     group: Group
     risk: Risk
-    trusts_no: bool = False
     modalities: frozenset[str] = frozenset()
 
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 
-def _classes(
-    group: Group, risk: Risk, rows: Mapping[str, str], *, trusts_no: bool = False
-) -> dict[str, Class]:
+def _classes(group: Group, risk: Risk, rows: Mapping[str, str]) -> dict[str, Class]:
     """Return rows: ends of SOP Class UIDs → their modalities."""
     return {
-        _STORAGE + end: Class(group, risk, trusts_no, frozenset(modalities.split()))
+        _STORAGE + end: Class(group, risk, frozenset(modalities.split()))
         for ends, modalities in rows.items()
         for end in ends.split()
     }
@@ -76,8 +72,8 @@ SOP_CLASSES: Final[Mapping[str, Class]] = {
             "13.1.3": "MG",
         },
     ),
-    # A detector's image may hold what the console wrote into its corners [C], but the declaration
-    # is mandatory in DX, MG and IO (M, C.8.11.3) and made where the image is made.
+    # A detector's image may hold what the console wrote into its corners [C]. The declaration is
+    # mandatory in DX, MG and IO (M, C.8.11.3), and many consoles always declare NO.
     **_classes(
         Group.RADIOGRAPHS,
         Risk.SOME,
@@ -88,15 +84,13 @@ SOP_CLASSES: Final[Mapping[str, Class]] = {
             "1.3 1.3.1": "IO PX",
             "481.1 481.23 481.24": "RTIMAGE",
         },
-        trusts_no=True,
     ),
     **_classes(
         Group.FLUOROSCOPY,
         Risk.SOME,
         {"12.1 12.1.1 12.3": "XA DS CF", "12.2 12.2.1": "RF DF XA"},
-        trusts_no=True,
     ),
-    **_classes(Group.SECTIONS, Risk.SOME, {"4.3": "MR"}, trusts_no=True),  # colour maps have scales
+    **_classes(Group.SECTIONS, Risk.SOME, {"4.3": "MR"}),  # colour maps have scales
     **_classes(
         Group.ULTRASOUND,
         Risk.HIGH,
@@ -192,6 +186,10 @@ IMAGE_TYPE_PARTS: Final[Mapping[str, str]] = {
     "REPORT": "report",
     " PROT": "report",
 }
+#: Words in Image Type of sections on which consoles draw lines, names and dates. [C] [T]
+LOCALIZERS: Final[frozenset[str]] = frozenset(
+    {"LOCALIZER", "LOCALISER", "SCOUT", "SCANOGRAM", "TOPOGRAM", "SURVIEW", "SURVEY"}
+)
 # Dose distributions and low-dose scans are images like others.
 IMAGE_TYPE_HARMLESS: Final[frozenset[str]] = frozenset({"LOW_DOSE", "LOWDOSE", "LOW DOSE"})
 

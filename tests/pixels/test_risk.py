@@ -56,7 +56,7 @@ def test_each_group_of_sop_classes_has_its_risk(given: Picture, expected: Risk) 
         ({"image_type": ("DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT")}, Risk.HIGH),
         ({"image_type": ("DERIVED", "SECONDARY", "SCREEN SAVE")}, Risk.HIGH),
         ({"image_type": ("ORIGINAL", "PRIMARY", "LOW_DOSE")}, Risk.NONE),
-        ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, Risk.NONE),
+        ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, Risk.SOME),
         ({"image_type": ("DERIVED", "SECONDARY", "LOCALIZER")}, Risk.SOME),
         ({"photometric": "RGB", "samples": 3, "bits_stored": 16}, Risk.SOME),
         ({"bits_stored": 8}, Risk.SOME),
@@ -82,10 +82,16 @@ def test_what_speaks_against_a_section_raises_its_risk(changes: dict, expected: 
     assert risk_of(CT, **changes) is expected
 
 
-def test_that_nothing_is_burned_in_counts_where_the_detector_itself_says_so() -> None:
-    assert risk_of(DX, burned_in="NO") is Risk.NONE
-    assert codes_of(DX, burned_in="NO") == {"burned-in-denied", "sop-class"}
+def test_a_radiograph_is_read_even_if_its_console_declares_that_nothing_is_burned_in() -> None:
+    assert risk_of(DX, burned_in="NO") is Risk.SOME
     assert risk_of(DX, burned_in="NO", image_type=("DERIVED", "SECONDARY")) is Risk.SOME
+
+
+@pytest.mark.parametrize("word", ["LOCALIZER", "TOPOGRAM", "SCOUT"])
+def test_a_localizer_is_read_because_consoles_write_on_it(word: str) -> None:
+    assert risk_of(CT, image_type=("ORIGINAL", "PRIMARY", "AXIAL")) is Risk.NONE
+    assert risk_of(CT, image_type=("ORIGINAL", "PRIMARY", word)) is Risk.SOME
+    assert "image-type" in codes_of(CT, image_type=("ORIGINAL", "PRIMARY", word))
 
 
 @pytest.mark.parametrize("base", [US, CAPTURE], ids=["us", "capture"])

@@ -42,7 +42,6 @@ KINDS: Final[Mapping[str, str]] = {
 #: Reasons by code, and by code and rule where the rule tells more.
 REASONS: Final[Mapping[str, str]] = {
     "burned-in-declared": "The image itself says that something identifying is burned in.",
-    "burned-in-denied": "The image itself says that nothing is burned in.",
     "recognizable-features": "The image says that a person can be recognised in it.",
     "unknown-sop-class": "Images of this kind are not known.",
     "sop-class": "The kind of image decides.",
@@ -60,6 +59,7 @@ REASONS: Final[Mapping[str, str]] = {
     "image-type": "Its image type is doubtful.",
     "image-type incomplete": "It does not say whether it is an original.",
     "image-type secondary": "It was made after the examination, not by it.",
+    "image-type localizer": "It is a localizer, on which consoles write.",
     "image-type thumbnail": "It is a small overview of a slide.",
     "image-type screen-capture": "It says that it is a picture of a screen.",
     "image-type dose-sheet": "It says that it is a sheet about the dose.",
