@@ -140,22 +140,31 @@ CONFIGURATION = (
 )  # fmt: skip
 
 
+AVC = (b"avc1", b"avcC", CONFIGURATION)
+
+
 def mp4(
-    *, handler: bytes = b"vide", extra: bytes = b"", surplus: bytes = b"", url: bytes = b"\0\0\0\1"
+    *,
+    handler: bytes = b"vide",
+    extra: bytes = b"",
+    surplus: bytes = b"",
+    url: bytes = b"\0\0\0\1",
+    coded: tuple[bytes, bytes, bytes] = AVC,
+    samples: tuple[bytes, ...] = SAMPLES,
 ) -> bytes:
     """Return a file with two samples in one chunk, and texts wherever there is room for one."""
     head = box(b"ftyp", b"isom", u32(512), b"isomavc1")
-    media = box(b"mdat", *SAMPLES, surplus)
+    media = box(b"mdat", *samples, surplus)
     entry = box(
-        b"avc1", bytes(6), b"\0\1", bytes(34), bytes([len(CANARY)]) + CANARY.ljust(31, b"\0"),
-        b"\0\x18\xff\xff", box(b"avcC", CONFIGURATION), box(b"uuid", CANARY),
+        coded[0], bytes(6), b"\0\1", bytes(34), bytes([len(CANARY)]) + CANARY.ljust(31, b"\0"),
+        b"\0\x18\xff\xff", box(*coded[1:]), box(b"uuid", CANARY),
     )  # fmt: skip
     table = box(
         b"stbl",
         full(b"stsd", u32(1), entry),
         full(b"stts", u32(1, 2, 1)),
         full(b"stsc", u32(1, 1, 2, 1)),
-        full(b"stsz", u32(0, 2, *map(len, SAMPLES))),
+        full(b"stsz", u32(0, 2, *map(len, samples))),
         full(b"stco", u32(1, len(head) + 8)),
     )
     reference = box(b"dinf", full(b"dref", u32(1), box(b"url ", url)))
@@ -196,6 +205,21 @@ def test_a_unit_beside_pictures_becomes_filler_of_the_same_length() -> None:
     length = int.from_bytes(cleaned[start : start + 4], "big")
     assert cleaned[start + 4] == 0x0C
     assert cleaned[start + 4 + length - 1] == 0x80
+
+
+def test_text_among_the_parameters_of_h_265_is_blanked() -> None:
+    units = (VPS_265, SEI_265 + CANARY)
+    arrays = b"".join(
+        bytes([unit[0] >> 1]) + struct.pack(">HH", 1, len(unit)) + unit for unit in units
+    )
+    configuration = b"\x01" + bytes(20) + b"\x03" + bytes([len(units)]) + arrays
+    samples = (sample(SEI_265 + CANARY, SLICE_265), sample(SLICE_265))
+
+    cleaned = blanked(mp4(coded=(b"hvc1", b"hvcC", configuration), samples=samples), H_265)
+
+    assert CANARY not in cleaned
+    assert VPS_265 in cleaned
+    assert cleaned.count(SLICE_265) == 2
 
 
 def test_what_no_sample_holds_is_blanked() -> None:
