@@ -38,8 +38,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "openapi": ("app.cli.openapi:openapi", "Print the OpenAPI document."),
 }
-# pydicom loads these where they happen to be installed. These processes use none of them (pixels are
-# decoded by child processes alone); they cost 29 MB of memory and a fifth of the start-up time.
+# pydicom loads these where they happen to be installed. Commands use none of them (child processes
+# alone decode pixels); they cost 29 MB of memory and a fifth of the start-up time.
 UNUSED_LIBRARIES: Final = frozenset({"PIL", "gdcm", "numpy", "pylibjpeg", "requests"})
 # A process that talks to no terminal does without these as well.
 UNUSED_BY_WORKERS: Final = frozenset({"rich"})
