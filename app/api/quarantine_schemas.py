@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.api.schemas import STUDY_EXAMPLE
 from app.pixels.model import Box, Mark, Rung
@@ -14,8 +14,15 @@ from app.quarantine.review import MAX_MARKS
 HELD_EXAMPLE: Final = "0f8b7b0e-7c55-4b8e-9a53-4d3f6f3f2c11"
 RULE_EXAMPLE: Final = "6d1f2a34-5f10-4a1e-8a5e-0b0a4f5d9e77"
 
-_Edge = Annotated[int, Field(ge=0, le=1 << 20, strict=True)]
-_Frame = Annotated[int, Field(ge=0, le=1 << 31, strict=True)]
+
+def _whole(value: object) -> object:
+    """Take 12.0 for 12, as JSON Schema does; a text is no number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_First = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1 << 20, strict=True)]
+_Behind = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=1 << 20, strict=True)]
+_Frame = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1 << 31, strict=True)]
 
 
 class MarkBody(BaseModel):
@@ -23,10 +30,10 @@ class MarkBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    left: _Edge = Field(description="First column, from 0.", examples=[0])
-    top: _Edge = Field(description="First row, from 0.", examples=[0])
-    right: _Edge = Field(description="First column behind it.", examples=[640])
-    bottom: _Edge = Field(description="First row behind it.", examples=[48])
+    left: _First = Field(description="First column, from 0.", examples=[0])
+    top: _First = Field(description="First row, from 0.", examples=[0])
+    right: _Behind = Field(description="First column behind it.", examples=[640])
+    bottom: _Behind = Field(description="First row behind it.", examples=[48])
     frames: tuple[_Frame, _Frame] | None = Field(
         None, description="First and last frame, from 0, both included; all without it."
     )

@@ -195,7 +195,7 @@ async def test_a_damaged_file_is_told_and_not_shown(
     ("act", "body", "state"),
     [
         ("release", None, "released"),
-        ("mask", {"marks": [MARK]}, "masked"),
+        ("mask", {"marks": [MARK | {"right": 200.0}]}, "masked"),
         ("reject", None, "rejected"),
     ],
 )
