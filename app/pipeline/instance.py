@@ -3,31 +3,22 @@
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
-from app.deid.applying import Applier
 from app.deid.attributes import (
     ACCESSION_NUMBER,
     BURNED_IN,
-    CHARACTER_SET,
-    ENCAPSULATED_DOCUMENT,
     INSTITUTION_NAME,
     MANUFACTURER,
     PATIENT_ID,
     PATIENT_NAME,
 )
-from app.deid.collecting import gather
-from app.deid.element_writing import Cleaners
 from app.deid.overrides import Facts, Override
-from app.deid.planning import Plan, Remark, kept_text, place_for
+from app.deid.planning import Plan, Remark, place_for
 from app.deid.private import View, declarations
 from app.deid.profile import BurnedInPolicy
 from app.deid.rulebook import Dates
-from app.deid.rules.text import DescriptorCleaner, TextCleaner
-from app.deid.searching import compile_search
 from app.deid.standard import ciod_of, is_uid, uid_kind
-from app.deid.substitutes import Fact, Findings, Originals, Substitutes
-from app.deid.verifying import Texts, verify
+from app.deid.substitutes import Fact, Substitutes
 from app.dicom.codestreams import Codestream, codestream_of
 from app.dicom.elements import key_tag, make_key, tag_text
 from app.dicom.frames import CleanFrames, size_of
@@ -37,7 +28,6 @@ from app.errors import (
     LabelImage,
     MediaDirectory,
     MissingIdentifier,
-    ResidualIdentifier,
     UndecidableElement,
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
@@ -49,6 +39,7 @@ from app.pipeline.pixel_step import PixelStep
 from app.pipeline.results import Context, Deidentified
 from app.pipeline.root import RootValues
 from app.pipeline.side_work import Masked, Request, Wanted, Work
+from app.pipeline.writing import Placed, Writer
 from app.pixels.rules import RuleSet
 from app.vault.mapping import Originals as MappedOriginals
 from app.vault.mapping import Replacements
@@ -92,6 +83,8 @@ class Instance:
             self._ask_ladder(overrides, rules, work)
         self.tail_view = self._view(tokens.tail_buffer)
         self.warnings = [Remark(code) for code in tokens.anomalies]
+        placed = Placed(self.root, self.place, self.tail_place, self.view, self.tail_view)
+        self.writer = Writer(placed, context.recognize, self.warnings)
         self.layout = Layout(self.root, self.sop_class, self.warnings)
 
     def _sop_class(self) -> str:
@@ -177,7 +170,7 @@ class Instance:
         masked = self._masked(replacements)
         frames = self.layout.frames(masked)
         substitutes = self._substitutes(originals, replacements, frames)
-        header, tail = self._verified(substitutes)
+        header, tail = self.writer.verified(substitutes)
         segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames, masked)
         size = sum(map(size_of, segments))
         return Deidentified(
@@ -223,7 +216,7 @@ class Instance:
     def _request(self, step: PixelStep, replacements: Replacements) -> Request:
         """Return what has to be done; names inside of a document are the same in a study."""
         return step.request(
-            identifiers=tuple(self._gathered().identifiers()),
+            identifiers=tuple(self.writer.gathered().identifiers()),
             cloud_study_id=replacements.cloud_study_id,
             cloud_patient_id=replacements.cloud_patient_id,
             name_key=self.context.pseudonyms.lookup("document-names", self.root.text(_STUDY_UID)),
@@ -320,23 +313,6 @@ class Instance:
             return 0
         return self.context.pseudonyms.date_offset_days(originals.subject)
 
-    def _missing_charset(self) -> str:
-        """Return a Specific Character Set for text that came without one, if it needs it.
-
-        Bytes beyond ASCII in a text without declaration are nearly always UTF-8 or Latin-1.
-        """
-        if CHARACTER_SET in self.root.places:
-            return ""
-        text = b"".join(kept_text(self.view, self.tokens.root, self.place))
-        if text.isascii():
-            return ""
-        self.warnings.append(Remark("character-set-declared", tag_text(CHARACTER_SET)))
-        try:
-            text.decode("utf-8")
-        except UnicodeDecodeError:
-            return "ISO_IR 100"
-        return "ISO_IR 192"
-
     def _modality(self, header: bytes) -> str:
         """Return Modality if the element went into the header as it came."""
         index = self.root.places.get(_MODALITY)
@@ -346,103 +322,3 @@ class Instance:
         text = self.root.text(_MODALITY)
         is_kept = self.tokens.buffer[start:stop] in header
         return text if is_kept and _CODE_STRING.fullmatch(text) else ""
-
-    def _verified(self, substitutes: Substitutes) -> tuple[bytes, bytes]:
-        """Return the data set before and behind the pixel value, applied and verified.
-
-        Kept text is looked at word by word only where a first search finds something in it.
-        """
-        described = self._descriptor_cleaner()
-        made = self._applied(substitutes, Cleaners(described=described))
-        originals = made.findings.originals()
-        if not self._is_clean(made, originals, substitutes):
-            findings = made.findings
-            uids = frozenset(findings.uids)
-            cleaners = Cleaners(
-                kept=TextCleaner(findings.identifiers(), uids),
-                retained=TextCleaner(findings.other_identifiers(), uids),
-                described=described,
-            )
-            substitutes = replace(substitutes, declared_charset=self._missing_charset())
-            made = self._applied(substitutes, cleaners)
-            self._verify(made, originals, self._own(substitutes))
-        self.warnings += made.findings.warnings
-        return made.header, made.tail
-
-    def _descriptor_cleaner(self) -> DescriptorCleaner | None:
-        """Return what cleans descriptors: it has to know every identifying value beforehand."""
-        if not self.place.rules.cleans_text:
-            return None
-        return DescriptorCleaner(self._gathered().identifiers(), self.context.recognize)
-
-    def _gathered(self) -> Findings:
-        """Return the identifying values of the whole instance, before anything is written."""
-        findings, tokens = Findings(), self.tokens
-        gather(findings, self.view, tokens.root, self.place)
-        if tokens.tail is not None:
-            gather(
-                findings,
-                self.tail_view,
-                tokens.tail,
-                self.tail_place,
-                self.root.charset,
-            )
-        return findings
-
-    def _is_clean(self, made: "_Applied", originals: Originals, substitutes: Substitutes) -> bool:
-        try:
-            texts = self._verify(made, originals, self._own(substitutes))
-        except ResidualIdentifier:
-            return False
-        if not (texts.free.isascii() and texts.retained.isascii()):
-            return False
-        return not (
-            compile_search(originals.values).suspects(texts.free)
-            or (texts.retained and compile_search(originals.others).suspects(texts.retained))
-        )
-
-    def _applied(self, substitutes: Substitutes, cleaners: Cleaners) -> "_Applied":
-        tokens = self.tokens
-        applier = Applier(self.view, substitutes, cleaners)
-        header = applier.write(tokens.root, self.place)
-        if tokens.tail is None:
-            return _Applied(header, b"", applier.findings)
-        behind = Applier(self.tail_view, substitutes, cleaners, charset=self.root.charset)
-        tail = behind.write(tokens.tail, self.tail_place)
-        applier.findings.add(behind.findings)
-        return _Applied(header, tail, applier.findings)
-
-    def _own(self, substitutes: Substitutes) -> frozenset[bytes]:
-        """Return the texts that the gateway itself writes; they are no residue."""
-        texts = [*substitutes.identity.values(), substitutes.method, "DCM"]
-        texts += [text for code in substitutes.codes for text in code]
-        texts += self.place.rules.replacements
-        documents = [fact.value for tag, fact in self.facts.items() if tag == ENCAPSULATED_DOCUMENT]
-        return frozenset([text.encode() for text in texts] + [d.rstrip(b"\0 ") for d in documents])
-
-    def _verify(self, made: "_Applied", originals: Originals, own: frozenset[bytes]) -> Texts:
-        explicit, rules = self.tokens.root.explicit, self.place.rules
-        parts = [
-            verify(
-                data,
-                explicit=explicit,
-                originals=originals,
-                own=own,
-                rules=rules,
-                declared=self.view.declared,
-            )
-            for data in filter(None, (made.header, made.tail))
-        ]
-        return Texts(
-            b"\0".join([part.free for part in parts]),
-            b"\0".join([part.retained for part in parts]),
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Applied:
-    """The data set before and behind the pixel value, and what was met while writing it."""
-
-    header: bytes
-    tail: bytes
-    findings: Findings

@@ -13,7 +13,9 @@ from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
 )
 
 from app.deid.profile import profile_from_text
@@ -22,6 +24,8 @@ from app.pipeline import Deidentified
 from app.pipeline.pixel_work import Sender
 from app.pixels.children import Children
 from app.pixels.model import Verdict
+from tests.builders import everything
+from tests.canaries.search import found, searchable
 from tests.deid.test_validity import kinds
 from tests.dicom.files import all_files
 from tests.pipeline.echo import BANNER, WHO, cleaned, echo, encoded, parts, rule
@@ -149,3 +153,15 @@ async def test_masks_are_the_same_in_every_encoding_of_the_header(
     assert (made.pixel_array[BANNER.bottom :] == old[BANNER.bottom :]).all()
     assert made.DerivationCodeSequence[0].CodeValue == "113047"
     assert WHO.family not in str(made)
+
+
+@pytest.mark.parametrize("kind", ["ct", "us-jpeg"])
+async def test_no_planted_value_survives_in_a_masked_object(kind: str, children: Children) -> None:
+    data, canaries = everything(kind, ExplicitVRLittleEndian if kind == "ct" else JPEGBaseline8Bit)
+
+    done = await cleaned(data, parts(children, rules=rule(ANY)))
+
+    texts = {canary.text: canary.place for canary in canaries}
+    assert done.work is not None
+    assert done.work.masked is not None
+    assert found(texts, searchable(b"".join(done.chunks()))) == []
