@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app.audit.events import Action, AuditEvent
 from app.dicom import part10
 from app.dicom.source import Source
-from app.errors import GatewayError, PixelsNeedReview
+from app.errors import GatewayError, PixelsNeedReview, Quarantined
 from app.pipeline.instance import Instance
 from app.pipeline.pixel_work import Sender, settle
 from app.pipeline.results import Context, Deidentified
@@ -179,6 +179,7 @@ async def _record(result: Deidentified, context: Context, *, vault: "Vault", act
             cloud_study_id=replacements.cloud_study_id,
             sop_instance_uid=replacements.sop_instance_uid,
             request_id=actor.request_id,
+            detail=_decided(result.work),
         ),
     )
 
@@ -197,6 +198,24 @@ async def _record_refusal(
             profile=context.profile.name,
             profile_version=context.profile.version,
             request_id=actor.request_id,
-            detail={"path": error.path} if error.path else {},
+            detail=_refused(error),
         )
     )
+
+
+def _decided(work: Work | None) -> dict[str, str | int]:
+    """Return what was decided about pixels that did not simply pass."""
+    if work is None or work.decision is None:
+        return {}
+    detail: dict[str, str | int] = {"quarantine": work.quarantine_id} if work.quarantine_id else {}
+    if work.masked is not None and work.decision.marks:
+        detail |= {"masks": len(work.decision.marks), "mask-rules": work.rules_version}
+    return detail
+
+
+def _refused(error: GatewayError) -> dict[str, str | int]:
+    """Return where a refusal is, or where the object waits."""
+    detail: dict[str, str | int] = {"path": error.path} if error.path else {}
+    if isinstance(error, Quarantined):
+        detail["quarantine"] = error.quarantine_id
+    return detail

@@ -89,6 +89,9 @@ async def test_a_doubtful_object_is_held_and_the_same_bytes_get_what_was_decided
     assert not made.pixel_array[40:].any()
     assert made.pixel_array[:40].any()
     assert house.outcomes("anonymize") == ["quarantined", "quarantined", "success"]
+    details = [row["detail"] for row in house.audit() if row["action"] == "anonymize"]
+    assert {one["quarantine"] for one in details} == {problem["quarantine_id"]}
+    assert details[-1]["masks"] == 1
     assert WHO.family not in held.text + house.logs.getvalue()
 
 

@@ -105,6 +105,43 @@ def test_without_the_option_the_refusal_says_which_rung_would_help() -> None:
         deidentify(MemorySource(data), plain)
 
 
+async def test_an_image_inside_of_another_element_goes(children: Children) -> None:
+    inside, source = ct(WHO), ct(WHO)
+    item = Dataset()
+    item.Rows, item.PixelData = inside.Rows, inside.PixelData
+    item["PixelData"].VR = "OW"
+    source.AnatomicRegionSequence = [item]
+
+    made = result(b"".join((await cleaned(encoded(source), parts(children))).chunks()))
+
+    assert "PixelData" not in made.AnatomicRegionSequence[0]
+    assert made.PixelData == source.PixelData
+
+
+async def test_pixels_that_are_floating_point_numbers_pass_as_they_are(children: Children) -> None:
+    source = ct(WHO)
+    del source.PixelData
+    source.SOPClassUID, source.Modality = "1.2.840.10008.5.1.4.1.1.30", "MR"
+    source.BitsAllocated = 32
+    source.FloatPixelData = np.linspace(0, 1, 256, dtype="<f4").tobytes()
+
+    made = result(b"".join((await cleaned(encoded(source), parts(children))).chunks()))
+
+    assert made.FloatPixelData == source.FloatPixelData
+
+
+async def test_floating_point_numbers_that_a_rule_wants_masked_wait_for_a_person(
+    children: Children,
+) -> None:
+    source, ward = echo(), Ward()
+    del source.PixelData
+    source.BitsAllocated = 32
+    source.FloatPixelData = np.zeros(ROWS * COLUMNS, "<f4").tobytes()
+
+    with pytest.raises(Quarantined):
+        await cleaned(encoded(source), parts(children, rules=rule(), ward=ward), sender=SENDER)
+
+
 # --- Masks -------------------------------------------------------------------------------------
 
 
