@@ -35,10 +35,9 @@ def measure_text(space: Workspace, *, peers: str) -> list[Table]:
     """Measure what can be read in the end; the images are made anew, always the same."""
     scale = space.scale
     cases = drawn(max(4, round(IMAGES * scale)), SEED)
-    read = [case for case in cases if not case.is_believed]
     tables: list[Table] = []
     with _tools(space, peers) as (tools, missing):
-        tables += pixels_proof.measure(read, tools)
+        tables += pixels_proof.measure(cases, tools)
         tables[0].notes += missing
         free = drawn(max(3, round(FREE * scale)), SEED + 1)
         tables.append(pixels_proof.measure_free(free, tools))
@@ -49,11 +48,10 @@ def measure_text(space: Workspace, *, peers: str) -> list[Table]:
 
 
 def _unread(scale: float) -> list[Case]:
-    """Return images that nobody reads, because their header is believed."""
+    """Return images that nobody reads, because nobody expects text in them."""
     count = max(3, round(UNREAD * scale))
-    sections = drawn(count, SEED + 2, kinds=("ct-original",))
-    radiographs = drawn(4 * count, SEED + 3, kinds=("cr", "dx", "xa"))
-    return [case for case in (*sections, *radiographs) if case.is_believed][: 2 * count]
+    sections = drawn(2 * count, SEED + 2, kinds=("ct-original",))
+    return [case for case in sections if case.is_believed][:count]
 
 
 @contextmanager

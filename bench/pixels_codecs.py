@@ -81,7 +81,8 @@ def measure(*, rounds: int, scale: float) -> Table:
     table.notes += [
         "Mask: the child's task on all frames, decoding, overwriting, encoding and the check that "
         "decodes again. Plain: imagecodecs decodes and encodes the same frames in the same format; "
-        "for native and deflated pixels, the bytes are copied. Both in one process, in turns.",
+        "native and deflated pixels have no codec: their bytes are copied, and no ratio is given. "
+        "Both in one process, in turns.",
         "JPEG baseline and extended are masked in their blocks: nothing is decoded to pixels.",
         "Changed outside: through the whole pipeline, decoded by another library. Of subsampled "
         "JPEG the luminance is compared, as decoders blend the colours of neighbours; the tests "
@@ -115,13 +116,14 @@ def _add_row(table: Table, made: Made, outside: int, rounds: int) -> None:
             masks.append(masking / frames)
             plains.append(plain / frames)
     masked, plain_ms = Spread.of(masks), Spread.of(plains)
+    has_codec = made.case.format.syntax in _DECODERS
     ratio = Spread.of(one / other for one, other in zip(masks, plains, strict=True))
     table.add(
         [
             made.case.form,
             masked.text(2, 1e3),
             plain_ms.text(2, 1e3),
-            ratio.text(),
+            ratio.text() if has_codec else "-",
             f"{100 * BANNER / ROWS:.0f}",
             str(outside),
         ],

@@ -13,7 +13,7 @@ import numpy as np
 from bench.pixels_path import Outcome, Result, Take
 from bench.report import Table
 from tests.pixels.burning.cases import Case, Made, make
-from tests.pixels.burning.judging import Seen, comparable, samples, seen, share_changed
+from tests.pixels.burning.judging import Seen, comparable, samples, seen, share_unlike
 
 SIZES = ((8, 11), (12, 16), (17, 24), (25, 32))
 
@@ -220,7 +220,7 @@ def measure_free(cases: Sequence[Case], tools: Mapping[str, Take]) -> Table:
 
 def _area(made: Made, result: Result, data: bytes) -> float:
     if not result.marks:
-        return share_changed(*comparable(made.data, data))
+        return share_unlike(*comparable(made.data, data))
     case = made.case
     covered = np.zeros((case.frames, case.rows, case.columns), np.bool_)
     for mark in result.marks:
@@ -234,7 +234,7 @@ def measure_unread(cases: Sequence[Case], tools: Mapping[str, Take]) -> Table:
     """Give images that no rung reads, though they show text: what believing the header costs."""
     images = [make(case) for case in cases]
     table = Table(
-        f"{len(images)} images with text whose header says there is none",
+        f"{len(images)} sections with text that nobody expects",
         COLUMNS,
         key="pixels-unread",
     )
@@ -248,8 +248,7 @@ def measure_unread(cases: Sequence[Case], tools: Mapping[str, Take]) -> Table:
             if some and group.startswith("kind"):
                 _add(table, group, _tally(some))
     table.notes.append(
-        "Original sections of scanners, and radiographs with Burned In Annotation NO: the first "
-        "rung passes them without reading. Such objects with names in them are what it cannot "
-        "find; none of them is in the tables above."
+        "Original sections of scanners that do not declare burned-in text: the first rung passes "
+        "them without reading. None of them is in the tables above."
     )
     return table

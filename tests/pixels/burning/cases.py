@@ -70,12 +70,11 @@ class Case:
 
     @property
     def is_believed(self) -> bool:
-        """Whether its header says that there is no text, of a kind of object that is believed so.
+        """Whether it is an original section of a scanner, in which nobody expects any text.
 
-        Such an image is not read: sections of a scanner, and radiographs with (0028,0301) NO.
+        Such an image is not read.
         """
-        says_no = self.burned_in == "NO" and self.kind in {"cr", "dx", "xa"}
-        return says_no or (self.kind == "ct-original" and self.burned_in != "YES")
+        return self.kind == "ct-original" and self.burned_in != "YES"
 
     @property
     def twin(self) -> "Case":

@@ -179,3 +179,10 @@ def changed_outside(before: Stack, after: Stack, allowed: NDArray[np.bool_]) -> 
 def share_changed(before: Stack, after: Stack) -> float:
     """Return the share of pixels that were changed."""
     return float((before != after).any(axis=-1).mean())
+
+
+def share_unlike(before: Stack, after: Stack) -> float:
+    """Return the share of pixels that look different: rounding of colours is not counted."""
+    near = ALIKE * _reach(before)
+    unlike = np.abs(before.astype(np.int64) - after).max(axis=-1) > near
+    return float(unlike.mean())
