@@ -9,23 +9,29 @@ import hashlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from app import telemetry
 from app.audit.events import AuditEvent
 from app.db.acting import acting_for
 from app.dicom.source import Source
-from app.errors import QuarantineFull
+from app.errors import QuarantineFull, SubjectErased
 from app.pixels.rules import Rule
 from app.pixels.rulings import Case, Ruling
 from app.quarantine import records, remembering
 from app.quarantine.records import Known, State
 from app.quarantine.remembering import RuleBox
-from app.quarantine.sealing import HoldSealer, Place
+from app.quarantine.sealing import HoldSealer, Place, SealedKey
 from app.quarantine.shelf import Shelf
 from app.vault.disclosure.transactions import Recorder
+from app.vault.erasing_guard import ErasureGuard, Subject, SubjectChanged
 from app.vault.workbox import WorkBox
+
+if TYPE_CHECKING:
+    import psycopg
+
+    _Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 HOLD: Final = "quarantine-hold"
 RULES_FRESH_S: Final = 5.0
@@ -91,6 +97,7 @@ class Quarantine:
 
         Raises:
             QuarantineFull: there is no room for it.
+            SubjectErased: the patient was erased, and the organisation takes no new objects.
             StorageUnavailable, DatabaseUnavailable: nothing is held.
         """
         known = await self._known(case.organization, case.profile, case.digest)
@@ -105,18 +112,29 @@ class Quarantine:
         except QuarantineFull:
             telemetry.log().error("quarantine-full", organization=case.organization)
             raise
-        with acting_for(case.organization):
-            async with self._recorder.transaction() as connection:
-                number = await records.number_of(connection, case.organization)
-                is_first = await records.add(connection, number, case, place, sealed)
-                if is_first:
-                    await self._recorder.append(connection, [_held(case, place.object_id)])
+        try:
+            is_first = await self._written(case, place, sealed)
+        except SubjectErased:
+            self._shelf.remove(place.object_id)
+            raise
         if is_first:
             return place.object_id
         # Sent twice at the same time: one of them is held.
         self._shelf.remove(place.object_id)
         other = await self._known(case.organization, case.profile, case.digest)
         return place.object_id if other is None else other.object_id
+
+    async def _written(self, case: Case, place: Place, sealed: SealedKey) -> bool:
+        """Commit the row with its audit row; False where the same bytes have one already."""
+        with acting_for(case.organization):
+            async with self._recorder.transaction() as connection:
+                number = await records.number_of(connection, case.organization)
+                if case.cloud_patient_id is not None:
+                    await _require_not_erased(connection, number, case.cloud_patient_id)
+                is_first = await records.add(connection, number, case, place, sealed)
+                if is_first:
+                    await self._recorder.append(connection, [_held(case, place.object_id)])
+                return is_first
 
     async def states(self, organization: str, ids: Collection[UUID]) -> dict[UUID, State]:
         """Return where held objects stand; those of nobody are left out.
@@ -151,6 +169,21 @@ class Quarantine:
         with acting_for(organization):
             async with self._recorder.transaction() as connection:
                 return await records.of_bytes(connection, organization, profile, digest)
+
+
+async def _require_not_erased(connection: "_Connection", number: int, patient: str) -> None:
+    """Refuse a patient who was erased, and keep erasures out until the transaction ends.
+
+    Raises:
+        SubjectErased: the patient was, and the organisation takes no new objects.
+        DatabaseUnavailable: an erasure is under way.
+    """
+    guard = ErasureGuard([Subject(str(number), patient)])
+    await guard.ask(connection)
+    refusal = (await guard.refusals()).get(0)
+    if refusal is None or (isinstance(refusal, SubjectChanged) and refusal.generation is not None):
+        return  # taken again after an erasure
+    raise refusal
 
 
 def _held(case: Case, object_id: UUID) -> AuditEvent:

@@ -9,7 +9,7 @@ import pytest
 from app.audit.repository import AuditTrail
 from app.db.roles import DatabaseRole, ensure_user
 from app.db.session import Database
-from app.errors import PseudonymNotFound, QuarantineNotFound
+from app.errors import PseudonymNotFound, QuarantineNotFound, SubjectErased
 from app.vault.erasing import Eraser
 from app.vault.pseudonyms import Pseudonyms
 from tests.quarantine.ward import NORTH, SOUTH, Ward, who
@@ -62,3 +62,23 @@ async def test_a_patient_of_whom_nothing_is_held_or_known_is_not_found(
         await Eraser(ward.database, AuditTrail).erase(
             organization=NORTH, pseudonym=patients[1], event=replace(who(), purpose="PATRQT")
         )
+
+
+@pytest.mark.parametrize(("after", "is_held"), [("refuse", False), ("recreate", True)])
+async def test_an_erased_patient_is_held_only_where_the_organisation_takes_new_objects(
+    ward: Ward, patients: tuple[str, str], after: str, *, is_held: bool
+) -> None:
+    await ward.hold(b"one", cloud_patient_id=patients[0])
+    ward.query("UPDATE organizations SET after_erasure = %s RETURNING id", after)
+    await Eraser(ward.database, AuditTrail).erase(
+        organization=NORTH, pseudonym=patients[0], event=replace(who(), purpose="PATRQT")
+    )
+
+    if is_held:
+        await ward.hold(b"two", cloud_patient_id=patients[0])
+    else:
+        with pytest.raises(SubjectErased):
+            await ward.hold(b"two", cloud_patient_id=patients[0])
+
+    assert len(ward.query("SELECT id FROM quarantine")) == int(is_held)
+    assert len(ward.files()) == 1 + int(is_held)  # that of the first one is swept an hour later
