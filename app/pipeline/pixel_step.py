@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from app.deid.attributes import DERIVATION_DESCRIPTION, PIXEL_DATA
 from app.deid.options import Option
 from app.deid.overlays import Overlay, whole_overlays
+from app.deid.pixel_policy import Read
 from app.deid.private import View
 from app.deid.profile import Profile
 from app.deid.rulebook import rulebook_of
@@ -23,7 +24,7 @@ from app.pipeline.root import RootValues
 from app.pipeline.side_work import Request, Work
 from app.pixels import ladder
 from app.pixels.ladder import Planned
-from app.pixels.model import Decision, Verdict
+from app.pixels.model import Decision, Reason, Risk, Rung, Verdict
 from app.pixels.placing import Pieces, frames_of, has_unused_bits
 from app.pixels.rules import RuleSet
 from app.pixels.rules_loading import load_rules
@@ -59,7 +60,9 @@ class PixelStep:
         """What the first rungs say; None where there are no pixels."""
         if self.picture is None:
             return None
-        return ladder.plan(self.picture, self.rules, self.profile.pixels)
+        policy = self.profile.pixels
+        planned = ladder.plan(self.picture, self.rules, policy)
+        return _to_be_read(planned) if policy.read is Read.ALL else planned
 
     @cached_property
     def frames(self) -> tuple[Pieces, ...] | None:
@@ -166,6 +169,14 @@ class PixelStep:
             return None
         decision = Decision(Verdict.PASS, planned.risk, planned.marks, planned.reasons)
         return Work(decision, rules_version=self.rules.version)
+
+
+def _to_be_read(planned: Planned) -> Planned:
+    """Return a plan by which an image without risk is read as others are."""
+    if planned.risk is not Risk.NONE or planned.settled is not Verdict.PASS:
+        return planned
+    reasons = (*planned.reasons, Reason(Rung.RISK, "all-are-read"))
+    return replace(planned, risk=Risk.SOME, reasons=reasons, must_read=True, settled=None)
 
 
 @lru_cache(maxsize=1)

@@ -258,6 +258,27 @@ async def test_entries_of_a_palette_that_no_pixel_uses_any_more_are_zeroed(
     assert np.count_nonzero(red) <= 2
 
 
+READING = profile_from_text(
+    "{name: reading, options: [basic, clean_pixel_data], pixels: {read: all}}"
+)
+
+
+async def test_a_profile_may_have_images_without_risk_read(children: Children) -> None:
+    reader, source = Reader([read()]), ct(WHO)
+
+    done = await cleaned(encoded(source), parts(children, reader=reader), READING)
+
+    assert [task["kind"] for task in reader.tasks] == ["examine"]
+    assert result(b"".join(done.chunks())).PixelData == source.PixelData
+
+
+async def test_text_in_an_image_without_risk_is_met_where_all_are_read(children: Children) -> None:
+    ward, reader = Ward(), Reader([read(Box(0, 0, 8, 8))])
+
+    with pytest.raises(Quarantined):
+        await cleaned(encoded(ct(WHO)), parts(children, reader=reader, ward=ward), READING, SENDER)
+
+
 # --- Doubt -------------------------------------------------------------------------------------
 
 
