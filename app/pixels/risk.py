@@ -1,7 +1,7 @@
 """How likely an image carries identifying text, out of its header alone. Pure; the tables decide.
 
 Every argument is looked at, the worst counts, and what no table foresees is unknown. A declaration
-that nothing is burned in is a weak argument: it only ever lowers risks that are small already.
+that nothing is burned in spares no image from being read; the ladder may believe it afterwards.
 """
 
 from typing import Final

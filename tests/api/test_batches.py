@@ -67,6 +67,7 @@ async def test_a_batch_shows_counts_and_problems(
         "ignored": 1,
         "refused": 1,
         "failed": 0,
+        "in_review": 0,
         "published": 3,
     }
     assert shown["problems"] == {"not-dicom": 1, "truncated": 1}
@@ -262,6 +263,7 @@ async def test_the_files_of_a_batch_are_listed_by_number(
         "file": None,
         "size": None,
         "sha256": None,
+        "quarantine_id": None,
     }
     assert items[2]["file"] == "7QM2X-9THV4-CBK8/2.25.2/2.25.1002.dcm"
     assert items[2]["sha256"] == "02" * 32
