@@ -45,6 +45,7 @@ def overlays(task: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
             clean.append(int(overlay["group"]))
         else:
             found[str(overlay["group"])] = sorted(kinds or ())
+    engine().forget()
     return {"clean": clean, "found": found}
 
 

@@ -138,7 +138,10 @@ def examine(task: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         matcher=Matcher(Known.from_json(one) for one in task.get("identifiers", ())),
         is_over=lambda: time.monotonic() > deadline,
     )
-    tally = _all_frames(look, fds[0], task["frames"])
+    try:
+        tally = _all_frames(look, fds[0], task["frames"])
+    finally:
+        engine().forget()
     findings = merged(tally.frames, len(task["frames"]), look.picture)
     return {
         "findings": [asdict(mark) for mark in findings],

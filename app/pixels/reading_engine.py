@@ -7,6 +7,7 @@ nothing is ever fetched. What is read never leaves the process.
 import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import blake2b
 from importlib.resources import files
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ _READER: Final = "PP-OCRv6_rec_small.onnx"
 _PIXEL_SCORE, _BOX_SCORE = 0.2, 0.35
 _MARGIN = 16
 _HEIGHT = 48
+_MOST_KNOWN = 4000
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -74,6 +76,7 @@ class Engine:
             }
         )
         self._finder: Any = ocr._load_det_model()  # noqa: SLF001 - its parts have no other door
+        self._known: dict[bytes, tuple[str, float]] = {}
         self._reader: Any = ocr._load_rec_model()  # noqa: SLF001
 
     def find(self, image: Image) -> list[Line]:
@@ -92,11 +95,20 @@ class Engine:
         ]
 
     def read(self, crops: list[Image]) -> list[tuple[str, float]]:
-        """Return what each cut-out line says, and how sure that is."""
-        if not crops:
-            return []
-        done = self._reader(TextRecInput(img=crops, return_word_box=False))
-        return [(str(t), float(s)) for t, s in zip(done.txts, done.scores, strict=True)]
+        """Return what each cut-out line says, and how sure that is; equal ones are read once."""
+        keys = [blake2b(crop.tobytes() + repr(crop.shape).encode()).digest() for crop in crops]
+        if len(self._known) > _MOST_KNOWN:
+            self.forget()
+        new = {key: crop for key, crop in zip(keys, crops, strict=True) if key not in self._known}
+        if new:
+            done = self._reader(TextRecInput(img=list(new.values()), return_word_box=False))
+            for key, text, score in zip(new, done.txts, done.scores, strict=True):
+                self._known[key] = (str(text), float(score))
+        return [self._known[key] for key in keys]
+
+    def forget(self) -> None:
+        """Forget what was read: it belongs to one instance."""
+        self._known.clear()
 
 
 def cut(image: Image, corners: Polygon) -> Image:

@@ -37,13 +37,14 @@ def read_lines(
     """
     found: list[tuple[Line, int]] = []
     for number, image in enumerate(images):
-        waiting = list(tiles(image, least_edge or min(image.shape[:2])))
+        edge = least_edge or min(image.shape[:2])
+        waiting = list(tiles(image, edge, is_first=number == 0))
         while waiting:
             if is_over():
                 return None
             tile = waiting.pop()
             lines = [_in_image(line, tile) for line in engine.find(tile.pixels)]
-            if any(map(_is_outline, lines)):
+            if number == 0 and any(map(_is_outline, lines)):
                 waiting += quarters(image, tile)
             for line in lines:
                 _add(found, line, number)

@@ -23,6 +23,8 @@ _TILE, _OVERLAP = 1024, 128
 _ENLARGED = 1.2
 # Above it, one look at the whole image in this size finds letters that are larger than a tile.
 _WHOLE = 1600
+# A window that shows nearly all values, and not much more, needs no second look without it.
+_SPARE, _WIDE = 0.02, 2.0
 _LOCAL, _GRID = 3.0, (8, 8)
 
 
@@ -32,12 +34,23 @@ def views(frame: Frame, picture: Picture) -> list[Image]:
     found = [shown]
     if frame.values.ndim == 2 and frame.bits > 8 and frame.photometric != "PALETTE COLOR":
         codes = stored(frame, picture)
-        if picture.window is not None:
+        if picture.window is not None and _hides(codes, picture):
             found.append(coloured(_stretched(codes)))
         found.append(coloured(_equalized(codes)))
     else:
         found.append(_local(shown))
     return found
+
+
+def _hides(codes: NDArray[Any], picture: Picture) -> bool:
+    """Say whether the window leaves out a part of the values that matters."""
+    assert picture.window is not None  # noqa: S101 - asked by the caller
+    centre, width = picture.window
+    slope, intercept = picture.rescale
+    low, high = sorted(slope * float(value) + intercept for value in (codes.min(), codes.max()))
+    spare = _SPARE * (high - low)
+    is_within = centre - width / 2 <= low + spare and centre + width / 2 >= high - spare
+    return not is_within or width > _WIDE * (high - low)
 
 
 def coloured(image: NDArray[np.uint8]) -> Image:
@@ -87,7 +100,7 @@ class Tile:
     is_quarter: bool = False
 
 
-def tiles(image: Image, least_edge: int) -> Iterator[Tile]:
+def tiles(image: Image, least_edge: int, *, is_first: bool = True) -> Iterator[Tile]:
     """Yield parts of a size that the finder likes.
 
     Parts overlap, so that a line of the usual height lies whole in one of them.
@@ -95,9 +108,12 @@ def tiles(image: Image, least_edge: int) -> Iterator[Tile]:
     Args:
         image: a view of a frame, or of a part of it.
         least_edge: of the whole frame: all parts of it are enlarged alike.
+        is_first: whether it is the first view; the others of large frames are looked at smaller.
     """
     rows, columns = image.shape[:2]
     times = min(max(_LEAST_EDGE / max(least_edge, 1), 1.0), _MOST_TIMES)
+    if not is_first and least_edge > _WHOLE:
+        times = 0.5
     step = max(int(_TILE / times), _OVERLAP)
     for top in _starts(rows, step):
         for left in _starts(columns, step):
