@@ -555,3 +555,19 @@ async def test_without_a_reader_no_overlay_stays_and_the_image_passes(children: 
 
     assert overlay_groups(made) == set()
     assert made.PixelData == source.PixelData
+
+
+async def test_a_label_is_masked_as_a_whole_where_the_profile_lets_it_pass(
+    children: Children,
+) -> None:
+    profile = profile_from_text(
+        "{name: labels, options: [basic, clean_pixel_data], pixels: {labels: mask}}"
+    )
+    source = echo(samples=3)
+    source.SOPClassUID, source.Modality = "1.2.840.10008.5.1.4.1.1.77.1.6", "SM"
+    source.ImageType = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
+
+    made = result(b"".join((await cleaned(encoded(source), parts(children), profile)).chunks()))
+
+    assert not made.pixel_array.any()
+    assert list(made.ImageType) == ["DERIVED", "PRIMARY", "LABEL", "NONE"]
