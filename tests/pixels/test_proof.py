@@ -59,6 +59,18 @@ def reading() -> Iterator[Gateway]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def results() -> dict[int, Result]:
+    """What became of images that more than one test looks at."""
+    return {}
+
+
+def remembered(results: dict[int, Result], path: Gateway, case: Case) -> Result:
+    if case.seed not in results:
+        results[case.seed] = taken(path, make(case))
+    return results[case.seed]
+
+
 def taken(path: Gateway, made: Made) -> Result:
     (result,) = path.take([made.data])
     return result
@@ -154,10 +166,12 @@ SAMPLE = drawn(6, 11, faces_of=carried())
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=lambda case: str(case.seed))
-def test_no_identifying_line_passes(reading: Gateway, case: Case) -> None:
+def test_no_identifying_line_passes(
+    reading: Gateway, results: dict[int, Result], case: Case
+) -> None:
     made = make(case)
 
-    result = taken(reading, made)
+    result = remembered(results, reading, case)
 
     assert result.outcome in (Outcome.MASKED, Outcome.HELD)
     if result.data is not None:
@@ -166,8 +180,10 @@ def test_no_identifying_line_passes(reading: Gateway, case: Case) -> None:
         assert found.lines
 
 
-def test_most_images_are_masked_rather_than_held(reading: Gateway) -> None:
-    outcomes = [taken(reading, make(case)).outcome for case in SAMPLE[1:4]]
+def test_most_images_are_masked_rather_than_held(
+    reading: Gateway, results: dict[int, Result]
+) -> None:
+    outcomes = [remembered(results, reading, case).outcome for case in SAMPLE[1:4]]
 
     assert outcomes.count(Outcome.MASKED) >= 2
 
@@ -180,7 +196,7 @@ def test_without_leave_to_mask_an_image_with_text_is_held(reading: Gateway, case
     assert taken(strict, made).outcome is Outcome.HELD
 
 
-@pytest.mark.parametrize("case", SAMPLE, ids=lambda case: str(case.seed))
+@pytest.mark.parametrize("case", SAMPLE[:4], ids=lambda case: str(case.seed))
 def test_images_without_text_are_not_masked(reading: Gateway, case: Case) -> None:
     made = make(case.twin)
 
