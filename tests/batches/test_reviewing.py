@@ -1,13 +1,19 @@
 """Files whose pixels people have to look at: the batch waits for them, and goes on by itself."""
 
-from uuid import UUID
+from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from app.batches import remaining
 from app.batches.records import Batch, ItemResult
 from app.batches.reviewing import go_on
 from app.batches.states import BatchState, ItemState, OnError
+from app.db.roles import DatabaseRole, ensure_user
+from app.db.session import Database
 from tests.batches.held import decide, hold, in_review
 from tests.batches.house import BatchHouse, event, result
 
@@ -216,3 +222,31 @@ async def test_batches_in_review_are_counted_among_those_that_wait(house: BatchH
     await reviewed(house)
 
     assert await house.work.waiting() == {"review": 1}
+
+
+@pytest.fixture
+def worker_url(database_url: str) -> Iterator[str]:
+    """The database as a worker's own user sees it."""
+    name, password = f"test_worker_{uuid4().hex[:8]}", "a-long-pass-phrase"
+    ensure_user(database_url, DatabaseRole.WORKER, name=name, password=password)
+    yield urlunsplit(urlsplit(database_url)._replace(netloc=f"{name}:{password}@"))
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
+            owner.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+async def test_the_workers_own_user_sees_what_is_held_and_what_is_decided(
+    house: BatchHouse, worker_url: str
+) -> None:
+    batch, names = await reviewed(house)
+    database = Database(worker_url)
+    try:
+        assert await go_on(database, house.upkeep._box) == 0
+        assert not await remaining.is_work_left(database, house.staging)
+        decide(house, names[0])
+        assert await remaining.is_work_left(database, house.staging)
+        assert await go_on(database, house.upkeep._box) == 1
+    finally:
+        await database.close()
+
+    assert (await house.get(batch)).waiting is None
