@@ -33,6 +33,7 @@ from app.dicom.text import decode, encode
 from app.dicom.tokens import Dataset
 
 _U32 = struct.Struct("<I").pack
+_MAX_SHORT_TEXT = 1024  # ST. Source: PS3.5 2026d, 6.2
 _MIME_TYPE = 0x00420012
 _CLEANED_VRS = CHARSET_VRS | {"AE", "AS", "CS", "DS", "IS", "TM", "UN"}
 # Defined terms, and what is met in their place. Source: PS3.3 2026d, C.12.1.1.2.
@@ -297,7 +298,8 @@ class ElementWriter:
             cleaner = self.cleaners.described if fact.is_described else self.cleaner
             if cleaner is not None and before:
                 before = cleaner.clean(before, vr=fact.vr)
-            value = fact.joint.join(filter(None, (encode(before, self.charset), value)))
+            both = fact.joint.join(filter(None, (encode(before, self.charset), value)))
+            value = both if len(both) <= _MAX_SHORT_TEXT or fact.vr != "ST" else value
         return encode_element(tag, fact.vr, pad(value, fact.vr), explicit=dataset.explicit)
 
     def _derived(

@@ -5,6 +5,7 @@ Only for profiles with Clean Pixel Data. Nothing is decoded here.
 
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from typing import Final
 
 from app.deid.attributes import DERIVATION_DESCRIPTION, PIXEL_DATA
 from app.deid.options import Option
@@ -28,6 +29,9 @@ from app.pixels.model import Decision, Reason, Risk, Rung, Verdict
 from app.pixels.placing import Pieces, frames_of, has_unused_bits
 from app.pixels.rules import RuleSet
 from app.pixels.rules_loading import load_rules
+
+#: More frames than a film of an hour has are not told apart: a few bytes can claim any number.
+MOST_FRAMES: Final = 200_000
 
 
 class PixelStep:
@@ -68,7 +72,7 @@ class PixelStep:
     def frames(self) -> tuple[Pieces, ...] | None:
         """Where the frames lie; None where they cannot be told apart."""
         tokens, picture = self.root.tokens, self.picture
-        if tokens.pixels is None or picture is None:
+        if tokens.pixels is None or picture is None or picture.frames > MOST_FRAMES:
             return None
         try:
             return tuple(frames_of(tokens.source, tokens.pixels, picture))
@@ -86,7 +90,7 @@ class PixelStep:
             or picture.bits_stored >= picture.bits_allocated
         ):
             return False
-        return self.frames is not None and has_unused_bits(tokens.source, self.frames, picture)
+        return self.frames is None or has_unused_bits(tokens.source, self.frames, picture)
 
     @cached_property
     def overlays(self) -> tuple[Overlay, ...]:

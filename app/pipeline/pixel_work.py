@@ -17,6 +17,7 @@ from app.errors import (
     PixelWorkFailed,
     Quarantined,
     RejectedInReview,
+    StorageUnavailable,
 )
 from app.pipeline.document_work import cleaned
 from app.pipeline.pixel_advice import advice
@@ -369,6 +370,11 @@ async def _lent(source: Source, parts: PixelParts) -> AsyncIterator[int]:
 
 def _copied(source: Source, parts: PixelParts) -> KeptFile:
     copy = KeptFile(parts.scratch(source.size), source.size)
-    for start in range(0, source.size, _PIECE_BYTES):
-        write_all(copy.fd, source.view(start, min(_PIECE_BYTES, source.size - start)))
+    try:
+        for start in range(0, source.size, _PIECE_BYTES):
+            write_all(copy.fd, source.view(start, min(_PIECE_BYTES, source.size - start)))
+    except OSError as error:
+        raise StorageUnavailable(
+            f"No room for the pixels of an object ({error.strerror})"
+        ) from None
     return copy

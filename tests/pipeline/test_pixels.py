@@ -20,6 +20,7 @@ from app.errors import (
     RejectedInReview,
 )
 from app.pipeline import Context, deidentify
+from app.pipeline.pixel_step import MOST_FRAMES
 from app.pipeline.pixel_work import Sender
 from app.pixels.children import Children
 from app.pixels.model import Box, Mark, Rung, Verdict
@@ -421,6 +422,34 @@ async def test_fewer_pixels_than_the_header_says_wait_for_a_person(children: Chi
 
     with pytest.raises(Quarantined):
         await cleaned(encoded(source), parts(children, rules=rule(), ward=ward), sender=SENDER)
+
+
+async def test_a_few_bytes_that_claim_very_many_frames_wait_for_a_person(
+    children: Children,
+) -> None:
+    source, ward = ct(WHO), Ward()
+    source.Rows = source.Columns = 1
+    source.BitsAllocated, source.BitsStored, source.HighBit = 8, 7, 6
+    source.NumberOfFrames = MOST_FRAMES + 1
+    source.PixelData = bytes(MOST_FRAMES + 2)
+    source["PixelData"].VR = "OB"
+
+    with pytest.raises(Quarantined):
+        await cleaned(encoded(source), parts(children, ward=ward), sender=SENDER)
+
+
+async def test_a_description_that_is_full_keeps_no_room_for_what_stood_there(
+    children: Children,
+) -> None:
+    source = echo(DerivationDescription="x" * 1020)
+
+    made = result(
+        b"".join(
+            (await cleaned(encoded(source), parts(children, rules=rule()), DESCRIBING)).chunks()
+        )
+    )
+
+    assert made.DerivationDescription == "burned-in text masked"
 
 
 async def test_a_killed_child_never_lets_an_image_pass_and_the_next_one_does_its_work() -> None:
