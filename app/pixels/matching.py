@@ -57,6 +57,7 @@ class Reading:
         found: how sure the finder is that there is text, 0 to 1.
         width: of the line in pixels of the image, along the text.
         height: across the text.
+        is_cut: whether a mask may have cut off its first or last word.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Reading:
     found: float
     width: float
     height: float
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Matcher:
         kind = self._named(text) or by_form(text)
         if kind is not None:
             return Match(kind, _certainty(reading.score, 0.75))
-        if is_harmless(text):
+        if is_harmless(text, is_cut=reading.is_cut):
             return self._unreadable(reading, text)
         if reading.score >= _READABLE:
             return Match(_kind_by_label(text) or FREE_TEXT, _certainty(reading.score, 0.5))
@@ -291,15 +293,24 @@ _CAMEL = re.compile(r"(?<=[a-z]{2})(?=[A-Z])")
 _MAX_FIGURES = 4
 
 
-def is_harmless(text: str) -> bool:
-    """Say whether all of a line is known: words of devices, measures, short codes, bare labels."""
-    return _has_only_known(text) or _has_only_known(_CAMEL.sub(" ", text))
+def is_harmless(text: str, *, is_cut: bool = False) -> bool:
+    """Say whether all of a line is known: words of devices, measures, short codes, bare labels.
+
+    Args:
+        text: the line.
+        is_cut: whether its first and last words may be parts of words.
+    """
+    ways = (text, _CAMEL.sub(" ", text))
+    return any(_has_only_known(way, is_cut=is_cut) for way in ways)
 
 
-def _has_only_known(text: str) -> bool:
+def _has_only_known(text: str, *, is_cut: bool) -> bool:
     tokens = _TOKENS.findall(folded(text))
     if not tokens:
         return True
+    if is_cut:
+        inner = (token for token in (tokens[0], tokens[-1]) if not _is_piece(token))
+        tokens = [*tokens[1:-1], *inner]
     if not all(map(_is_known, tokens)):
         return False
     if any(token in _STRICT_LABELS for token in tokens):
@@ -315,6 +326,17 @@ _STRICT_LABELS = frozenset(
     "radiology department dept station center centre ref patient pat by medical reader pt ms hr "  # noqa: SIM905
     "inst univ md user ward".split()
 )
+
+
+_MIN_PIECE = 4
+
+
+def _is_piece(token: str) -> bool:
+    """Say whether a token is the beginning or the end of a known word."""
+    piece = skeleton(token)
+    return len(piece) >= _MIN_PIECE and any(
+        word.startswith(piece) or word.endswith(piece) for word in harmless()
+    )
 
 
 def is_fragment(text: str) -> bool:

@@ -35,6 +35,7 @@ _CONTEXT, _WHOLE = 48, 0.85
 _SAME = 0.5
 _MAX_FRAGMENT = 64
 _LEAST_SCORE = 0.8
+_AT_MASK = 6
 # Rows of shapes: how sure they are text, and how much of one a line explains.
 _BY_SHAPE, _EXPLAINED = 0.6, 0.4
 
@@ -212,7 +213,7 @@ def _one_frame(
             return None
         tally.lines += sum(bool(line.text.strip()) for line in lines)
         lines += _cut_off(images[0], lines, look.matcher)
-        fresh = matched(lines, look.matcher, part.left, part.top)
+        fresh = matched(lines, look.matcher, part.left, part.top, boxes)
         fresh += _unread(_without(frame, boxes), frame, part, lines)
         found = (*_standing(last.found, part, fresh), *fresh)
     last.keep(frame, boxes, found)
@@ -242,10 +243,23 @@ def _touch(one: Box, other: Box) -> bool:
     return not aside and not (one.top >= other.bottom or other.top >= one.bottom)
 
 
-def matched(lines: Sequence[Line], matcher: Matcher, left: int, top: int) -> list[Found]:
-    """Return the lines that must not be seen, with a margin around them."""
-    matches = [_match(line, matcher) for line in lines]
+def matched(
+    lines: Sequence[Line], matcher: Matcher, left: int, top: int, masked: Sequence[Box] = ()
+) -> list[Found]:
+    """Return the lines that must not be seen, with a margin around them.
+
+    Args:
+        lines: of a part of a frame.
+        matcher: of the instance.
+        left: where the part begins.
+        top: where the part begins.
+        masked: boxes of the frame that were black before it was read; they cut off words.
+    """
     boxes = [bounds(line) for line in lines]
+    matches = [
+        _match(line, matcher, is_cut=_is_at_mask(box, left, top, masked))
+        for line, box in zip(lines, boxes, strict=True)
+    ]
     found = []
     for line, box, match in zip(lines, boxes, matches, strict=True):
         said = match or _beside(line, box, boxes, matches)
@@ -287,12 +301,23 @@ def _covers(box: Box, row: Box) -> bool:
     return min(width, height) > 0 and width * height > _EXPLAINED * row.area
 
 
-def _match(line: Line, matcher: Matcher) -> Match | None:
+def _is_at_mask(box: Box, left: int, top: int, masked: Sequence[Box]) -> bool:
+    near = Box(
+        box.left + left - _AT_MASK,
+        box.top + top,
+        box.right + left + _AT_MASK,
+        box.bottom + top,
+    )
+    return any(_touch(near, other) for other in masked)
+
+
+def _match(line: Line, matcher: Matcher, *, is_cut: bool = False) -> Match | None:
     """Return what a line is; where it may say several things, the first that identifies."""
     along, across = line.size
     readings = [(line.text, line.score), *line.variants]
     matches = [
-        matcher.match(Reading(text, score, line.found, along, across)) for text, score in readings
+        matcher.match(Reading(text, score, line.found, along, across, is_cut))
+        for text, score in readings
     ]
     if matches[0] is not None and matches[0].kind != DOUBTFUL:
         return matches[0]
