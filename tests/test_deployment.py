@@ -321,6 +321,24 @@ def test_the_audit_is_read_and_a_patient_erased_by_services_of_their_own(with_ke
     assert elsewhere.json()["code"] == "role-not-served"
 
 
+@pytest.mark.db
+def test_what_is_held_is_reviewed_by_a_service_of_its_own(with_keys):
+    gateway, review = (with_keys.serve(name) for name in ("gateway", "review"))
+    headers = api_key(with_keys, "eyes", "review")
+
+    listed = httpx.get(f"{review}/quarantine", headers=headers)
+    page = httpx.get(f"{review}/review", follow_redirects=True)
+    elsewhere = httpx.get(f"{gateway}/quarantine", headers=headers)
+    held = with_keys.root / "quarantine" / "held"
+
+    assert listed.is_success, listed.text
+    assert listed.json()["objects"] == []
+    assert page.is_success
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (503, "role-not-served")
+    assert held.stat().st_mode & 0o777 == 0o700
+    assert not (with_keys.root / "gateway" / "quarantine").exists()
+
+
 @pytest.mark.parametrize(
     ("user", "role"),
     [

@@ -77,10 +77,9 @@ def key_ring(settings: Settings) -> KeyRing:
     is_private_held = Role.REIDENTIFY in settings.roles
     is_review_held = Role.REVIEW in settings.roles
     if isinstance(source, KeyFiles) and not settings.is_production:
-        if ensure_key_files(source.path, source.reidentify_path, source.wrappers):
+        made = ensure_key_files(source.path, source.reidentify_path, source.wrappers)
+        if source.ensure_review(Kem.X25519) or made:
             telemetry.log().warning("key-files-made")
-        if source.ensure_review(Kem.X25519):
-            telemetry.log().warning("review-key-made")
         if is_private_held and not source.reidentify_path.exists():
             telemetry.log().warning("private-key-absent")
             is_private_held = False

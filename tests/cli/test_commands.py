@@ -106,7 +106,7 @@ def test_the_state_of_the_keys_shows_no_key(invoke: Invoke, data_dir: Path) -> N
     done = invoke("keys", "status")
 
     assert done.exit_code == 0
-    assert done.output.count("usable") == 2
+    assert done.output.count("usable") == 3
     assert secret not in done.output
 
 

@@ -84,7 +84,7 @@ def prepare(program: Program, directory: Path, **asked: object) -> dict:
 
 def test_the_lines_that_serve_prints_can_be_pasted(serving: Program, tmp_path: Path) -> None:
     kept = (tmp_path / "data" / "keys" / "development.token").stat()
-    lines = [serving.process.stdout.readline() for _ in range(14)]
+    lines = [serving.process.stdout.readline() for _ in range(15)]
     send, prepare, ask = curl_lines("".join(lines))
 
     headers = paste(send, tmp_path)
