@@ -2,6 +2,7 @@
 
 import click
 
+from app.cli.pixel_check import check
 from app.cli.pixel_explain import explain
 from app.cli.pixel_rules import rules
 
@@ -13,3 +14,4 @@ def pixels() -> None:
 
 pixels.add_command(rules)
 pixels.add_command(explain)
+pixels.add_command(check)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +37,7 @@ _SAME = 0.5
 _MAX_FRAGMENT = 64
 _LEAST_SCORE = 0.8
 _AT_MASK = 6
+_PROBE = "PROBE"
 # Rows of shapes: how sure they are text, and how much of one a line explains.
 _BY_SHAPE, _EXPLAINED = 0.6, 0.4
 
@@ -113,10 +115,12 @@ class Tally:
 
 
 def probe(_task: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
-    """Load the models and read something, so that it shows whether reading works here at all."""
-    blank = np.zeros((64, 256, 3), np.uint8)
-    lines = read_lines(engine(), [blank], is_over=lambda: False)
-    return {"lines": len(lines or ())}
+    """Read a word that is drawn here, so that it shows whether reading works at all."""
+    image = np.zeros((64, 256, 3), np.uint8)
+    cv2.putText(image, _PROBE, (16, 42), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 2)
+    lines = read_lines(engine(), [image], is_over=lambda: False) or []
+    engine().forget()
+    return {"is_working": any(_PROBE in line.text.upper() for line in lines)}
 
 
 def examine(task: dict[str, Any], fds: list[int]) -> dict[str, Any]:
