@@ -220,12 +220,15 @@ def _computed(picture: Picture, known: Class) -> list[Argument]:
 
 
 def _slide(picture: Picture) -> list[Argument]:
-    """Judge a whole-slide image by its flavour and by Specimen Label in Image."""
+    """Judge a whole-slide image by its flavour and by Specimen Label in Image.
+
+    Common converters leave the latter out; a volume is the tissue under the objective.
+    """
     flavour = picture.image_type[2] if len(picture.image_type) > 2 else ""
     shows = dict(picture.attributes).get("label_in_image", "").strip().upper()
     if flavour in SLIDE_LABELS:
         return [(Risk.HIGH, _reason(SLIDE_LABEL, flavour.lower()))]
-    if flavour in SLIDE_VOLUMES and shows == "NO":
+    if flavour in SLIDE_VOLUMES and shows in {"NO", ""}:
         return []
     if flavour in SLIDE_SMALL and shows == "NO":
         return [(Risk.SOME, _reason("image-type", "thumbnail"))]

@@ -110,7 +110,7 @@ def test_a_digitised_film_cannot_say_that_nothing_is_burned_in() -> None:
     [
         ("VOLUME", "NO", Risk.NONE),
         ("VOLUME", "YES", Risk.UNKNOWN),
-        ("VOLUME", "", Risk.UNKNOWN),
+        ("VOLUME", "", Risk.NONE),
         ("THUMBNAIL", "NO", Risk.SOME),
         ("THUMBNAIL", "", Risk.UNKNOWN),
         ("", "NO", Risk.UNKNOWN),
