@@ -128,9 +128,9 @@ class Matcher:
 
 # Below it a text may be anything; found by measuring what texture is taken for.
 _READABLE = 0.62
-_FOUND = 0.55
-_MAX_HEIGHT = 56.0
-_MIN_ASPECT = 1.8
+_FOUND = 0.62
+_MAX_HEIGHT = 44.0
+_MIN_ASPECT = 2.2
 
 
 def _certainty(score: float, least: float) -> float:

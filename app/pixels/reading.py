@@ -279,10 +279,12 @@ def _beside(
     if not line.text.strip() or not is_fragment(line.text) or box.bottom - box.top > _MAX_FRAGMENT:
         return None
     for other, match in zip(boxes, matches, strict=True):
+        if match is None or match.kind == DOUBTFUL:
+            continue
         height = max(min(other.bottom - other.top, box.bottom - box.top), 1)
         common = min(other.bottom, box.bottom) - max(other.top, box.top)
         gap = max(other.left - box.right, box.left - other.right)
-        if match is not None and common > height / 2 and -height < gap < height:
+        if common > height / 2 and -height < gap < height:
             return match
     return None
 
