@@ -39,6 +39,7 @@ HANDLERS: Final[dict[str, str]] = {
 MAX_MESSAGE: Final = 32 << 20
 MAX_DESCRIPTORS: Final = 8
 LENGTH: Final = struct.Struct("!I")
+_FIRST_S = 60.0
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 # The kernel takes a child that eats the memory before it takes the gateway.
 _OOM_SCORE_ADJ = b"600"
@@ -142,7 +143,9 @@ def _place(error: BaseException) -> str:
 
 def serve(channel: socket.socket, idle_s: float) -> None:
     """Do tasks until the other side goes, or nothing has come for a while."""
-    while select.select([channel], [], [], idle_s)[0]:
+    patience = max(idle_s, _FIRST_S)  # the first task is on its way
+    while select.select([channel], [], [], patience)[0]:
+        patience = idle_s
         data, fds = receive(channel, with_fds=True)
         if not data:
             return
@@ -168,7 +171,8 @@ def _confine(memory_bytes: int, niceness: int) -> None:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE_ADJ)
     libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_FIRST_S = 60.0
+_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
