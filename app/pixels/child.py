@@ -171,8 +171,7 @@ def _confine(memory_bytes: int, niceness: int) -> None:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE_ADJ)
     libc = ctypes.CDLL(None)
-    libc.prctl(_FIRST_S = 60.0
-_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
