@@ -311,7 +311,7 @@ def _has_only_known(text: str, *, is_cut: bool) -> bool:
     if is_cut:
         inner = (token for token in (tokens[0], tokens[-1]) if not _is_piece(token))
         tokens = [*tokens[1:-1], *inner]
-    if not all(map(_is_known, tokens)):
+    if not all(map(_is_known, tokens)) or _is_riddle(tokens):
         return False
     if any(token in _STRICT_LABELS for token in tokens):
         return all(t in LABELS or t in UNITS or len(t) < 2 or _is_measure(t) for t in tokens)
@@ -326,6 +326,16 @@ _STRICT_LABELS = frozenset(
     "radiology department dept station center centre ref patient pat by medical reader pt ms hr "  # noqa: SIM905
     "inst univ md user ward".split()
 )
+
+
+def _is_riddle(tokens: list[str]) -> bool:
+    """Say whether codes and numbers take turns, as in a date of which the month was misread."""
+    codes = [t for t in tokens if not _is_measure(t) and not _is_word(t)]
+    return len(codes) > 1 and sum(token.isdigit() for token in tokens) > 1
+
+
+def _is_word(token: str) -> bool:
+    return token in LABELS or token in UNITS or skeleton(token) in harmless()
 
 
 _MIN_PIECE = 4
@@ -346,7 +356,7 @@ def is_fragment(text: str) -> bool:
 
 
 def _is_known(token: str) -> bool:
-    if token in LABELS or token in UNITS or skeleton(token) in harmless() or _is_measure(token):
+    if _is_word(token) or _is_measure(token):
         return True
     if _WINDOW.fullmatch(token):
         return True

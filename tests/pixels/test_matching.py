@@ -89,6 +89,7 @@ def test_dates_and_times_of_day_are_found_by_their_form(text: str) -> None:
         ("Name: Long Field", "patient-name"),
         ("Zvonimirka", "free-text"),
         ("Teo", "free-text"),
+        ("00B 10 Jw 03", "free-text"),
         ("王伟", "free-text"),
         ("Gray", "free-text"),
     ],
