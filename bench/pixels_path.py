@@ -55,6 +55,11 @@ class Result:
     why: str = ""
     marks: tuple[Mark, ...] = ()
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether it was held because nobody could read it."""
+        return self.outcome is Outcome.HELD and "not-read" in self.why
+
 
 def profile(found: str = "quarantine", lossy: str = "refuse") -> Profile:
     """Return Basic with Clean Pixel Data."""
@@ -119,7 +124,7 @@ def _delivered(done: Deidentified, data: bytes, seconds: float) -> Result:
 
 
 def _said(error: GatewayError) -> str:
-    return " ".join(filter(None, (error.code, getattr(error, "reason", ""))))
+    return " ".join(filter(None, (error.code, getattr(error, "reason", ""), str(error.detail))))
 
 
 def _scratch(_size: int) -> int:

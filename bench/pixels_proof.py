@@ -31,6 +31,7 @@ class Tally:
         harmless, harmless_hidden: other lines of delivered images.
         kinds: kinds of the lines that can be read in delivered images.
         seeds: of the images that they are in.
+        unread: images that were held because reading them failed.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -44,6 +45,7 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     seeds: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    unread: int = 0
 
     @property
     def images(self) -> int:
@@ -61,6 +63,7 @@ class Tally:
         self.lines += found.lines
         self.letters += found.letters
         self.seconds += result.seconds
+        self.unread += result.is_unread
         if result.data is None:
             self.held += found.lines
             return
@@ -97,7 +100,10 @@ def measure(cases: Sequence[Case], tools: Mapping[str, Take]) -> list[Table]:
             (made, result, judged(made, result))
             for made, result in zip(images, take([one.data for one in images]), strict=True)
         ]
-        _add(total, name, _tally(taken))
+        tally = _tally(taken)
+        _add(total, name, tally)
+        if tally.unread:
+            total.notes.append(f"{name}: {tally.unread} images were held as reading them failed.")
         if len(groups.rows):
             continue  # the first tool is ours
         for group, belongs in _groups():
@@ -177,6 +183,7 @@ def _add(table: Table, name: str, tally: Tally) -> None:
         letters_seen=tally.letters_seen,
         kinds_seen=dict(tally.kinds),
         seeds_seen=tally.seeds,
+        unread=tally.unread,
         seconds_per_image=tally.seconds / max(tally.images, 1),
     )
 

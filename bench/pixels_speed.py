@@ -149,6 +149,8 @@ def _ways() -> Iterator[tuple[str, AbstractContextManager[Gateway], Sequence[Cas
 def _add_rung(table: Table, name: str, path: Gateway, case: Case, rounds: int) -> None:
     made = make(case)
     taken = [next(iter(path.take([made.data]))) for _ in range(rounds + 1)][1:]
+    if any(one.is_unread for one in taken):
+        raise RuntimeError(taken[-1].why)
     spread = Spread.of(one.seconds / case.frames for one in taken)
     size = f"{case.kind}, {case.columns} by {case.rows}"
     table.add(
@@ -201,7 +203,7 @@ async def _busy(path: Gateway, images: Sequence[Made], seconds: float, clients: 
         while True:
             for made in images:
                 result = await path.taken(made.data)
-                if result.outcome is Outcome.REFUSED:
+                if result.outcome is Outcome.REFUSED or result.is_unread:
                     raise RuntimeError(result.why)
                 taken.append(result.seconds)
             if time.perf_counter() >= ends:
