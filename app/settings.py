@@ -156,7 +156,8 @@ class Settings(BaseSettings):
     pixel_timeout_s: float = Field(
         120.0,
         ge=1,
-        description="Time that reading or masking one object may take; then it waits for a review.",
+        description="Time that reading or masking one object may take, up to ten times of it for "
+        "large and long images; then it waits for a review.",
     )
     recognizer: Path | None = Field(
         None,

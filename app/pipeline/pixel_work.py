@@ -22,7 +22,7 @@ from app.errors import (
 from app.pipeline.document_work import cleaned
 from app.pipeline.pixel_advice import advice
 from app.pipeline.results import Context
-from app.pipeline.side_work import Masked, PixelParts, Request, Work
+from app.pipeline.side_work import Masked, PixelParts, Quarantine, Request, Work
 from app.pixels import ladder
 from app.pixels.ladder import Examination
 from app.pixels.model import Decision, Mark, Picture, Reason, Rung, Verdict
@@ -31,6 +31,9 @@ from app.pixels.wire import picture_to_json
 
 # A reader stops by itself before it is stopped.
 _BUDGET_SHARE: Final = 0.8
+# So many pixels have the time of one object; what has more has more time, up to a bound.
+_PIXELS_IN_TIME: Final = 3_000_000
+_LONGEST: Final = 10
 _NOTHING: Final = "This process has nothing to work on pixels with"
 _PIECE_BYTES: Final = 1 << 20
 # What frames can mean after they were encoded anew; nothing where that is what they meant.
@@ -132,8 +135,14 @@ async def drawn(
         "max_edge": max_edge,
     }
     async with _lent(request.source, parts) as fd:
-        await parts.workers.ask(task, [fd, shown.fd], parts.timeout_s)
+        await parts.workers.ask(task, [fd, shown.fd], _allowed_s(picture, parts))
     return os.pread(shown.fd, os.fstat(shown.fd).st_size, 0)
+
+
+def _allowed_s(picture: Picture | None, parts: PixelParts) -> float:
+    """Return how long a child may work on an image: large and long ones take their time."""
+    pixels = picture.rows * picture.columns * picture.frames if picture else 0
+    return parts.timeout_s * min(max(pixels / _PIXELS_IN_TIME, 1), _LONGEST)
 
 
 def _is_on(mark: Mark, frame: int) -> bool:
@@ -159,6 +168,8 @@ class _Settling:
         self._sender = sender
         self._fd = fd
         self._quarantine_id = ""
+        self._digest = b""
+        self._allowed_s = _allowed_s(request.picture, parts)
 
     async def work(self) -> Work:
         """Decide, and carry it out."""
@@ -170,16 +181,7 @@ class _Settling:
             return Work(overlays=overlays, document=document)
         if picture is None:
             return Work(overlays=overlays)
-        decision = await self.decision(picture)
-        masked: Masked | None = None
-        if decision.verdict is not Verdict.QUARANTINE:
-            try:
-                masked = await self._carried_out(decision)
-            except PixelWorkFailed:
-                decision = _failed(decision)
-        if decision.verdict is Verdict.QUARANTINE:
-            decision = await self._ruled(decision, picture)
-            masked = await self._carried_out(decision)
+        decision, masked = await self._settled(picture)
         return Work(
             decision,
             masked,
@@ -187,6 +189,48 @@ class _Settling:
             rules_version=self._request.rules_version,
             quarantine_id=self._quarantine_id,
         )
+
+    async def _settled(self, picture: Picture) -> tuple[Decision, Masked | None]:
+        """Return what a person decided about these bytes, else what the ladder does, carried out.
+
+        A person is asked first: what was rejected stays so when rules change, and what was decided
+        is not read again.
+        """
+        decision = await self._by_person()
+        if decision is not None:
+            return decision, await self._carried_out(decision)
+        decision = await self.decision(picture)
+        if decision.verdict is not Verdict.QUARANTINE:
+            try:
+                return decision, await self._carried_out(decision)
+            except PixelWorkFailed:
+                decision = _failed(decision)
+        decision = await self._ruled(decision, picture)
+        return decision, await self._carried_out(decision)
+
+    async def _by_person(self) -> Decision | None:
+        """Return what a person decided; None where nobody did.
+
+        Raises:
+            RejectedInReview: that is what it was.
+        """
+        quarantine, planned = self._parts.quarantine, self._request.planned
+        if quarantine is None or planned is None or planned.settled is Verdict.PASS:
+            return None
+        ruling = await self._ruling(quarantine)
+        if ruling is None:
+            return None
+        asked = Decision(Verdict.QUARANTINE, planned.risk, planned.marks, planned.reasons)
+        return _by_person(ruling, asked)
+
+    async def _ruling(self, quarantine: Quarantine) -> Ruling | None:
+        name, organization = self._context.profile.name, self._context.organization
+        if not self._digest:
+            digest = quarantine.digest
+            self._digest = await asyncio.to_thread(digest, organization, self._source)
+        ruling = await quarantine.decided(organization, name, self._digest)
+        self._quarantine_id = "" if ruling is None else ruling.quarantine_id
+        return ruling
 
     async def decision(self, picture: Picture) -> Decision:
         """Return what the ladder says, the image read once or twice."""
@@ -208,10 +252,10 @@ class _Settling:
             return None
         task = self._task("examine", marks) | {
             "identifiers": self._identifiers(),
-            "budget_s": self._parts.timeout_s * _BUDGET_SHARE,
+            "budget_s": self._allowed_s * _BUDGET_SHARE,
         }
         try:
-            answer = await readers.ask(task, [self._fd], self._parts.timeout_s)
+            answer = await readers.ask(task, [self._fd], self._allowed_s)
             return Examination.from_json(answer)
         except (PixelWorkFailed, KeyError, TypeError, ValueError):
             return None
@@ -229,7 +273,7 @@ class _Settling:
             raise PixelWorkFailed("frames-not-found")
         task = self._task("mask", marks) | {"lossy": str(self._context.profile.pixels.lossy)}
         written = KeptFile(await asyncio.to_thread(self._parts.scratch, self._source.size), 0)
-        answer = await self._parts.workers.ask(task, [self._fd, written.fd], self._parts.timeout_s)
+        answer = await self._parts.workers.ask(task, [self._fd, written.fd], self._allowed_s)
         return _read_masked(answer, written, len(self._request.frames))
 
     def _task(self, kind: str, marks: Sequence[Mark]) -> dict[str, Any]:
@@ -261,10 +305,10 @@ class _Settling:
                 for one in asked
             ],
             "identifiers": self._identifiers(),
-            "budget_s": self._parts.timeout_s * _BUDGET_SHARE,
+            "budget_s": self._allowed_s * _BUDGET_SHARE,
         }
         try:
-            answer = await readers.ask(task, [self._fd], self._parts.timeout_s)
+            answer = await readers.ask(task, [self._fd], self._allowed_s)
             return frozenset(map(int, answer["clean"])) & {one.group for one in asked}
         except (PixelWorkFailed, KeyError, TypeError, ValueError):
             return frozenset()
@@ -278,18 +322,15 @@ class _Settling:
         Raises:
             Quarantined, PixelsNeedReview, RejectedInReview: see ``settle``.
         """
-        quarantine, context = self._parts.quarantine, self._context
+        quarantine = self._parts.quarantine
         if quarantine is None:
             raise PixelsNeedReview(advice(decision))
-        name, organization = context.profile.name, context.organization
-        digest = await asyncio.to_thread(quarantine.digest, organization, self._source)
-        ruling = await quarantine.decided(organization, name, digest)
+        ruling = await self._ruling(quarantine)
         if ruling is not None:
-            self._quarantine_id = ruling.quarantine_id
             return _by_person(ruling, decision)
         if self._sender is None:
             raise PixelsNeedReview(advice(decision))
-        case = self._case(decision, picture, digest, self._sender)
+        case = self._case(decision, picture, self._digest, self._sender)
         held = await quarantine.hold(self._source, case)
         raise Quarantined(str(held), advice(decision))
 

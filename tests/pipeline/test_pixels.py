@@ -1,7 +1,9 @@
 """Clean Pixel Data from one end of the pipeline to the other, with real child processes."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -504,6 +506,46 @@ async def test_what_a_person_marked_is_masked_in_its_frames_only(children: Child
 async def test_what_a_person_rejected_is_refused(children: Children) -> None:
     with pytest.raises(RejectedInReview):
         await decided(children, Ruling(Act.REJECT, quarantine_id="q-1"))
+
+
+async def test_what_a_person_decided_holds_whatever_rules_say_later_and_is_not_read_again(
+    children: Children,
+) -> None:
+    ward, reader = Ward(Ruling(Act.REJECT, quarantine_id="q-1")), Reader([read(), read()])
+    pixels_of = parts(children, rules=rule(), reader=reader, ward=ward)
+
+    with pytest.raises(RejectedInReview):
+        await cleaned(encoded(echo()), pixels_of, sender=SENDER)
+    ward.ruling = Ruling(Act.RELEASE, quarantine_id="q-1")
+    done = await cleaned(encoded(echo()), pixels_of, sender=SENDER)
+
+    made = pixels(result(b"".join(done.chunks())))
+    assert (made == pixels(source_of(echo()))).all()
+    assert not reader.tasks
+
+
+async def test_large_and_long_images_have_more_time_up_to_a_bound(children: Children) -> None:
+    given = []
+
+    class Watch(Reader):
+        async def ask(
+            self, task: dict[str, Any], fds: Sequence[int] = (), timeout_s: float = 60.0
+        ) -> dict[str, Any]:
+            given.append((timeout_s, task["budget_s"] < timeout_s))
+            return await super().ask(task, fds, timeout_s)
+
+    for frames in (1, 2_000, 20_000):
+        source = echo()
+        source.NumberOfFrames = frames
+        source.PixelData = bytes(ROWS * COLUMNS * frames)
+        reader = Watch([read(frames=frames)])
+        with suppress(Quarantined):
+            await cleaned(
+                encoded(source), parts(children, reader=reader, ward=Ward()), sender=SENDER
+            )
+
+    assert [time for time, _ in given] == [60.0, 60.0 * 2_000 * ROWS * COLUMNS / 3_000_000, 600.0]
+    assert all(is_less for _, is_less in given)
 
 
 async def test_what_a_person_decided_and_cannot_be_done_is_refused() -> None:
