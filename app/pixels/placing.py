@@ -4,7 +4,7 @@ In the serving process, so without any codec: plain bytes and integers.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 
 from app.dicom.elements import key_tag
@@ -69,7 +69,7 @@ def has_unused_bits(source: Source, frames: Sequence[Pieces], picture: Picture) 
     """Say whether native pixels carry anything beside Bits Stored, such as an embedded overlay.
 
     Bits that repeat the sign of a signed value carry nothing (PS3.5 2026d, 8.1.1). About 1 ms for
-    4 MB of unsigned values of 16 bits, 6 ms for signed ones.
+    4 MB of values of 16 bits, 2 ms for signed ones.
     """
     size = picture.bits_allocated // 8
     if picture.bits_allocated % 8 or not 0 < picture.bits_stored < picture.bits_allocated:
@@ -87,9 +87,8 @@ def has_unused_bits(source: Source, frames: Sequence[Pieces], picture: Picture) 
 def _tests(picture: Picture, size: int) -> list[Callable[[bytes], bool]]:
     """Return ways of being clean; pixels are if all of their blocks are so in the same way."""
     stored = stored_mask(picture)
-    if not picture.signed and size == 2 and stored & 0xFF == 0xFF:
-        used = bytes(range((stored >> 8) + 1))
-        return [lambda data: not data[1::2].translate(None, used)]
+    if size == 2 and stored & 0x1FF == 0x1FF:
+        return _tests_of_high_bytes(stored >> 8, is_signed=picture.signed)
     unused = ((1 << picture.bits_allocated) - 1) ^ stored
 
     def is_zero(data: bytes) -> bool:
@@ -104,6 +103,24 @@ def _tests(picture: Picture, size: int) -> list[Callable[[bytes], bool]]:
         return value & _repeated(unused, size, count) == negative * above
 
     return [is_zero, is_sign] if picture.signed else [is_zero]
+
+
+def _tests_of_high_bytes(used: int, *, is_signed: bool) -> list[Callable[[bytes], bool]]:
+    """Return the same for values of two bytes: all that can be wrong is in the upper one.
+
+    Args:
+        used: bits of the upper byte that hold a value.
+        is_signed: whether the bits above may repeat the highest of them.
+    """
+    plain = bytes(range(used + 1))
+    ways = [plain]
+    if is_signed:
+        ways.append(bytes((*range((used >> 1) + 1), *range(0x100 - (used + 1 >> 1), 0x100))))
+    return [partial(_is_made_of, way) for way in ways]
+
+
+def _is_made_of(allowed: bytes, data: bytes) -> bool:
+    return not data[1::2].translate(None, allowed)
 
 
 @lru_cache(maxsize=8)
