@@ -24,9 +24,11 @@ from app.pipeline.pixel_facts import codes_of, facts_of, is_claimed
 from app.pipeline.root import RootValues
 from app.pipeline.side_work import Request, Work
 from app.pixels import ladder
+from app.pixels.hiding import has_hidden_room
 from app.pixels.ladder import Planned
 from app.pixels.model import Decision, Reason, Risk, Rung, Verdict
 from app.pixels.placing import Pieces, frames_of, has_unused_bits
+from app.pixels.risk import is_video
 from app.pixels.rules import RuleSet
 from app.pixels.rules_loading import load_rules
 
@@ -81,10 +83,12 @@ class PixelStep:
 
     @cached_property
     def must_clean(self) -> bool:
-        """Whether native pixels carry more than their values, such as an embedded overlay."""
+        """Whether pixels carry more than their values, such as an embedded overlay, or may."""
         tokens, picture = self.root.tokens, self.picture
-        if tokens.pixels is None or tokens.pixels.length is None or picture is None:
+        if tokens.pixels is None or picture is None or is_video(picture):
             return False
+        if tokens.pixels.length is None:
+            return self.frames is None or has_hidden_room(tokens.source, self.frames, picture)
         if (
             key_tag(tokens.pixels.key) != PIXEL_DATA
             or picture.bits_stored >= picture.bits_allocated

@@ -33,6 +33,8 @@ _ORDER: Final = {Risk.NONE: 0, Risk.SOME: 1, Risk.HIGH: 2, Risk.UNKNOWN: 3}
 _GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _PIXEL_KINDS: Final = frozenset({"ORIGINAL", "DERIVED", "MIXED"})
 _EXAMINATIONS: Final = frozenset({"PRIMARY", "SECONDARY"})
+# Of another number one would not be looked at: readers know three colours at most.
+_SAMPLES: Final = frozenset({1, 3})
 _SPECTROSCOPY: Final = "1.2.840.10008.5.1.4.1.1.4.2"
 #: Code of the reason that a slide shows its label.
 SLIDE_LABEL: Final = "slide-label"
@@ -56,6 +58,8 @@ def assess(picture: Picture) -> Assessment:
         return Risk.UNKNOWN, (_reason(VIDEO),)
     if picture.rows <= 0 or picture.columns <= 0 or picture.frames < 1:
         return Risk.UNKNOWN, (_reason("contradictory-values", "size"),)
+    if picture.samples not in _SAMPLES:
+        return Risk.UNKNOWN, (_reason("contradictory-values", "samples"),)
     if known.group is Group.SLIDES:
         arguments = [*_slide(picture), *_declared(picture)]
     elif known.group is Group.COMPUTED:
