@@ -46,7 +46,8 @@ def unpacked(frame: bytes) -> Codes:
     sections = (frame[high:low], frame[low:])
     planes = [imagecodecs.packbits_decode(one)[: EDGE * EDGE] for one in sections]
     found = np.array([np.frombuffer(plane, "u1") for plane in planes], np.uint16)
-    return (found[0] << 8 | found[1]).reshape(EDGE, EDGE)
+    codes: Codes = (found[0] << 8 | found[1]).reshape(EDGE, EDGE)
+    return codes
 
 
 def j2k(codes: NDArray[np.uint16]) -> bytes:
