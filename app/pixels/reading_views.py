@@ -26,20 +26,32 @@ _WHOLE = 1600
 # A window that shows nearly all values, and not much more, needs no second look without it.
 _SPARE, _WIDE = 0.02, 2.0
 _LOCAL, _GRID = 3.0, (8, 8)
+# The values that stand out most are set apart from all others by so much of the whole range.
+_MOST_SPIKES, _LEAST_COUNT, _STEP = 4, 60, 0.12
 
 
 def views(frame: Frame, picture: Picture) -> list[Image]:
     """Return a frame as people see it, over its full range, and with local contrast."""
     shown = coloured(display(frame, picture))
     found = [shown]
-    if frame.values.ndim == 2 and frame.bits > 8 and frame.photometric != "PALETTE COLOR":
-        codes = stored(frame, picture)
-        if picture.window is not None and _hides(codes, picture):
-            found.append(coloured(_stretched(codes)))
-        found.append(coloured(_equalized(codes)))
-    else:
+    if frame.values.ndim != 2:
+        return [shown, _local(shown)]
+    codes = stored(frame, picture)
+    if frame.photometric == "PALETTE COLOR":
         found.append(_local(shown))
+        if _confuses(codes, shown):
+            found.append(coloured(_equalized(codes)))
+        return found
+    if picture.window is not None and _hides(codes, picture):
+        found.append(coloured(_stretched(codes)))
+    found.append(coloured(_equalized(codes)) if frame.bits > 8 else _local(found[-1]))
     return found
+
+
+def _confuses(codes: NDArray[Any], shown: Image) -> bool:
+    """Say whether a palette shows different values in one colour, which another one would not."""
+    colours = shown.astype(np.int64) @ np.array((1 << 16, 1 << 8, 1))
+    return len(np.unique(colours)) < len(np.unique(codes))
 
 
 def _hides(codes: NDArray[Any], picture: Picture) -> bool:
@@ -70,9 +82,22 @@ def _equalized(codes: NDArray[Any]) -> NDArray[np.uint8]:
     shift = max((high - low).bit_length() - 16, 0)
     index = (codes - low) >> shift
     counts = np.bincount(index.ravel())
-    ranks = np.cumsum(np.minimum(counts, max(codes.size // 256, 1)), dtype=np.float64)
+    weights = np.minimum(counts, max(codes.size // 256, 1)).astype(np.float64)
+    # Grounds and letters are of one value each; noise elsewhere must not push them together.
+    weights[_spikes(counts)] += weights.sum() * _STEP
+    ranks = np.cumsum(weights)
     table = np.rint(ranks * (255 / ranks[-1])).astype(np.uint8)
     return np.asarray(table[index], np.uint8)
+
+
+def _spikes(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the values that occur far more often than those next to them, and the next ones."""
+    used = np.flatnonzero(counts)
+    often = np.pad(np.minimum(counts[used], 0xFFFF), 2).astype(np.uint16).reshape(1, -1)
+    usual = cv2.medianBlur(often, 5).ravel()[2:-2].astype(np.int64)
+    spikes = np.flatnonzero((counts[used] >= _LEAST_COUNT) & (counts[used] > 4 * usual))
+    most = spikes[np.argsort(-counts[used[spikes]])][:_MOST_SPIKES]
+    return np.asarray(used[np.union1d(most, np.minimum(most + 1, len(used) - 1))], np.int64)
 
 
 def _local(image: Image) -> Image:

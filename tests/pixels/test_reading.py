@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from app.errors import PixelWorkFailed
 from app.pixels.children import OCR_MEMORY, Children
 from app.pixels.matching import Known
-from app.pixels.model import Box, Mark, Picture, Rung
+from app.pixels.model import Box, Mark, Palette, Picture, Rung
 from app.pixels.wire import picture_to_json
 
 pytest.importorskip("rapidocr")
@@ -68,8 +68,9 @@ async def read(
         bits_allocated=bits,
         bits_stored=bits,
         high_bit=bits - 1,
-        photometric="RGB" if colours == 3 else "MONOCHROME2",
+        photometric=more.pop("photometric", "RGB" if colours == 3 else "MONOCHROME2"),
         window=more.pop("window", None),
+        palette=more.pop("palette", None),
     )
     task = {
         "kind": "examine",
@@ -163,6 +164,38 @@ async def test_letters_that_the_window_hides_are_found(pool: Children) -> None:
     image = np.where(ink, 30_000, 25_000).astype("<u2")
 
     answer = await read(pool, [image], window=(1000.0, 400.0))
+
+    assert "patient-name" in kinds(answer)
+
+
+async def test_letters_that_noise_elsewhere_outshines_are_found(pool: Children) -> None:
+    noise = np.random.default_rng(7).integers(0, 65_535, (200, 320)).astype("<u2")
+    image = np.where(np.arange(200)[:, None] < 60, burned((NAME, (20, 12))) // 128 * 2, noise)
+
+    answer = await read(pool, [image.astype("<u2")], window=(30_000.0, 60_000.0))
+
+    assert "patient-name" in kinds(answer)
+
+
+async def test_letters_one_step_above_the_ground_beside_tissue_are_found(pool: Children) -> None:
+    rows, columns = np.mgrid[:200, :320]
+    tissue = 4000 * np.exp(-((rows - 130) ** 2 + (columns - 160) ** 2) / 800) - 60
+    image = np.clip(tissue, 0, 4095).astype("<u2")
+    image[(burned((NAME, (20, 12))) > 127) & (image == 0)] = 1
+
+    answer = await read(pool, [image], window=(2000.0, 4000.0))
+
+    assert "patient-name" in kinds(answer)
+
+
+async def test_letters_of_a_colour_that_the_palette_has_twice_are_found(pool: Children) -> None:
+    table = np.arange(256, dtype="<u2") * 256
+    table[6] = table[5]
+    palette = Palette(256, 0, 16, *[table.tobytes()] * 3)
+    image = np.random.default_rng(7).integers(7, 250, (200, 320)).astype(np.uint8)
+    image[:60] = np.where(burned((NAME, (20, 12)))[:60] > 127, 6, 5)
+
+    answer = await read(pool, [image], palette=palette, photometric="PALETTE COLOR")
 
     assert "patient-name" in kinds(answer)
 
