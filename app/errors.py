@@ -18,7 +18,7 @@ GatewayError
 │                    DifferentPatients · DifferentStudies · ApprovalPending · ApprovalDenied ·
 │                    ApprovalExpired · ApprovalUsed · AlreadyDecided
 ├── Refused          Quarantined · PixelsNeedReview · RejectedInReview · ReviewExpired ·
-│                    LabelImage · PixelWorkFailed · QuarantineFull · HeldObjectDamaged ·
+│                    LabelImage · PixelWorkFailed · HeldObjectDamaged ·
 │                    PreviewUnavailable · BurnedInAnnotationSuspected · UndecidableElement ·
 │                    ResidualIdentifier ·
 │                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
@@ -27,8 +27,8 @@ GatewayError
 │                    CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
 │                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·
-│                    InReview · NoWorker · RoleNotServed · IdentityProviderUnavailable ·
-│                    AuditReceiverUnavailable
+│                    InReview · QuarantineFull · NoWorker · RoleNotServed ·
+│                    IdentityProviderUnavailable · AuditReceiverUnavailable
 └── Misconfigured    (start-up only)
 """
 
@@ -528,13 +528,6 @@ class ResidualIdentifier(Refused):
     title = "An identifying value was left in the result"
 
 
-class QuarantineFull(Refused):
-    """What is held already fills the space for it; the object was not taken."""
-
-    code = "quarantine-full"
-    title = "The quarantine has no room for this object"
-
-
 class HeldObjectDamaged(Refused):
     """What is held was altered, cut short or taken away; nothing of it is shown."""
 
@@ -708,6 +701,13 @@ class InReview(Unavailable):
 
     code = "review"
     title = "Objects of the batch wait for a review of their pixels"
+
+
+class QuarantineFull(Unavailable):
+    """What is held already fills the space for it; there is room when people have decided."""
+
+    code = "quarantine-full"
+    title = "The quarantine has no room for this object"
 
 
 class Overloaded(Unavailable):

@@ -108,9 +108,9 @@ async def _run_one(path: Path, task: Task, vault: Vault) -> Outcome:
             bytes_in=source.size,
             bytes_out=done.size,
         )
-    except errors.Unavailable:
-        raise  # not this file's fault: the run stops
     except errors.GatewayError as error:
+        if isinstance(error, errors.Unavailable) and not isinstance(error, errors.QuarantineFull):
+            raise  # not this file's fault: the run stops
         held = error.quarantine_id if isinstance(error, errors.Quarantined) else ""
         return Outcome(
             str(path),

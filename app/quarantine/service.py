@@ -96,7 +96,8 @@ class Quarantine:
             case: why, and for whom.
 
         Raises:
-            QuarantineFull: there is no room for it.
+            QuarantineFull: there is no room for it just now.
+            PixelsNeedReview: it is larger than the whole quarantine.
             SubjectErased: the patient was erased, and the organisation takes no new objects.
             StorageUnavailable, DatabaseUnavailable: nothing is held.
         """

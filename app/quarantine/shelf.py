@@ -16,7 +16,13 @@ from typing import Final
 from uuid import UUID
 
 from app.dicom.source import FileSource, write_all
-from app.errors import HeldObjectDamaged, Misconfigured, QuarantineFull, StorageUnavailable
+from app.errors import (
+    HeldObjectDamaged,
+    Misconfigured,
+    PixelsNeedReview,
+    QuarantineFull,
+    StorageUnavailable,
+)
 from app.vault.keyrings.files import locked
 
 PART: Final = ".part"
@@ -53,9 +59,12 @@ class Shelf:
         """Write a sealed object; it is on the disk on return, or nothing is left of it.
 
         Raises:
-            QuarantineFull: it does not fit.
+            QuarantineFull: it does not fit just now.
+            PixelsNeedReview: it never will.
             StorageUnavailable: the directory cannot be written.
         """
+        if size > self._max_bytes:
+            raise PixelsNeedReview("The object is larger than the whole quarantine")
         part = self.directory / f"{object_id}{PART}"
         with self._failures():
             descriptor = self._reserved(part, size)

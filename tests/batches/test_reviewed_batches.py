@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 
+from app.batches import processing
 from app.batches.records import Batch
 from app.batches.states import BatchState, ItemState, OnError
 from app.batches.worker import run_worker
@@ -161,6 +162,31 @@ async def test_what_people_reject_never_leaves(place: Place) -> None:
         batch.organization, batch.batch_id, state=ItemState.REFUSED
     )
     assert item.code == "rejected-in-review"
+
+
+async def test_a_batch_waits_for_room_until_people_have_made_some(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processing, "PAUSES_S", ())
+    monkeypatch.setattr(place.ward.shelf, "_max_bytes", len(encoded(echo())) * 3 // 2)
+    for number in (44, 45):
+        place.put(f"us{number}", f"1.2.826.0.1.3680043.10.998.{number}")
+    batch = await place.submit()
+
+    async with place.working():
+        waiting = await place.station.until(
+            lambda found: found.waiting is not None and found.waiting.code == "quarantine-full",
+            batch,
+        )
+        (first,) = await place.held()
+        await place.ward.review.decide(who(), first, Act.RELEASE)
+        await place.in_review(batch)
+        (second,) = set(await place.held()) - {first}
+        await place.ward.review.decide(who(), second, Act.RELEASE)
+        ended = await place.station.ended(batch)
+
+    assert (waiting.state, waiting.refused_files) == (BatchState.PROCESSING, 0)
+    assert (ended.state, ended.succeeded_files, ended.problems) == (BatchState.SUCCEEDED, 2, {})
 
 
 async def test_the_same_bytes_in_a_later_batch_need_no_second_decision(place: Place) -> None:

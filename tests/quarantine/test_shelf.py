@@ -5,7 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from app.errors import HeldObjectDamaged, Misconfigured, QuarantineFull, StorageUnavailable
+from app.errors import (
+    HeldObjectDamaged,
+    Misconfigured,
+    PixelsNeedReview,
+    QuarantineFull,
+    StorageUnavailable,
+)
 from app.quarantine.shelf import Shelf
 
 
@@ -53,6 +59,14 @@ def test_what_does_not_fit_is_refused_before_it_is_written(tmp_path: Path) -> No
         shelf.put(uuid4(), never(), 401)
     fill(shelf, 400)
     assert len(list((tmp_path / "held").iterdir())) == 2
+
+
+def test_what_is_larger_than_all_the_room_is_not_told_to_wait(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "held", 1000)
+
+    with pytest.raises(PixelsNeedReview):
+        fill(shelf, 1001)
+    assert list((tmp_path / "held").iterdir()) == []
 
 
 def test_what_is_being_written_counts(tmp_path: Path) -> None:
