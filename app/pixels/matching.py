@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from app.deid.rules.dates import all_month_names, day_of
+from app.deid.rules.dates import day_of
 from app.deid.rules.identifiers import composed, folded, is_wide, name_parts, words
 from app.deid.rules.patterns import found_by_form
 from app.pixels.harmless_words import LABELS, UNITS, ambiguous, harmless, skeleton
+from app.pixels.matching_dates import between_figures, is_date
 
 FREE_TEXT: Final = "free-text"
 DOUBTFUL: Final = "doubtful"
@@ -91,7 +92,10 @@ class Matcher:
         text = composed(reading.text.strip())
         if is_nothing(text):
             return self._unreadable(reading, text)
-        kind = self._named(text) or by_form(text)
+        named = self._named(text)
+        kind = named or by_form(text)
+        if kind is not None and named is None and reading.score < _GUESSED:
+            return _guessed(reading)
         if kind is not None:
             return Match(kind, _certainty(reading.score, 0.75))
         if is_harmless(text, is_cut=reading.is_cut):
@@ -117,7 +121,9 @@ class Matcher:
         """Say that there is text that could not be read, if it looks so."""
         expected = reading.width / max(reading.height, 1.0)
         is_short = len(text) < 0.55 * expected
-        is_weak = reading.score < _READABLE
+        # Letters that the models do not know, or mirrored ones, are read as a dash or as nothing.
+        is_blank = is_nothing(text) and len(text) < _EXPLAINED * expected
+        is_weak = reading.score < _READABLE or (is_blank and reading.height >= _LEAST_HEIGHT)
         if not is_weak or reading.found < _FOUND or reading.height > _MAX_HEIGHT:
             return None
         is_known = is_harmless(text) and not is_fragment(text)
@@ -128,9 +134,18 @@ class Matcher:
 
 # Below it a text may be anything; found by measuring what texture is taken for.
 _READABLE = 0.62
+_GUESSED = 0.5  # below it even the form of a text is no more than a guess
 _FOUND = 0.62
 _MAX_HEIGHT = 44.0
+_LEAST_HEIGHT, _EXPLAINED = 10.0, 0.2
 _MIN_ASPECT = 2.2
+
+
+def _guessed(reading: Reading) -> Match | None:
+    """Return what texture that was taken for figures is, unless no letters are so large."""
+    if reading.height > _MAX_HEIGHT:
+        return None
+    return Match(DOUBTFUL, round(min(reading.found, 0.99), 3))
 
 
 def _certainty(score: float, least: float) -> float:
@@ -205,30 +220,6 @@ def is_nothing(text: str) -> bool:
 _SIGNS = re.compile(r"[^\W_]")
 # Figures as they are read: letters among them are taken for what they look like.
 _FIGURE_MAP = str.maketrans("OoQDlIi|!SsBZzgG", "0000111115582299")
-# Letters of a month and what they are read as.
-_LOOSE = {
-    "o": "[o0]", "l": "[l1i|]", "i": "[i1l|]", "s": "[s5]", "b": "[b8]", "g": "[g9q]", "e": "[ec]",
-    "u": "[uv]", "a": "[a4]", "z": "[z2]", "c": "[ce]", "m": "(?:m|rn)", "y": "[yv]",
-}  # fmt: skip
-
-
-def _loosely(month: str) -> str:
-    return "".join(_LOOSE.get(letter, letter) for letter in month)
-
-
-_MONTHS = sorted({folded(m) for m in all_month_names()}, key=lambda m: (-len(m), m))
-_MONTH = "|".join(map(_loosely, _MONTHS))
-_DATES = re.compile(
-    r"(?<!\d)(?<!\d\.)(?:\d{1,2}\s?[./,:-]\s?\d{1,2}\s?[./,-]\s?(?:19|20)?\d\d|"
-    r"(?:19|20)\d\d\s?[./,-]\s?\d{1,2}\s?[./,-]\s?\d{1,2}|"
-    r"\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d \d\d \d\d|"
-    r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}|\d{6})?)(?!\d)"
-)
-_TIMES = re.compile(r"(?<![\d:.])(?:[01]?\d|2[0-4])\s?[:h]\s?[0-5]\d(?:\s?[:m.]\s?[0-5]\d)?(?!\d)")
-_WRITTEN = re.compile(
-    rf"\d{{1,2}}[\s.,/-]{{0,3}}(?:{_MONTH})(?![^\W\d_]{{3}})|"
-    rf"(?<![^\W_])(?:{_MONTH})[\s.,/-]{{0,3}}\d{{1,4}}(?!\d)"
-)
 _LONG_NUMBER = re.compile(r"(?<![\d.])\d(?:[\s./-]?\d){4,}(?!\s?(?:mm|cm|ms|hz)\b)")
 _MIXED = re.compile(r"(?<![^\W_])(?=[^\W_]*\d)(?=[^\W_]*[^\W\d_])[^\W_]{6,}(?![^\W_])")
 _BOX = re.compile(r"(?<![^\W_])(?:p\W{0,2}[o0]\W{0,2}box|postfach|apartado|bp)\W{0,3}\d")
@@ -239,7 +230,7 @@ def by_form(text: str) -> str | None:
     """Return the kind of what identifies by its form: dates, times, numbers, titles and names."""
     figures = _DIGIT_LIKE.sub(_as_figures, text)
     plain = folded(figures)
-    if _DATES.search(plain) or _TIMES.search(plain) or _WRITTEN.search(folded(text)):
+    if is_date(plain, folded(text)) or not all(map(_is_word, between_figures(folded(text)))):
         return "date"
     if _BOX.search(plain):
         return "address"

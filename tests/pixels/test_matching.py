@@ -89,7 +89,7 @@ def test_dates_and_times_of_day_are_found_by_their_form(text: str) -> None:
         ("Name: Long Field", "patient-name"),
         ("Zvonimirka", "free-text"),
         ("Teo", "free-text"),
-        ("00B 10 Jw 03", "free-text"),
+        ("00B 10 Jw 03", "date"),
         ("王伟", "free-text"),
         ("Gray", "free-text"),
     ],
@@ -113,6 +113,20 @@ def test_a_long_line_of_which_one_sign_was_read_is_doubtful() -> None:
     match = Matcher(()).match(Reading("R", 0.4, 0.8, 160, 14))
     assert match is not None
     assert match.kind == "doubtful"
+
+
+@pytest.mark.parametrize("text", ["--  ", ""])
+def test_a_long_line_of_which_nothing_could_be_read_is_doubtful_however_sure_that_is(
+    text: str,
+) -> None:
+    match = Matcher(()).match(Reading(text, 0.84, 0.8, 262, 18))
+    assert match is not None
+    assert match.kind == "doubtful"
+
+
+def test_dashes_and_tick_marks_are_no_text() -> None:
+    assert Matcher(()).match(Reading("-------------", 0.84, 0.8, 262, 18)) is None
+    assert Matcher(()).match(Reading("--", 0.84, 0.8, 262, 6)) is None
 
 
 def test_a_text_of_which_the_reader_is_not_sure_is_still_matched() -> None:
