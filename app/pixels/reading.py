@@ -6,7 +6,7 @@ what was read stays in this process and ends with the task.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from app.dicom.source import FileSource
 from app.pixels.codecs import Frame
-from app.pixels.matching import DOUBTFUL, KINDS, Known, Match, Matcher, Reading, is_fragment
+from app.pixels.matching import DOUBTFUL, FREE_TEXT, KINDS, Known, Match, Matcher, Reading
 from app.pixels.model import Box, Mark, Picture, Rung
+from app.pixels.reading_changes import Last, standing, touch, unmasked
 from app.pixels.reading_engine import Image, Line, engine
+from app.pixels.reading_growth import Found, whole
 from app.pixels.reading_lines import bounds, overlap, read_lines, widened
 from app.pixels.reading_structure import rows
 from app.pixels.reading_views import views
@@ -27,82 +29,19 @@ from app.pixels.wire import picture_from_json
 
 Pieces = Sequence[Sequence[int]]
 DEFAULT_BUDGET_S: Final = 60.0
-# Around what was found: letters reach out of the box of their line, and short words at its ends
-# are left out at times.
-_LEAST_PAD, _PAD, _PAD_ALONG = 2, 0.15, 0.9
 _MAX_FINDINGS = 2000
-# What changed is read with what is around it, unless that is nearly everything.
-_CONTEXT, _WHOLE = 48, 0.85
+# A part that is nearly everything is read as everything.
+_WHOLE = 0.85
 _SAME = 0.5
 _MAX_FRAGMENT = 64
 _LEAST_SCORE = 0.8
 _AT_MASK = 6
 _PROBE = "PROBE"
+# What may be the piece of a line that another look read as a whole, and what makes it one.
+_VAGUE = frozenset({FREE_TEXT, DOUBTFUL})
+_CLEAR, _INSIDE, _AS_HIGH = 0.9, 0.85, 1.8
 # Rows of shapes: how sure they are text, and how much of one a line explains.
 _BY_SHAPE, _EXPLAINED = 0.6, 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One line of a frame that must not be seen."""
-
-    box: Box
-    match: Match
-
-
-@dataclass(slots=True, repr=False)
-class Last:
-    """The frame that was read last, and what was found in it."""
-
-    values: NDArray[Any] | None = None
-    found: tuple[Found, ...] = ()
-
-    def changed(self, frame: Frame, boxes: Sequence[Box]) -> Box:
-        """Return the box outside of which all values are as they were when they were read."""
-        values = _without(frame, boxes)
-        rows, columns = values.shape[:2]
-        if self.values is None or self.values.shape != values.shape:
-            return Box(0, 0, columns * (1 + frame.is_subsampled), rows)
-        differs = values != self.values
-        if differs.ndim == 3:
-            differs = differs.any(axis=2)
-        (down,), (across,) = np.nonzero(differs.any(axis=1)), np.nonzero(differs.any(axis=0))
-        if not len(down):
-            return Box(0, 0, 0, 0)
-        times = 1 + frame.is_subsampled
-        return Box(
-            int(across[0]) * times - _CONTEXT,
-            int(down[0]) - _CONTEXT,
-            (int(across[-1]) + 1) * times + _CONTEXT,
-            int(down[-1]) + 1 + _CONTEXT,
-        ).clipped(columns * times, rows)
-
-    def keep(self, frame: Frame, boxes: Sequence[Box], found: tuple[Found, ...]) -> None:
-        """Remember a frame that was read."""
-        self.values, self.found = _without(frame, boxes), found
-
-
-def _without(frame: Frame, boxes: Sequence[Box]) -> NDArray[Any]:
-    """Return a frame's values with nothing where it is masked: no change is seen there."""
-    values = frame.values.copy()
-    times = 1 + frame.is_subsampled
-    for box in boxes:
-        inside = box.clipped(values.shape[1] * times, values.shape[0])
-        values[inside.top : inside.bottom, inside.left // times : -(-inside.right // times)] = 0
-    return values
-
-
-def _standing(found: Sequence[Found], part: Box, fresh: Sequence[Found]) -> Iterator[Found]:
-    """Yield what was found before and not looked at again; what reaches out of the part stays."""
-    for one in found:
-        inside = one.box.clipped(part.right, part.bottom)
-        is_inside = inside == one.box and one.box.left >= part.left and one.box.top >= part.top
-        if not is_inside and not any(_is_same(one, other) for other in fresh):
-            yield one
-
-
-def _is_same(one: Found, other: Found) -> bool:
-    return one.match.kind == other.match.kind and overlap(one.box, other.box) > _SAME
 
 
 @dataclass(slots=True)
@@ -171,6 +110,18 @@ class _Look:
         """Return what is masked in a frame."""
         return [mark.box for mark in self.marks if covers(mark, number)]
 
+    def is_seen(self, found: Found, part: Box, number: int) -> bool:
+        """Say whether something unreadable is the edge of what an earlier reading had masked.
+
+        That reading saw the same place whole and had no doubt there.
+        """
+        if found.match.kind != DOUBTFUL:
+            return False
+        box = _moved(found, part).box
+        near = Box(box.left - 1, box.top - 1, box.right + 1, box.bottom + 1)
+        earlier = (m.box for m in self.marks if m.rung is Rung.OCR and covers(m, number))
+        return any(touch(near, mark) for mark in earlier)
+
 
 def _all_frames(look: _Look, fd: int, frames: Sequence[Pieces]) -> Tally:
     tally, last = Tally(), Last()
@@ -217,11 +168,20 @@ def _one_frame(
             return None
         tally.lines += sum(bool(line.text.strip()) for line in lines)
         lines += _cut_off(images[0], lines, look.matcher)
-        fresh = matched(lines, look.matcher, part.left, part.top, boxes)
-        fresh += _unread(_without(frame, boxes), frame, part, lines)
-        found = (*_standing(last.found, part, fresh), *fresh)
+        said = matched(lines, look.matcher, part.left, part.top, boxes)
+        said += _unread(unmasked(frame, boxes), frame, part, lines)
+        said = [one for one in said if not look.is_seen(one, part, number)]
+        fresh = [_moved(one, part) for one in whole(said, lines, images)]
+        found = (*standing(last.found, part, fresh), *fresh)
+        last.lines = _lines_of(last.lines, part, lines)
     last.keep(frame, boxes, found)
     return found
+
+
+def _lines_of(before: Sequence[Box], part: Box, lines: Sequence[Line]) -> tuple[Box, ...]:
+    """Return where lines are in a frame of which a part was read anew."""
+    fresh = [_shifted(bounds(line), part) for line in lines if line.size[1] <= _MAX_FRAGMENT]
+    return (*(box for box in before if not touch(box, part)), *fresh)
 
 
 def _cut_off(image: Image, lines: Sequence[Line], matcher: Matcher) -> list[Line]:
@@ -237,20 +197,15 @@ def _cut_off(image: Image, lines: Sequence[Line], matcher: Matcher) -> list[Line
         match = _match(line, matcher)
         if match is None or match.kind == DOUBTFUL or line.score < _LEAST_SCORE:
             continue
-        if not any(_touch(bounds(line), box) for box, other in known if other is not short):
+        if not any(touch(bounds(line), box) for box, other in known if other is not short):
             longer.append(line)
     return longer
-
-
-def _touch(one: Box, other: Box) -> bool:
-    aside = one.left >= other.right or other.left >= one.right
-    return not aside and not (one.top >= other.bottom or other.top >= one.bottom)
 
 
 def matched(
     lines: Sequence[Line], matcher: Matcher, left: int, top: int, masked: Sequence[Box] = ()
 ) -> list[Found]:
-    """Return the lines that must not be seen, with a margin around them.
+    """Return the lines that must not be seen.
 
     Args:
         lines: of a part of a frame.
@@ -264,29 +219,38 @@ def matched(
         _match(line, matcher, is_cut=_is_at_mask(box, left, top, masked))
         for line, box in zip(lines, boxes, strict=True)
     ]
-    found = []
-    for line, box, match in zip(lines, boxes, matches, strict=True):
-        said = match or _beside(line, box, boxes, matches)
-        if said is not None:
-            found.append(Found(padded(box, left, top), said))
-    return found
+    known = [
+        (line, box)
+        for line, box, match in zip(lines, boxes, matches, strict=True)
+        if match is None and line.score >= _CLEAR
+    ]
+    return [
+        Found(box, match)
+        for line, box, match in zip(lines, boxes, matches, strict=True)
+        if match is not None
+        and not (match.kind in _VAGUE and any(_is_piece(line, box, *one) for one in known))
+    ]
 
 
-def _beside(
-    line: Line, box: Box, boxes: Sequence[Box], matches: Sequence[Match | None]
-) -> Match | None:
-    """Return what a fragment of a line goes with: an initial, or the rest of a number."""
-    if not line.text.strip() or not is_fragment(line.text) or box.bottom - box.top > _MAX_FRAGMENT:
-        return None
-    for other, match in zip(boxes, matches, strict=True):
-        if match is None or match.kind == DOUBTFUL:
-            continue
-        height = max(min(other.bottom - other.top, box.bottom - box.top), 1)
-        common = min(other.bottom, box.bottom) - max(other.top, box.top)
-        gap = max(other.left - box.right, box.left - other.right)
-        if common > height / 2 and -height < gap < height:
-            return match
-    return None
+def _is_piece(line: Line, box: Box, other: Line, around: Box) -> bool:
+    """Say whether a line is a piece of one that was found and read as a whole."""
+    if (len(line.text), line.score) > (len(other.text), other.score):
+        return False
+    high, low = sorted((around.bottom - around.top, box.bottom - box.top), reverse=True)
+    width = min(box.right, around.right) - max(box.left, around.left)
+    height = min(box.bottom, around.bottom) - max(box.top, around.top)
+    is_inside = min(width, height) > 0 and width * height >= _INSIDE * box.area
+    return is_inside and high <= _AS_HIGH * low
+
+
+def _moved(found: Found, part: Box) -> Found:
+    """Return what was found in a part of a frame as it lies in the frame."""
+    return replace(found, box=_shifted(found.box, part))
+
+
+def _shifted(box: Box, part: Box) -> Box:
+    across, down = part.left, part.top
+    return Box(box.left + across, box.top + down, box.right + across, box.bottom + down)
 
 
 def _unread(values: NDArray[Any], frame: Frame, part: Box, lines: Sequence[Line]) -> list[Found]:
@@ -295,7 +259,7 @@ def _unread(values: NDArray[Any], frame: Frame, part: Box, lines: Sequence[Line]
         return []
     read = [bounds(line) for line in lines]
     return [
-        Found(padded(row, part.left, part.top), Match(DOUBTFUL, _BY_SHAPE))
+        Found(row, Match(DOUBTFUL, _BY_SHAPE))
         for row in rows(values[part.top : part.bottom, part.left : part.right])
         if not any(_covers(box, row) for box in read)
     ]
@@ -314,7 +278,7 @@ def _is_at_mask(box: Box, left: int, top: int, masked: Sequence[Box]) -> bool:
         box.right + left + _AT_MASK,
         box.bottom + top,
     )
-    return any(_touch(near, other) for other in masked)
+    return any(touch(near, other) for other in masked)
 
 
 def _match(line: Line, matcher: Matcher, *, is_cut: bool = False) -> Match | None:
@@ -329,15 +293,6 @@ def _match(line: Line, matcher: Matcher, *, is_cut: bool = False) -> Match | Non
         return matches[0]
     named = [m for m in matches if m is not None and m.kind in KINDS]
     return named[0] if named else matches[0]
-
-
-def padded(box: Box, left: int, top: int) -> Box:
-    """Return a box in the whole image, with a margin; a larger one along the text."""
-    across, down = box.right - box.left, box.bottom - box.top
-    little = max(_LEAST_PAD, round(_PAD * min(across, down)))
-    much = max(_LEAST_PAD, round(_PAD_ALONG * min(across, down)))
-    x, y = (much, little) if across >= down else (little, much)
-    return Box(box.left + left - x, box.top + top - y, box.right + left + x, box.bottom + top + y)
 
 
 def merged(frames: Sequence[tuple[Found, ...]], count: int, picture: Picture) -> list[Mark]:
