@@ -20,7 +20,7 @@ from app.pixels.matching import DOUBTFUL, FREE_TEXT, KINDS, Known, Match, Matche
 from app.pixels.model import Box, Mark, Picture, Rung
 from app.pixels.reading_changes import Last, standing, touch, unmasked
 from app.pixels.reading_engine import Image, Line, engine
-from app.pixels.reading_growth import Found, whole
+from app.pixels.reading_growth import Found, is_sliver, whole
 from app.pixels.reading_lines import bounds, overlap, read_lines, widened
 from app.pixels.reading_structure import rows
 from app.pixels.reading_views import views
@@ -110,17 +110,19 @@ class _Look:
         """Return what is masked in a frame."""
         return [mark.box for mark in self.marks if covers(mark, number)]
 
-    def is_seen(self, found: Found, part: Box, number: int) -> bool:
-        """Say whether something unreadable is the edge of what an earlier reading had masked.
+    def is_rest(self, found: Found, part: Box, number: int) -> bool:
+        """Say whether something vague is no more than the edge of what is masked.
 
-        That reading saw the same place whole and had no doubt there.
+        What an earlier reading had masked, it saw whole, and had no doubt beside it.
         """
-        if found.match.kind != DOUBTFUL:
+        if found.match.kind not in _VAGUE:
             return False
         box = _moved(found, part).box
+        if is_sliver(box, self.boxes(number)):
+            return True
         near = Box(box.left - 1, box.top - 1, box.right + 1, box.bottom + 1)
         earlier = (m.box for m in self.marks if m.rung is Rung.OCR and covers(m, number))
-        return any(touch(near, mark) for mark in earlier)
+        return found.match.kind == DOUBTFUL and any(touch(near, mark) for mark in earlier)
 
 
 def _all_frames(look: _Look, fd: int, frames: Sequence[Pieces]) -> Tally:
@@ -170,7 +172,7 @@ def _one_frame(
         lines += _cut_off(images[0], lines, look.matcher)
         said = matched(lines, look.matcher, part.left, part.top, boxes)
         said += _unread(unmasked(frame, boxes), frame, part, lines)
-        said = [one for one in said if not look.is_seen(one, part, number)]
+        said = [one for one in said if not look.is_rest(one, part, number)]
         fresh = [_moved(one, part) for one in whole(said, lines, images)]
         found = (*standing(last.found, part, fresh), *fresh)
         last.lines = _lines_of(last.lines, part, lines)

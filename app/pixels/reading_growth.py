@@ -26,6 +26,7 @@ _AROUND = 0.3
 _CONTRAST, _NEAR, _STROKE = 32.0, 0.5, 0.5
 _SHORT, _TALL, _LONG = 0.25, 1.15, 8.0  # of a letter, or some that touch, in heights of the line
 _CUT, _ALIKE = 0.3, 0.5
+_LEGIBLE = 4  # fewer rows or columns of pixels hold no letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,16 @@ def is_cut(line: Box, mask: Box) -> bool:
         return False
     thick = min(line.right - line.left, line.bottom - line.top)
     return min(width, height) > _CUT * thick
+
+
+def is_sliver(line: Box, masked: Sequence[Box]) -> bool:
+    """Say whether masks leave too little of a line to read anything."""
+    open_ = np.ones((line.bottom - line.top, line.right - line.left), np.bool_)
+    for box in masked:
+        top, left = max(box.top - line.top, 0), max(box.left - line.left, 0)
+        open_[top : max(box.bottom - line.top, 0), left : max(box.right - line.left, 0)] = False
+    rows, columns = open_.any(axis=1).sum(), open_.any(axis=0).sum()
+    return bool(open_.size and not open_.all() and min(rows, columns) < _LEGIBLE)
 
 
 def _is_next_to(line: Box, found: Box) -> bool:

@@ -11,7 +11,7 @@ from app.pixels.model import Box
 from app.pixels.reading_changes import Last
 from app.pixels.reading_engine import Image as Pixels
 from app.pixels.reading_engine import Line
-from app.pixels.reading_growth import Found, grown, is_cut, whole, with_margin
+from app.pixels.reading_growth import Found, grown, is_cut, is_sliver, whole, with_margin
 
 NAME = Match("patient-name", 0.9)
 
@@ -125,6 +125,16 @@ def test_lines_inside_of_a_mask_or_hardly_touched_by_it_are_not_cut() -> None:
     assert not is_cut(Box(60, 77, 140, 97), mask)
     assert is_cut(Box(60, 70, 140, 90), mask)
     assert is_cut(Box(140, 55, 260, 75), mask)
+
+
+def test_what_masks_leave_of_a_line_counts_while_a_letter_fits_into_it() -> None:
+    line = Box(50, 50, 150, 70)
+
+    assert is_sliver(line, [Box(0, 0, 400, 60), Box(0, 62, 400, 90)])
+    assert is_sliver(line, [Box(0, 0, 148, 90)])
+    assert not is_sliver(line, [Box(0, 0, 400, 62)])
+    assert not is_sliver(line, [Box(0, 0, 60, 60), Box(140, 0, 300, 300)])
+    assert not is_sliver(Box(50, 50, 150, 53), [])
 
 
 def test_a_part_that_is_read_again_cuts_no_line_that_is_known() -> None:
