@@ -1,5 +1,6 @@
 """Held objects: the list, one of them with its image, and what a person decides about it."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
@@ -20,6 +21,8 @@ from app.quarantine.records import Held, State, Wanted
 from app.quarantine.review import LOOK, Review
 
 PAGE: Final = 25
+# From 1; no image has more frames than nine digits count.
+_FRAME: Final = re.compile(r"[1-9][0-9]{0,8}")
 REMEMBER: Final = "remember"
 _DONE: Final[Mapping[str, str]] = {
     Act.MASK: "Masked. Whoever sends the object again gets it so.",
@@ -74,10 +77,10 @@ async def one(visit: Visit) -> Response:
 
 async def frame(visit: Visit) -> Response:
     """Return one frame as PNG, without masks: the page draws them."""
-    number = visit.request.path_params["number"]
-    look = Look(frame=number - 1, style=Style.NONE, max_edge=MAX_EDGE)
-    if number < 1:
+    named = visit.request.path_params["number"]
+    if _FRAME.fullmatch(named) is None:
         raise errors.PreviewUnavailable("There is no frame of that number")
+    look = Look(frame=int(named) - 1, style=Style.NONE, max_edge=MAX_EDGE)
     drawn = await review_of(visit).preview(event_of(visit, LOOK), _object_id(visit), look)
     return Response(drawn, media_type="image/png", headers={"Cache-Control": "no-store"})
 

@@ -31,7 +31,7 @@ _PAGES: Final[tuple[tuple[str, str, Answer], ...]] = (
     ("GET", "/review/objects/{organization}/next", signed_in(objects.following)),
     ("GET", _OBJECT, signed_in(objects.one)),
     ("POST", _OBJECT, signed_in(objects.decide)),
-    ("GET", f"{_OBJECT}/frames/{{number:int}}", signed_in(objects.frame)),
+    ("GET", f"{_OBJECT}/frames/{{number}}", signed_in(objects.frame)),
     ("GET", "/review/rules", signed_in(rules.listed)),
     ("POST", "/review/rules/{organization}/{rule_id}", signed_in(rules.decide)),
 )

@@ -83,7 +83,7 @@ async def test_the_frame_is_shown_without_masks(reviewer: Browser, desk: Desk) -
     assert max(shown.convert("L").crop((20, 30, 110, 44)).tobytes()) > 200
 
 
-@pytest.mark.parametrize("number", ["0", "3", "99999"])
+@pytest.mark.parametrize("number", ["0", "3", "99999", "9" * 5000, "x", "-1"])
 async def test_a_frame_that_is_not_there_is_no_fault(
     reviewer: Browser, desk: Desk, number: str
 ) -> None:
