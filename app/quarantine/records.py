@@ -282,6 +282,12 @@ async def decide(
         raise AlreadyDecided
 
 
+async def give_up(connection: "_Connection", held: Held, *, who: tuple[str, str]) -> None:
+    """End a locked object that is held and was lost: nobody decided, the same bytes are new."""
+    number = await number_of(connection, held.organization)
+    await connection.execute(_DECIDE, [str(State.EXPIRED), None, *who, number, held.object_id])
+
+
 async def expire(
     connection: "_Connection", after: dt.timedelta, *, actor: str
 ) -> list[tuple[UUID, str]]:

@@ -4,6 +4,7 @@ Every look and every decision is committed to the audit in the transaction of wh
 before anything is shown. One decision wins; what opens the object is destroyed with it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -18,7 +19,7 @@ from app.pixels.rules import Rule, remembered_rule
 from app.pixels.rulings import Act
 from app.quarantine import records, remembering
 from app.quarantine.previews import Look, Previews
-from app.quarantine.records import Held, Wanted
+from app.quarantine.records import Held, State, Wanted
 from app.quarantine.remembering import Remembered, RuleBox, RuleState, WantedRules
 from app.quarantine.sealing import HoldOpener, ObjectCipher
 from app.quarantine.shelf import Shelf
@@ -142,6 +143,8 @@ class Review:
             QuarantineNotFound, NotAuthenticated, DatabaseUnavailable: see `show`.
             AlreadyDecided: somebody was faster.
             OwnObject: who sent it lets nothing of it pass.
+            HeldObjectDamaged: its file is gone, so that nobody can have looked at it. Rejected, it
+                counts as expired: the same bytes are held anew.
             InvalidRequest: the marks are not fit.
         """
         event = _named(event, DECIDE[act], quarantine=object_id)
@@ -240,7 +243,15 @@ class Review:
         held = await records.find(connection, organization, object_id, is_locked=True)
         await require_valid_key(connection, event.api_key_id)
         fit = _checked(held, act, marks)
-        await records.decide(connection, held, act, fit, who=who_of(event))
+        size = held.place.sealed_size
+        if held.state is not State.HELD or await asyncio.to_thread(
+            self._shelf.is_whole, object_id, size
+        ):
+            await records.decide(connection, held, act, fit, who=who_of(event))
+        elif act is Act.REJECT:
+            await records.give_up(connection, held, who=who_of(event))
+        else:
+            raise HeldObjectDamaged
         decided = await records.find(connection, organization, object_id)
         facts: dict[str, str | int] = {"marks": len(fit), "sent-by": held.sent_by}
         return decided, _about(replace(event, detail={**event.detail, **facts}), held)

@@ -96,6 +96,14 @@ class Shelf:
         finally:
             os.close(descriptor)
 
+    def is_whole(self, object_id: UUID, size: int) -> bool:
+        """Tell whether an object is there with its length; its content only opening it tells."""
+        try:
+            with self.opened(object_id) as sealed:
+                return sealed.size == size
+        except HeldObjectDamaged:
+            return False
+
     def remove(self, object_id: UUID) -> None:
         """Take an object away; it may be gone already. What cannot be removed is swept later."""
         with suppress(OSError):
@@ -112,10 +120,13 @@ class Shelf:
         swept = 0
         with self._failures(), os.scandir(self.directory) as entries:
             for entry in entries:
-                if entry.name in kept or entry.stat(follow_symlinks=False).st_mtime > before:
+                # A directory is not ours, such as lost+found where the quarantine is a volume.
+                if entry.name in kept or entry.is_dir(follow_symlinks=False):
                     continue
-                Path(entry.path).unlink(missing_ok=True)
-                swept += 1
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    if entry.stat(follow_symlinks=False).st_mtime <= before:
+                        Path(entry.path).unlink()
+                        swept += 1
         return swept
 
     def _reserved(self, part: Path, size: int) -> int:

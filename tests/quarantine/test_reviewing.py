@@ -1,6 +1,7 @@
 """The reviewer's side: one decision wins, everything is in the audit, rules need two people."""
 
 import asyncio
+import os
 import struct
 import zlib
 
@@ -269,6 +270,29 @@ async def test_a_file_that_belongs_to_another_object_is_not_shown(ward: Ward) ->
 
     with pytest.raises(HeldObjectDamaged):
         await ward.review.preview(who(), first, Look())
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+async def test_what_was_lost_is_given_up_and_the_same_bytes_are_held_anew(
+    ward: Ward, is_cut: bool
+) -> None:
+    held = await ward.hold(SHOWN, picture=GREY)
+    (file,) = ward.files()
+    os.truncate(file, 100) if is_cut else file.unlink()
+
+    for act in (Act.RELEASE, Act.MASK):
+        with pytest.raises(HeldObjectDamaged):
+            await ward.review.decide(
+                who(), held, act, marks(Box(0, 0, 9, 9)) if act is Act.MASK else ()
+            )
+    assert await ward.ruling(SHOWN) is None
+    given_up = await ward.review.decide(who(), held, Act.REJECT)
+
+    assert given_up.state is State.EXPIRED
+    assert ward.audit()[-1] == ("quarantine-reject", "success", "reviewer")
+    anew = await ward.hold(SHOWN, picture=GREY)
+    assert anew != held
+    assert await ward.review.preview(who(), anew, Look())
 
 
 async def test_what_was_decided_about_cannot_be_seen_any_more(ward: Ward) -> None:

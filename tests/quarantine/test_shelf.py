@@ -134,3 +134,15 @@ def test_sweeping_takes_what_belongs_to_nothing_and_is_old(tmp_path: Path) -> No
 
     left = {path.name for path in (tmp_path / "held").iterdir()}
     assert left == {str(held), str(fresh)}
+
+
+def test_sweeping_leaves_directories_of_the_volume_alone(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "held", 1 << 20)
+    (tmp_path / "held" / "lost+found").mkdir()
+    orphan = tmp_path / "held" / str(fill(shelf, 10))
+    for old in (tmp_path / "held" / "lost+found", orphan):
+        os.utime(old, (1, 1))
+
+    assert shelf.sweep(set()) == 1
+
+    assert [path.name for path in (tmp_path / "held").iterdir()] == ["lost+found"]

@@ -148,7 +148,7 @@ async def preview(
 @router.post(
     ONE + "/release",
     summary="Let a held object pass",
-    responses=problem_responses(400, 401, 403, 404, 409, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 422, 503),
 )
 async def release(
     request: Request, response: Response, named: Named, organization: Whose = None
@@ -163,7 +163,7 @@ async def release(
 @router.post(
     ONE + "/mask",
     summary="Let marks of a held object be masked",
-    responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
     openapi_extra=json_body(MarksBody, "What is to be overwritten."),
 )
 async def mask(
