@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from app import errors, telemetry
-from app.deid.profile import Profile
+from app.deid.profile import BUILT_IN, Profile
 from app.pipeline.side_work import PixelParts, Quarantine
 from app.pixels.children import OCR_MEMORY, QUICK_MEMORY, Children
 from app.pixels.rules import RuleSet
@@ -74,8 +74,8 @@ def pixel_parts(
 def warn_of_pixels(profiles: Iterable[Profile], parts: PixelParts) -> None:
     """Say loudly where profiles clean pixels and nothing reads or reviews them."""
     for profile in profiles:
-        if not profile.cleans_pixels:
-            continue
+        if not profile.cleans_pixels or BUILT_IN.get(profile.name) == profile:
+            continue  # a ready-made profile that nobody may ever ask for
         if parts.readers is None:
             telemetry.log().warning("ocr-absent", profile=profile.name)
         if parts.quarantine is None:

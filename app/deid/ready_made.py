@@ -18,6 +18,12 @@ BUILT_IN: dict[str, Profile] = {
             ),
             description="Basic Profile; every study stands alone",
         ),
+        # Without a reader of text and people who review, it refuses what may carry text.
+        Profile(
+            name="basic-pixels",
+            options=(Option.BASIC, Option.CLEAN_PIXEL_DATA),
+            description="Basic Profile; text burned into images is masked, or waits for a review",
+        ),
         Profile(
             name="teleradiology",
             options=(

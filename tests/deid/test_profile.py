@@ -99,6 +99,7 @@ def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
     assert codes == {
         "basic": ["113100"],
         "basic-per-study": ["113100"],
+        "basic-pixels": ["113100", "113101"],
         "teleradiology": ["113100", "113105", "113107", "113108", "113109"],
         "research": ["113100", "113104", "113105", "113107", "113108", "113111"],
         "strict": ["113100"],
