@@ -107,17 +107,21 @@ def _changes(
 def _palettes(
     used: Sequence[tuple[int, int]], picture: Picture, root: RootValues
 ) -> Iterator[tuple[int, Fact]]:
-    """Yield the palettes without the entries that no pixel uses any more."""
+    """Yield the palettes without the entries that no pixel uses any more.
+
+    In their place stands the highest value: it is in keeping with the bits of the descriptor.
+    """
     palette = picture.palette
     assert palette is not None  # noqa: S101 - the caller asked
     for tag in PALETTES:
         raw = root.raw(tag)
         size = 2 if len(raw) >= 2 * palette.entries else 1
         entries = bytearray(raw)
+        nothing = ((1 << palette.bits) - 1).to_bytes(2, "little")[:size]
         behind = 0
         for first, last in (*used, (palette.entries, palette.entries)):
             unused = range(behind, min(first, palette.entries))
-            entries[unused.start * size : unused.stop * size] = bytes(len(unused) * size)
+            entries[unused.start * size : unused.stop * size] = nothing * len(unused)
             behind = last + 1
         if entries != raw:
             yield tag, Fact("OW", bytes(entries))
