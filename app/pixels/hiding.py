@@ -17,7 +17,7 @@ from app.pixels.model import Picture
 from app.pixels.placing import Pieces, has_unused_bits, stored_mask
 
 _HEADERS: Final = (Codestream.JPEG, Codestream.JPEG_2000)
-_HEADER_BYTES: Final = 1 << 16
+_HEADER_BYTES: Final = 1 << 12
 # What these lose by compression reaches over Bits Stored at times, and means nothing there.
 _LOSING: Final = frozenset(
     f"1.2.840.10008.1.2.4.{number}"
