@@ -120,7 +120,9 @@ class _Look:
         box = _moved(found, part).box
         if is_sliver(box, self.boxes(number)):
             return True
-        near = Box(box.left - 1, box.top - 1, box.right + 1, box.bottom + 1)
+        near = Box(
+            box.left - _AT_MASK, box.top - _AT_MASK, box.right + _AT_MASK, box.bottom + _AT_MASK
+        )
         earlier = (m.box for m in self.marks if m.rung is Rung.OCR and covers(m, number))
         return found.match.kind == DOUBTFUL and any(touch(near, mark) for mark in earlier)
 

@@ -23,9 +23,9 @@ _LEAST_PAD, _PAD, _PAD_ALONG = 2, 0.15, 0.9
 _LEAST, _MOST = 4, 64  # heights of lines that are followed
 _REACH, _GAP, _APART = 16.0, 1.4, 1.0  # in heights of the line
 _AROUND = 0.3
-_CONTRAST, _NEAR, _STROKE = 32.0, 0.5, 0.5
-_SHORT, _TALL, _LONG = 0.25, 1.15, 8.0  # of a letter, or some that touch, in heights of the line
-_CUT, _ALIKE = 0.3, 0.5
+_CONTRAST, _NEAR, _STROKE = 32.0, 0.5, 0.7
+_SHORT, _TALL, _LONG = 0.25, 1.15, 12.0  # of a letter, or some that touch, in heights of the line
+_CUT, _CUT_BESIDE, _ALIKE = 0.12, 0.3, 0.5
 _LEGIBLE = 4  # fewer rows or columns of pixels hold no letter
 
 
@@ -54,7 +54,8 @@ def whole(found: Sequence[Found], lines: Sequence[Line], images: Sequence[Image]
         done.append(replace(one, box=with_margin(box, is_beside=is_beside)))
         is_sure = one.match.kind != DOUBTFUL
         for other in list(others):
-            if is_cut(other, done[-1].box) or (is_sure and _is_next_to(other, box)):
+            least = _CUT_BESIDE if is_beside else _CUT
+            if is_cut(other, done[-1].box, least) or (is_sure and _is_next_to(other, box)):
                 others.remove(other)
                 waiting.append((Found(other, one.match), True))
     return done
@@ -75,8 +76,14 @@ def with_margin(box: Box, *, is_beside: bool = False) -> Box:
     return Box(box.left - x, box.top - y, box.right + x, box.bottom + y)
 
 
-def is_cut(line: Box, mask: Box) -> bool:
-    """Say whether a mask takes so much of a line that the rest is read as something else."""
+def is_cut(line: Box, mask: Box, least: float = _CUT) -> bool:
+    """Say whether a mask takes so much of a line that the rest is read as something else.
+
+    Args:
+        line: as it was found.
+        mask: over another line.
+        least: share of the line's height that has to be taken.
+    """
     if min(line.right - line.left, line.bottom - line.top) > _MOST:
         return False
     width = min(line.right, mask.right) - max(line.left, mask.left)
@@ -84,7 +91,7 @@ def is_cut(line: Box, mask: Box) -> bool:
     if width <= 0 or height <= 0 or width * height >= line.area:
         return False
     thick = min(line.right - line.left, line.bottom - line.top)
-    return min(width, height) > _CUT * thick
+    return min(width, height) > least * thick
 
 
 def is_sliver(line: Box, masked: Sequence[Box]) -> bool:
@@ -156,18 +163,42 @@ class _Ink:
 
 
 def _ink(view: Grey, here: Box) -> _Ink | None:
-    """Return where a strip differs like the letters of a line; None where none stand out."""
+    """Return where a strip differs like the letters of a line; None where none stand out.
+
+    A line may go from a dark ground to a light one, so letters may be lighter and darker.
+    """
+    height = here.bottom - here.top
+    kernel = np.ones((1, max(round(_STROKE * height), 3)), np.uint8)
+    both = [np.asarray(cv2.morphologyEx(view, way, kernel), np.uint8) for way in _WAYS]
+    levels = [_level(one[here.top : here.bottom, here.left : here.right]) for one in both]
+    if max(levels) < _CONTRAST:
+        return None
     line = view[here.top : here.bottom, here.left : here.right]
     low, middle, high = np.percentile(line, (5, 50, 95))
-    way = cv2.MORPH_TOPHAT if high - middle >= middle - low else cv2.MORPH_BLACKHAT
-    edge = max(round(_STROKE * (here.bottom - here.top)), 3)
-    strokes = cv2.morphologyEx(view, way, np.ones((edge, edge), np.uint8))
-    inside = np.ascontiguousarray(strokes[here.top : here.bottom, here.left : here.right])
-    level, _ = cv2.threshold(inside, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    ink = inside[inside > level]
-    if not ink.size or float(np.median(ink)) < _CONTRAST:
-        return None
-    return _Ink(np.asarray(strokes > _NEAR * float(np.median(ink)), np.uint8))
+    first = int(high - middle < middle - low)
+    mask = np.asarray(both[first] > _NEAR * levels[first], np.uint8)
+    if _has_edge(view, here):
+        mask |= np.asarray(both[1 - first] > _NEAR * max(levels), np.uint8)
+    return _Ink(mask)
+
+
+_WAYS: Final = (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
+
+
+def _level(strokes: Grey) -> float:
+    """Return how much the letters of a line differ from what is beside them."""
+    level, _ = cv2.threshold(
+        np.ascontiguousarray(strokes), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU
+    )
+    ink = strokes[strokes > level]
+    return float(np.median(ink)) if ink.size else 0.0
+
+
+def _has_edge(view: Grey, here: Box) -> bool:
+    """Say whether the ground above a line is another one than that below it."""
+    above = view[: max(here.top, 1), here.left : here.right]
+    below = view[min(here.bottom, len(view) - 1) :, here.left : here.right]
+    return abs(float(np.median(above)) - float(np.median(below))) >= _CONTRAST
 
 
 def _letters(mask: NDArray[np.uint8], here: Box) -> list[tuple[int, int]]:
