@@ -230,7 +230,7 @@ def by_form(text: str) -> str | None:
     """Return the kind of what identifies by its form: dates, times, numbers, titles and names."""
     figures = _DIGIT_LIKE.sub(_as_figures, text)
     plain = folded(figures)
-    if is_date(plain, folded(text)) or not all(map(_is_word, between_figures(folded(text)))):
+    if _is_date(text, plain):
         return "date"
     if _BOX.search(plain):
         return "address"
@@ -245,6 +245,13 @@ def by_form(text: str) -> str | None:
     if any(_is_mixed_number(m.group()) for m in _MIXED.finditer(plain)):
         return label or "id"
     return None
+
+
+def _is_date(text: str, plain: str) -> bool:
+    """Say whether a line holds a date, or what is left of one."""
+    if is_date(plain, folded(text)) or not all(map(_is_word, between_figures(folded(text)))):
+        return True
+    return _kind_by_label(text) == "date" and any(sign.isdigit() for sign in plain)
 
 
 _WINDOW = re.compile(r"(?:(?:ww?|wl|wc|c|l|z)\d{1,4}){2,3}")

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import permutations
 from typing import Any, Final
 
 import cv2
@@ -39,6 +40,8 @@ _AT_MASK = 6
 _PROBE = "PROBE"
 # What may be the piece of a line that another look read as a whole, and what makes it one.
 _VAGUE = frozenset({FREE_TEXT, DOUBTFUL})
+# What may have stood between two halves of a line.
+_BETWEEN, _CLOSE = (" ", ".", ""), 0.6
 _CLEAR, _INSIDE, _AS_HIGH = 0.9, 0.85, 1.8
 # Rows of shapes: how sure they are text, and how much of one a line explains.
 _BY_SHAPE, _EXPLAINED = 0.6, 0.4
@@ -223,6 +226,7 @@ def matched(
         _match(line, matcher, is_cut=_is_at_mask(box, left, top, masked))
         for line, box in zip(lines, boxes, strict=True)
     ]
+    matches = _together(lines, boxes, matches, matcher)
     known = [
         (line, box)
         for line, box, match in zip(lines, boxes, matches, strict=True)
@@ -234,6 +238,34 @@ def matched(
         if match is not None
         and not (match.kind in _VAGUE and any(_is_piece(line, box, *one) for one in known))
     ]
+
+
+def _together(
+    lines: Sequence[Line],
+    boxes: Sequence[Box],
+    matches: Sequence[Match | None],
+    matcher: Matcher,
+) -> list[Match | None]:
+    """Return matches of lines that say nothing alone, but something with the one that follows."""
+    done = list(matches)
+    alone = [n for n, line in enumerate(lines) if matches[n] is None and line.text.strip()]
+    for first, second in permutations(alone, 2):
+        if not _follows(boxes[first], boxes[second]):
+            continue
+        for between in _BETWEEN:
+            one, other = lines[first], lines[second]
+            text = f"{one.text}{between}{other.text}"
+            match = _match(replace(one, text=text, variants=()), matcher)
+            if match is not None and match.kind in KINDS:
+                done[first] = done[second] = match
+    return done
+
+
+def _follows(one: Box, other: Box) -> bool:
+    """Say whether a line begins where another ends: the finder took one for two."""
+    height = min(one.bottom - one.top, other.bottom - other.top)
+    common = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return common > height / 2 and abs(other.left - one.right) < _CLOSE * height
 
 
 def _is_piece(line: Line, box: Box, other: Line, around: Box) -> bool:
