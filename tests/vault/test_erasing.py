@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import psycopg
@@ -23,8 +24,10 @@ from app.errors import (
 )
 from app.vault.erasing import Eraser
 from app.vault.erasing_clock import apply_retention
+from app.vault.erasing_guard import SubjectChanged
 from app.vault.erasing_policy import AfterErasure, RetentionPolicies, RetentionPolicy
 from app.vault.erasing_report import processing
+from app.vault.mapping import Originals
 from app.vault.resealing import reseal_data_keys
 from app.vault.sealing import Opener, SealedDataKey
 from tests.mapping_house import NORTH, SOUTH, MappingHouse, opened, originals
@@ -293,6 +296,14 @@ def add_data_key(house: MappingHouse, key: SealedDataKey, patient: str) -> None:
         )
 
 
+async def recorded_at_last(process: MappingHouse, found: Originals) -> None:
+    """Record as senders do that are told to try again: a slow machine erases over and over."""
+    while True:
+        with suppress(SubjectChanged):
+            await process.record(found)
+            return
+
+
 @pytest.mark.parametrize("after", AfterErasure)
 async def test_an_erasure_among_uploads_of_the_same_patient_leaves_no_half_state(
     house: MappingHouse, eraser: Eraser, after: AfterErasure
@@ -307,11 +318,11 @@ async def test_an_erasure_among_uploads_of_the_same_patient_leaves_no_half_state
             for _ in range(15):
                 number = next(numbers)
                 try:
-                    await process.record(originals(number))
+                    await recorded_at_last(process, originals(number))
                     recorded.append(number)
                 except SubjectErased:
                     refused.append(number)
-                await process.record(other(number))
+                await recorded_at_last(process, other(number))
 
         async def erase() -> None:
             for _ in range(4):
