@@ -1,10 +1,11 @@
-"""Answers that are sent piece by piece."""
+"""Answers that are sent piece by piece, to callers who may go away."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Final
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from app.api.dependencies import Services
 from app.api.spool import Bytes, Disconnected, in_thread
@@ -46,4 +47,32 @@ async def send_from_thread(
                 raise Disconnected
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     finally:
+        gone.cancel()
+
+
+@asynccontextmanager
+async def while_there(receive: Receive) -> AsyncIterator[None]:
+    """End what is done within as soon as the caller goes away; the body was taken whole.
+
+    Raises:
+        Disconnected: that is what happened.
+    """
+    task, gone = asyncio.current_task(), asyncio.ensure_future(receive())
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    is_gone = False
+
+    def end(_: asyncio.Future[Message]) -> None:
+        nonlocal is_gone
+        is_gone = True
+        task.cancel()
+
+    gone.add_done_callback(end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not is_gone or task.uncancel():
+            raise
+        raise Disconnected from None
+    finally:
+        gone.remove_done_callback(end)
         gone.cancel()

@@ -74,7 +74,7 @@ def pixel_parts(
 def warn_of_pixels(profiles: Iterable[Profile], parts: PixelParts) -> None:
     """Say loudly where profiles clean pixels and nothing reads or reviews them."""
     for profile in profiles:
-        if not profile.cleans_pixels or BUILT_IN.get(profile.name) == profile:
+        if not profile.cleans_pixels or profile.name in BUILT_IN:
             continue  # a ready-made profile that nobody may ever ask for
         if parts.readers is None:
             telemetry.log().warning("ocr-absent", profile=profile.name)

@@ -4,7 +4,8 @@ A plain ASGI endpoint: the framework's request parsing costs more than the whole
 Its description for the OpenAPI document is in ``app.api.openapi``.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -23,9 +24,9 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.instance_intake import MEDIA_TYPE, Head, check_size, read_head, receive_instance
-from app.api.places import Places
+from app.api.places import Place, Places
 from app.api.reports import content_type, new_boundary, related, wants_report
-from app.api.sending import gathered, send_from_thread
+from app.api.sending import gathered, send_from_thread, while_there
 from app.api.spool import Body, in_thread
 from app.audit.events import Action, AuditEvent
 from app.deid.planning import Remark
@@ -65,13 +66,19 @@ class AnonymizeStream:
             with Body(services.limits, services.spool_dir, services.executor) as body:
                 await receive_instance(receive, body, head, services)
                 source = await body.source()
-                meanwhile = partial(place.left, self._slow)
+                meanwhile = partial(self._meanwhile, place, receive)
                 done = await _deidentify(services, body, source, context, actor, meanwhile)
                 if head.accept and wants_report(head.accept):
                     explanation = await _explained(services, source, context, done)
                     await _answer_with_report(send, receive, explanation, services)
                 else:
                     await _answer(send, receive, done, services, threaded=body.is_spooled)
+
+    @asynccontextmanager
+    async def _meanwhile(self, place: Place, receive: Receive) -> AsyncIterator[None]:
+        """Leave a place to others, and stop if there is nobody any more who waits."""
+        async with place.left(self._slow), while_there(receive):
+            yield
 
 
 def warnings_header(warnings: Iterable[Remark]) -> str:
