@@ -56,6 +56,7 @@ REASONS: Final[Mapping[str, str]] = {
     "sop-class computed": "A program computed every pixel.",
     "sop-class video": "It is a film.",
     "sop-class no-image": "It is no image.",
+    "all-are-read": "The profile has every image read.",
     "image-type": "Its image type is doubtful.",
     "image-type incomplete": "It does not say whether it is an original.",
     "image-type secondary": "It was made after the examination, not by it.",
