@@ -54,7 +54,7 @@ def strict(authority: Authority) -> Iterator[Rsyslog]:
 
 async def forwarded(forwarder: Forwarder) -> Forwarded:
     """Forward once it is its turn: an earlier one's ends when the server sees its connection go."""
-    while (done := await forwarder.forward()) is None:
+    while (done := await forwarder.forward()) is None:  # noqa: ASYNC110 - another connection ends
         await asyncio.sleep(0.02)
     return done
 
