@@ -68,7 +68,21 @@ class PixelStep:
             return None
         policy = self.profile.pixels
         planned = ladder.plan(self.picture, self.rules, policy)
-        return _to_be_read(planned) if policy.read is Read.ALL else planned
+        if policy.read is Read.ALL:
+            return _to_be_read(planned, Reason(Rung.RISK, "all-are-read"))
+        if planned.settled is Verdict.PASS and self._has_more_frames:
+            return _to_be_read(planned, Reason(Rung.RISK, "contradictory-values", "frames"))
+        return planned
+
+    @property
+    def _has_more_frames(self) -> bool:
+        """Whether there are compressed frames that the header does not count."""
+        tokens, picture = self.root.tokens, self.picture
+        if picture is None or tokens.pixels is None or len(tokens.pixels.fragments) < 2:
+            return False
+        if len(tokens.pixels.fragments) - 1 <= picture.frames or is_video(picture):
+            return False
+        return self.frames is not None and len(self.frames) > picture.frames
 
     @cached_property
     def frames(self) -> tuple[Pieces, ...] | None:
@@ -179,11 +193,11 @@ class PixelStep:
         return Work(decision, rules_version=self.rules.version)
 
 
-def _to_be_read(planned: Planned) -> Planned:
+def _to_be_read(planned: Planned, reason: Reason) -> Planned:
     """Return a plan by which an image without risk is read as others are."""
     if planned.risk is not Risk.NONE or planned.settled is not Verdict.PASS:
         return planned
-    reasons = (*planned.reasons, Reason(Rung.RISK, "all-are-read"))
+    reasons = (*planned.reasons, reason)
     return replace(planned, risk=Risk.SOME, reasons=reasons, must_read=True, settled=None)
 
 

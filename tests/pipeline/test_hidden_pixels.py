@@ -13,10 +13,12 @@ from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 
-from app.errors import PixelsNeedReview
+from app.errors import PixelsNeedReview, Quarantined
+from app.pipeline.pixel_work import Sender
 from app.pixels.children import Children
+from app.pixels.model import Box
 from tests.builders import ct
-from tests.pipeline.echo import WHO, cleaned, echo, encoded, parts
+from tests.pipeline.echo import WHO, Reader, Ward, cleaned, echo, encoded, parts, read
 
 Codes = NDArray[np.uint16]
 RLE, J2K, JPEG, JPEG_LS = "5", "4.90", "4.70", "4.80"
@@ -135,3 +137,20 @@ async def test_samples_that_no_reader_looks_at_wait(children: Children) -> None:
 
     with pytest.raises(PixelsNeedReview, match="contradictory-values"):
         await cleaned(encoded(source), parts(children))
+
+
+async def test_frames_that_the_header_does_not_count_are_read_like_others(
+    children: Children,
+) -> None:
+    source, ward = compressed(j2k(values())), Ward()
+    frame = j2k(values())
+    source.PixelData = encapsulate([frame + bytes(len(frame) % 2)] * 2)
+    data = encoded(source, f"1.2.840.10008.1.2.{J2K}")
+    reader = Reader([read(frames=2), read(Box(0, 0, 8, 8), frames=2)])
+
+    await cleaned(data, parts(children, reader=reader, ward=ward), sender=Sender("viewer"))
+    with pytest.raises(Quarantined):
+        await cleaned(data, parts(children, reader=reader, ward=ward), sender=Sender("viewer"))
+
+    assert [len(task["frames"]) for task in reader.tasks] == [2, 2]
+    assert "contradictory-values" in {one.code for one in ward.held[0].decision.reasons}
