@@ -163,13 +163,35 @@ def modalities_of(condition: Condition) -> frozenset[str] | None:
     return None
 
 
+# How many choices go with none, one, two and three things that repeat without bound.
+_MAX_CHOICES: Final = (5000, 5000, 2000, 20)
+
+
 def is_pattern_safe(pattern: str) -> bool:
     """Say whether a pattern can be searched in any short text without running away.
 
     Groups are not repeated and at most three things repeat without bound; so the work stays below
-    the third power of the text's length, which has at most ``MAX_VALUE`` characters.
+    the third power of the text's length, which has at most ``MAX_VALUE`` characters. What may be
+    left out and what has alternatives multiplies that, so both together are bounded.
     """
     if len(pattern) > MAX_VALUE or re.search(r"\)\s*[*+{]|\\[1-9]|\(\?[^:]", pattern):
         return False
     bare = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "c", pattern)
-    return len(re.findall(r"[*+]|\{\d*,\d*\}", bare)) <= 3
+    repeated = len(re.findall(r"[*+]|\{\d*,\d*\}", bare))
+    return repeated < len(_MAX_CHOICES) and _choices(bare) <= _MAX_CHOICES[repeated]
+
+
+def _choices(bare: str) -> int:
+    """Return in how many ways optional parts and alternatives go together."""
+    found = 1 << len(re.findall(r"(?<![(*+}?])\?", bare))
+    open_: list[int] = [1]
+    for sign in bare:
+        if sign == "(":
+            open_.append(1)
+        elif sign == "|":
+            open_[-1] += 1
+        elif sign == ")" and len(open_) > 1:
+            found *= open_.pop()
+    for alternatives in open_:
+        found *= alternatives
+    return found

@@ -213,7 +213,7 @@ def _pattern_test(name: str, kind: str, value: object, place: str, flags: _Flags
     if not isinstance(value, str) or not is_pattern_safe(value):
         raise InvalidRules(
             f"{place} is a regular expression without repeated groups and back references, "
-            "with at most three of '*', '+' and '{}'"
+            "with at most three of '*', '+' and '{}', and few of '?' and '|'"
         )
     try:
         return Test(name, kind, (value,), **flags)

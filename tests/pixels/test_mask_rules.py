@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidRules
+from app.pixels.conditions import is_pattern_safe
 from app.pixels.model import Box, Picture
 from app.pixels.rectangles import Rectangle
 from app.pixels.rules import NO_RULES, RuleSet, marks_for, remembered_rule
@@ -155,6 +156,14 @@ def test_all_rules_that_match_are_joined() -> None:
     assert found.complete
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["|".join(f"echo{n}" for n in range(60)), "(GE|Acme) ?(?:Echo|Vivid)[- ]?.*", r"a\??b{2}c+?"],
+)
+def test_patterns_with_few_ways_through_are_taken(pattern: str) -> None:
+    assert is_pattern_safe(pattern[:256])
+
+
 def test_a_rule_takes_another_one_back_only_by_name_and_where_it_matches() -> None:
     better = rule(id="better", match={"rows": 600}, replaces=["echo"], mask=[{"height": 10}])
     rules = RuleSet((rule(), better))
@@ -219,6 +228,8 @@ def test_nothing_is_remembered_of_a_device_without_a_name() -> None:
         ({"match": {"rows": {"min": 5, "joined": True}}}, "rules[0] (echo).match.rows.min"),
         ({"match": {"model": {"matches": "(a+)+"}}}, "rules[0] (echo).match.model.matches"),
         ({"match": {"model": {"matches": ".*a.*b.*c.*"}}}, "rules[0] (echo).match.model.matches"),
+        ({"match": {"model": {"matches": "a?" * 26 + "a" * 26}}}, "rules[0] (echo).match.model.m"),
+        ({"match": {"model": {"matches": "(?:a|a)" * 24}}}, "rules[0] (echo).match.model.m"),
         ({"match": {"model": {"matches": "["}}}, "rules[0] (echo).match.model.matches"),
         ({"match": {"any": []}}, "rules[0] (echo).match.any"),
         ({"mask": []}, "rules[0] (echo).mask"),
