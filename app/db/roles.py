@@ -95,7 +95,7 @@ GRANTS: Final[Mapping[DatabaseRole, Sequence[str]]] = {
         _CROSS,
         *_ADD_TICKETS,
         "UPDATE, DELETE ON procrastinate_jobs",
-        "UPDATE ON procrastinate_periodic_defers",
+        "SELECT (job_id), UPDATE ON procrastinate_periodic_defers",
         "SELECT, INSERT, UPDATE, DELETE ON procrastinate_workers",
         "SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks, batch_items, batch_problems",
         "SELECT, INSERT, UPDATE, DELETE ON batch_workers, batch_leftovers",

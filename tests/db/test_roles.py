@@ -286,3 +286,23 @@ def test_a_table_of_ones_own_lets_nobody_cross_organisations(
 
     assert seen
     assert [text for (text,) in seen if "'public.every_organization'" not in text] == []
+
+
+@pytest.mark.parametrize("role", [DatabaseRole.WORKER])
+def test_workers_end_their_tickets_and_drop_those_of_the_dead(
+    database_url: str, names: dict[DatabaseRole, str], role: DatabaseRole
+) -> None:
+    with psycopg.connect(url_of(database_url, names[role])) as connection:
+        for _ in range(2):
+            connection.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, status)"
+                " VALUES ('work', 'batches.process', 'doing')"
+            )
+        (ended,) = connection.execute("SELECT min(id) FROM procrastinate_jobs").fetchone()
+        connection.execute(
+            "SELECT procrastinate_finish_job_v1(%s, 'succeeded', true)",
+            [ended],
+        )
+        dropped = connection.execute("DELETE FROM procrastinate_jobs WHERE worker_id IS NULL")
+        assert dropped.rowcount == 1
+        connection.rollback()

@@ -67,7 +67,7 @@ GRANT SELECT, INSERT ON procrastinate_jobs TO deid_worker;
 GRANT INSERT ON procrastinate_events TO deid_worker;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO deid_worker;
 GRANT UPDATE, DELETE ON procrastinate_jobs TO deid_worker;
-GRANT UPDATE ON procrastinate_periodic_defers TO deid_worker;
+GRANT SELECT (job_id), UPDATE ON procrastinate_periodic_defers TO deid_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_workers TO deid_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON batches, batch_chunks, batch_items, batch_problems TO deid_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON batch_workers, batch_leftovers TO deid_worker;
