@@ -124,8 +124,11 @@ class Matcher:
         # Letters that the models do not know, or mirrored ones, are read as a dash or as nothing.
         is_blank = is_nothing(text) and len(text) < _EXPLAINED * expected
         is_weak = reading.score < _READABLE or (is_blank and reading.height >= _LEAST_HEIGHT)
-        if not is_weak or reading.found < _FOUND or reading.height > _MAX_HEIGHT:
+        is_lost = _has_lost_letters(reading, text, expected)
+        if not (is_weak or is_lost) or reading.found < _FOUND or reading.height > _MAX_HEIGHT:
             return None
+        if is_lost:
+            return Match(DOUBTFUL, round(min(reading.found, 0.99), 3))
         is_known = is_harmless(text) and not is_fragment(text)
         if expected < _MIN_ASPECT or (is_known and not is_short):
             return None
@@ -139,6 +142,22 @@ _FOUND = 0.62
 _MAX_HEIGHT = 44.0
 _LEAST_HEIGHT, _EXPLAINED = 10.0, 0.2
 _MIN_ASPECT = 2.2
+# So much room, in heights of a line, do letters take, and all that is around them; the reader may
+# be sure of a text, and then there has to be more of it. What texture is taken for does not count.
+_LETTER, _AROUND, _SURE = 0.6, 0.85, 0.95
+_SURE_LETTER, _SURE_AROUND = 0.75, 1.2
+_FEW, _VERY_FEW, _STROKES = 6, 2, frozenset("ijlo|1")
+
+
+def _has_lost_letters(reading: Reading, text: str, expected: float) -> bool:
+    """Say whether a line has room for more than the few letters that the reader knew of it."""
+    letters = {sign for sign in text.casefold() if sign.isalpha()}
+    if len(text) > _FEW or not letters - _STROKES or reading.height < _LEAST_HEIGHT:
+        return False
+    if reading.score < _SURE:
+        return expected > _LETTER * len(text) + _AROUND
+    is_wide_gap = len(text) > _VERY_FEW
+    return not is_wide_gap and expected > _SURE_LETTER * len(text) + _SURE_AROUND
 
 
 def _guessed(reading: Reading) -> Match | None:

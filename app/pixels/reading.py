@@ -255,7 +255,7 @@ def _together(
         for between in _BETWEEN:
             one, other = lines[first], lines[second]
             text = f"{one.text}{between}{other.text}"
-            match = _match(replace(one, text=text, variants=()), matcher)
+            match = _match(replace(one, text=text, variants=(), mirrored=None), matcher)
             if match is not None and match.kind in KINDS:
                 done[first] = done[second] = match
     return done
@@ -320,6 +320,11 @@ def _is_at_mask(box: Box, left: int, top: int, masked: Sequence[Box]) -> bool:
 def _match(line: Line, matcher: Matcher, *, is_cut: bool = False) -> Match | None:
     """Return what a line is; where it may say several things, the first that identifies."""
     along, across = line.size
+    if line.mirrored is not None:
+        plain = _match(replace(line, mirrored=None), matcher, is_cut=is_cut)
+        text, score = line.mirrored
+        turned = replace(line, text=text, score=score, variants=(), mirrored=None)
+        return plain or _match(turned, matcher)
     readings = [(line.text, line.score), *line.variants]
     matches = [
         matcher.match(Reading(text, score, line.found, along, across, is_cut))

@@ -39,6 +39,7 @@ class Line:
         text: what it says; empty where that was not tried.
         score: how sure that is, 0 to 1.
         variants: other texts that it may be.
+        mirrored: what a mirror shows of it, where that is read more surely.
     """
 
     corners: Polygon
@@ -46,6 +47,7 @@ class Line:
     text: str = ""
     score: float = 0.0
     variants: tuple[tuple[str, float], ...] = field(default=())
+    mirrored: tuple[str, float] | None = None
 
     @property
     def size(self) -> tuple[float, float]:

@@ -15,6 +15,8 @@ from app.pixels.reading_views import Tile, quarters, tiles
 _SAME = 0.5
 _SURE = 0.9
 _WEAK = 0.75
+# Mirrored text is hardly read as surely as that.
+_NOT_MIRRORED = 0.97
 
 
 def read_lines(
@@ -67,7 +69,9 @@ def _is_outline(line: Line) -> bool:
 
 def widened(engine: Engine, image: Image, lines: Sequence[Line]) -> list[Line]:
     """Read lines once more with what stands before and behind them: the finder cuts words off."""
-    wide = [replace(line, corners=_wider(line.corners), variants=()) for line in lines]
+    wide = [
+        replace(line, corners=_wider(line.corners), variants=(), mirrored=None) for line in lines
+    ]
     readings = engine.read([cut(image, line.corners) for line in wide])
     return [
         replace(line, text=text, score=score)
@@ -140,6 +144,16 @@ def _read(engine: Engine, images: Sequence[Image], found: list[tuple[Line, int]]
             further.append((i, np.ascontiguousarray(np.rot90(crops[i], 2))))
     for (i, _), reading in zip(further, engine.read([c for _, c in further]), strict=True):
         lines[i] = _with(lines[i], [reading])
+    return _mirrored(engine, lines, crops)
+
+
+def _mirrored(engine: Engine, lines: list[Line], crops: Sequence[Image]) -> list[Line]:
+    """Return lines with what a mirror shows of them, where that is read more surely."""
+    unsure = [i for i, line in enumerate(lines) if line.score < _NOT_MIRRORED]
+    turned = [np.ascontiguousarray(crops[i][:, ::-1]) for i in unsure]
+    for i, (text, score) in zip(unsure, engine.read(turned), strict=True):
+        if score > lines[i].score:
+            lines[i] = replace(lines[i], mirrored=(text, score))
     return lines
 
 

@@ -124,6 +124,28 @@ def test_a_long_line_of_which_nothing_could_be_read_is_doubtful_however_sure_tha
     assert match.kind == "doubtful"
 
 
+@pytest.mark.parametrize(
+    ("text", "score", "width", "height"),
+    [("B", 0.88, 84, 36), ("Ba", 0.82, 59, 26), ("Ka a", 0.72, 230, 41), ("A", 0.99, 42, 18)],
+)
+def test_a_few_letters_in_a_line_that_has_room_for_more_are_doubtful(
+    text: str, score: float, width: float, height: float
+) -> None:
+    match = Matcher(()).match(Reading(text, score, 0.75, width, height))
+    assert match is not None
+    assert match.kind == "doubtful"
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "width", "height"),
+    [("R", 1.0, 36, 36), ("AP", 1.0, 26, 16), ("R CC", 0.89, 86, 40), ("L   CC", 1.0, 200, 30)],
+)
+def test_a_few_letters_in_a_line_of_their_size_stay(
+    text: str, score: float, width: float, height: float
+) -> None:
+    assert Matcher(()).match(Reading(text, score, 0.8, width, height)) is None
+
+
 def test_dashes_and_tick_marks_are_no_text() -> None:
     assert Matcher(()).match(Reading("-------------", 0.84, 0.8, 262, 18)) is None
     assert Matcher(()).match(Reading("--", 0.84, 0.8, 262, 6)) is None

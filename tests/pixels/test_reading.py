@@ -148,6 +148,12 @@ async def test_letters_of_all_sizes_are_found_over_speckle(pool: Children, size:
     assert "patient-name" in kinds(await read(pool, [image]))
 
 
+async def test_mirrored_letters_are_found(pool: Children) -> None:
+    mirrored = burned(("Tom Hale", (100, 60)), size=20)[:, ::-1].copy()
+
+    assert kinds(await read(pool, [mirrored])) != []
+
+
 async def test_dark_letters_on_white_are_found(pool: Children) -> None:
     assert "patient-name" in kinds(await read(pool, [burned((NAME, (20, 12)), ground=250, ink=0)]))
 

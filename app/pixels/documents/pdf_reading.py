@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _PAINTED: Final = 0.15
 _WHITE: Final = 250
 _LOCAL_CONTRAST, _GRID = 3.0, (8, 8)
+# Steps so small that a reader does not see them; how wide letters may be; how many are a letter.
+_FAINT, _GROUND_PX, _FAINT_PIXELS, _AMPLIFIED = 24, 31, 40, 20
 
 
 def reader_for(
@@ -62,14 +64,25 @@ def _seen(raster: Raster, is_over: Callable[[], bool]) -> list["Seen"]:
 
 
 def _views(raster: Raster) -> list[Raster]:
-    """Return a page as it is, and where it shows more than text, with local contrast too."""
-    if (raster < _WHITE).any(axis=2).mean() < _PAINTED:
-        return [raster]
+    """Return a page as it is, and where it shows more than text, with local contrast too.
+
+    What is hardly seen, such as white on nearly white, is shown in a view of its own.
+    """
     import cv2  # noqa: PLC0415
 
-    contrast = cv2.createCLAHE(_LOCAL_CONTRAST, _GRID)
-    local = [contrast.apply(np.ascontiguousarray(raster[:, :, c])) for c in range(3)]
-    return [raster, np.stack(local, axis=-1)]
+    views = [raster]
+    if (raster < _WHITE).any(axis=2).mean() >= _PAINTED:
+        contrast = cv2.createCLAHE(_LOCAL_CONTRAST, _GRID)
+        local = [contrast.apply(np.ascontiguousarray(raster[:, :, c])) for c in range(3)]
+        views.append(np.stack(local, axis=-1))
+    ground = cv2.medianBlur(raster, _GROUND_PX)
+    steps = raster.astype(np.int16) - ground
+    apart = np.abs(steps).max(axis=2)
+    beside = cv2.dilate((apart > _FAINT).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    if np.count_nonzero((apart > 0) & ~beside) >= _FAINT_PIXELS:
+        steps[beside] = 0
+        views.append(np.clip(255 - np.abs(steps) * _AMPLIFIED, 0, 255).astype(np.uint8))
+    return views
 
 
 class _Judge(Matcher):
@@ -84,13 +97,14 @@ class _Judge(Matcher):
         from app.pixels.reading_lines import bounds  # noqa: PLC0415
 
         width, height = seen.size
-        texts = [seen.text, *(text for text, _ in seen.variants)]
-        best = Reading(seen.text, seen.score, seen.found, width, height)
+        best = [(seen.text, seen.score), *([seen.mirrored] if seen.mirrored else [])]
+        texts = [text for text, _ in (*best, *seen.variants)]
+        readings = [Reading(text, score, seen.found, width, height) for text, score in best]
         return Line(
             box=bounds(seen),
             text=seen.text,
             is_identifying=any(map(self._names_somebody, texts)),
-            is_harmless=self.match(best) is None,
+            is_harmless=not any(map(self.match, readings)),
         )
 
     def _names_somebody(self, text: str) -> bool:

@@ -82,12 +82,12 @@ class Paper:
         return out.getvalue()
 
 
-def picture_of(*lines: str, size: int = 30) -> Image.Image:
+def picture_of(*lines: str, size: int = 30, ink: int = 0) -> Image.Image:
     image = Image.new("L", (800, 400), 255)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size)
     for number, line in enumerate(lines):
-        draw.text((30, 30 + 60 * number), line, fill=0, font=font)
+        draw.text((30, 30 + 60 * number), line, fill=ink, font=font)
     return image
 
 

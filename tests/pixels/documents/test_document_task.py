@@ -152,10 +152,11 @@ def readers() -> Iterator[Children]:
         yield pool
 
 
-async def test_text_in_a_picture_is_read_and_painted_over(readers: Children) -> None:
+@pytest.mark.parametrize("ink", [0, 252])
+async def test_text_in_a_picture_is_read_and_painted_over(readers: Children, ink: int) -> None:
     pytest.importorskip("rapidocr")
     paper = Paper("Normal liver.", "Nothing else was seen.")
-    paper.image_page(picture_of("KENSINGTON JONATHAN", "50 mm"))
+    paper.image_page(picture_of("KENSINGTON JONATHAN", "50 mm", ink=ink))
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as taken:
         given.write(paper.data())
         given.flush()
