@@ -20,10 +20,18 @@ _XSI_TYPE = f"{{{_XSI}}}type"
 _MAX_BYTES: Final = 16 << 20
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d{0,14})){2,20}")
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,31}")
-_STRUCTURE_VALUE = re.compile(r"[A-Z][A-Z0-9_]{0,11}|true|false")
 _NUMBER = re.compile(r"[+-]?\d{1,5}(?:\.\d{1,6})?")
-_UNIT = re.compile(r"[A-Za-z0-9%/.*\[\]{}'_^\u00b5-]{1,24}")
-_TYPE = re.compile(r"[A-Z]{2,4}(?:_[A-Z]{2,4}){0,2}")
+_UNIT = re.compile(r"[A-Za-z0-9%/.*\[\]'_^\u00b5-]{1,24}")
+# Free text in a unit. Source: UCUM, section 12.
+_ANNOTATION = re.compile(r"\{[^{}]*\}")
+# Symbols of units are shorter than names; codes of letters alone are written in capitals.
+_LONG_WORD = re.compile(r"[A-Za-z]{6}")
+_NAME_LIKE = re.compile(r"(?=.*[a-z])[A-Za-z]{5,}")
+_WORDS_OF: Final = {
+    "statusCode": re.compile("|".join(sorted(words.STATUSES))),
+    "languageCode": re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?"),
+    "realmCode": re.compile(r"[A-Z]{2}"),
+}
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     f'<ClinicalDocument xmlns="{words.CDA_NAMESPACE}" xmlns:xsi="{_XSI}">'
@@ -182,7 +190,7 @@ class _Cleaner:
 
     def _term(self, name: str, value: str) -> dict[str, str]:
         """Return a structural attribute if it holds a plain word that is nobody's."""
-        if not _STRUCTURE_VALUE.fullmatch(value) or self._finder.spans(value):
+        if value not in words.TERMS or self._finder.spans(value):
             return {}
         return {name: value}
 
@@ -193,9 +201,9 @@ class _Cleaner:
         if not _CODE.fullmatch(code) or self._finder.values(code):
             return {}
         if not system:
-            is_word = element.name in {"statusCode", "languageCode", "realmCode"}
-            return {"code": code} if is_word and not self._finder.spans(code) else {}
-        if not self._is_public(system):
+            known = _WORDS_OF.get(element.name)
+            return {"code": code} if known is not None and known.fullmatch(code) else {}
+        if not self._is_public(system) or _NAME_LIKE.fullmatch(code):
             return {}
         kept = {"code": code, "codeSystem": system}
         for name in ("codeSystemName", "displayName"):
@@ -232,16 +240,20 @@ class _Cleaner:
 def _type_of(element: Element) -> str:
     """Return the data type that an element declares, without a prefix."""
     kind = element.attributes.get(_XSI_TYPE, "").rpartition(":")[2]
-    if kind and not _TYPE.fullmatch(kind):
+    if kind and kind not in words.ALL_TYPES:
         raise Doubt(Why.UNKNOWN_CONTENT)
     return kind
 
 
 def _measured(element: Element, kind: str) -> dict[str, str]:
     """Return a number with its unit: short, so that it is no date, id or telephone number."""
-    value, unit = element.attributes.get("value", ""), element.attributes.get("unit", "")
-    is_measure = bool(unit) or kind in words.NUMBER_TYPES
-    if not is_measure or not _NUMBER.fullmatch(value) or (unit and not _UNIT.fullmatch(unit)):
+    value, given = element.attributes.get("value", ""), element.attributes.get("unit", "")
+    is_measure = bool(given) or kind in words.NUMBER_TYPES
+    unit = _ANNOTATION.sub("", given)
+    if unit.startswith("/"):
+        unit = f"1{unit}"
+    is_known = _UNIT.fullmatch(unit) and not _LONG_WORD.search(unit)
+    if not is_measure or not _NUMBER.fullmatch(value) or (unit and not is_known):
         return {}
     return {"value": value} | ({"unit": unit} if unit else {})
 

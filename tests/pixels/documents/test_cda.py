@@ -113,6 +113,40 @@ def test_what_every_document_has_is_still_there_and_masked() -> None:
     assert found(cleaned, "/c:ClinicalDocument/c:effectiveTime[@nullFlavor='MSK'][count(@*)=1]")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('unit="mm"', 'unit="Vandermeer"'),
+        ('unit="mm"', 'unit="{Vandermeer}"'),
+        ('unit="mm"', 'unit="mm{Vandermeer}/s"'),
+        ('<statusCode code="completed"', '<statusCode code="Vandermeer"'),
+        ('code="en-US"', 'code="Vandermeer"'),
+        ('<realmCode code="US"', '<realmCode code="Vandermeer"'),
+        ('classCode="DOCSECT"', 'classCode="VANDERMEER"'),
+        ('code="246120007"', 'code="Vandermeer"'),
+    ],
+)
+def test_a_name_in_the_place_of_a_word_of_the_format_is_gone(before: str, after: str) -> None:
+    assert before in DOCUMENT
+
+    assert b"vandermeer" not in clean(DOCUMENT.replace(before, after, 1)).lower()
+
+
+@pytest.mark.parametrize(
+    ("unit", "kept"),
+    [("mm[Hg]", "mm[Hg]"), ("{beats}/min", "1/min"), ("10*3/uL", "10*3/uL"), ("ms{R}", "ms")],
+)
+def test_units_stay_without_their_annotations(unit: str, kept: str) -> None:
+    cleaned = clean(DOCUMENT.replace('unit="mm"', f'unit="{unit}"', 1))
+
+    assert found(cleaned, f"//c:value[@value='8.5'][@unit=\"{kept}\"]")
+
+
+def test_a_type_that_is_no_type_makes_a_document_doubtful() -> None:
+    with pytest.raises(Doubt):
+        clean(DOCUMENT.replace('xsi:type="PQ"', 'xsi:type="KENS_INGT"', 1))
+
+
 def test_comments_and_instructions_are_gone() -> None:
     cleaned = clean(DOCUMENT)
 
