@@ -704,10 +704,18 @@ class InReview(Unavailable):
 
 
 class QuarantineFull(Unavailable):
-    """What is held already fills the space for it; there is room when people have decided."""
+    """What is held already fills the space for it; there is room when people have decided.
+
+    Args:
+        size: bytes that there was no room for.
+    """
 
     code = "quarantine-full"
     title = "The quarantine has no room for this object"
+
+    def __init__(self, detail: str | None = None, *, size: int = 0) -> None:
+        super().__init__(detail)
+        self.size = size
 
 
 class Overloaded(Unavailable):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from app import pipeline, telemetry
+from app.batches.fullness import Fullness
 from app.batches.opening import OpenSources
 from app.batches.records import ChunkClaim, ItemResult, SourceFile
 from app.batches.staging import StagingArea, create, object_file, storage_error
@@ -30,6 +31,7 @@ from app.errors import (
     NotDicom,
     ProfileNotFound,
     Quarantined,
+    QuarantineFull,
     Refused,
     Unavailable,
     UnreadableFile,
@@ -88,6 +90,7 @@ class Processor:
     executor: Executor
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_IN_FLIGHT))
     swelling: "Swelling" = field(default_factory=lambda: Swelling())  # noqa: PLW0108 - stands below
+    fullness: Fullness = field(default_factory=Fullness)
 
     async def run(
         self,
@@ -109,15 +112,22 @@ class Processor:
         Raises:
             Unavailable: a part that is needed does not answer; the chunk is to be given back.
         """
+        chunk = (claim.batch_id, claim.number)
         try:
             context = self._context(claim)
+            await self.fullness.require_room(chunk, context)
             source = claim.request.source
             async with self.sources.lent(claim.batch_id, claim.organization, source) as opened:
                 directory = await asyncio.to_thread(
                     self.staging.make_chunk, claim.batch_id, claim.number, claim.epoch
                 )
                 watch = _Watch(is_held, on_nearly_done)
-                return await _Run(self, claim, opened, context, directory, watch).results()
+                work = _Run(self, claim, opened, context, directory, watch)
+                try:
+                    return await work.results()
+                except QuarantineFull as error:
+                    self.fullness.met(chunk, error)
+                    raise
         except Unavailable:
             raise
         except GatewayError as error:  # the source or the profile: no file can be worked on
@@ -202,7 +212,7 @@ class _Run:
             await self._work()
             if self._trouble is None:
                 break
-            if pause_s is None:
+            if pause_s is None or isinstance(self._trouble, QuarantineFull):
                 raise self._trouble
             self._trouble = None
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret

@@ -41,6 +41,9 @@ class Quarantine(Protocol):
     async def hold(self, source: Source, case: Case) -> UUID:
         """Hold an object back and return what it is called."""
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether so many bytes, which it refused, would fit by now; in a thread."""
+
     async def remembered(self, organization: str) -> Sequence[Any]:
         """Return the mask rules that people of an organisation approved."""
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 HOLD: Final = "quarantine-hold"
 RULES_FRESH_S: Final = 5.0
+# A quarantine that is full for days says so once a minute, however many objects it refuses.
+FULL_TOLD_EVERY_S: Final = 60.0
 _READ_BYTES: Final = 1 << 20
 _PURPOSE: Final = "quarantine"
 
@@ -66,6 +68,7 @@ class Quarantine:
         self._shelf = shelf
         self._clock = clock
         self._rules: dict[str, tuple[float, tuple[Rule, ...]]] = {}
+        self._tell_full_from: dict[str, float] = {}
 
     def digest(self, organization: str, source: Source) -> bytes:
         """Return the keyed digest of an object, 32 bytes; without the key nobody can test a guess.
@@ -110,8 +113,9 @@ class Quarantine:
             await asyncio.to_thread(
                 self._shelf.put, place.object_id, cipher.sealed(source), place.sealed_size
             )
-        except QuarantineFull:
-            telemetry.log().error("quarantine-full", organization=case.organization)
+        except QuarantineFull as error:
+            self._tell_full(case.organization)
+            error.size = place.sealed_size
             raise
         try:
             is_first = await self._written(case, place, sealed)
@@ -124,6 +128,20 @@ class Quarantine:
         self._shelf.remove(place.object_id)
         other = await self._known(case.organization, case.profile, case.digest)
         return place.object_id if other is None else other.object_id
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether so many sealed bytes fit just now; reads a directory.
+
+        Raises:
+            StorageUnavailable: it cannot be read.
+        """
+        return self._shelf.has_room(size)
+
+    def _tell_full(self, organization: str) -> None:
+        now = self._clock()
+        if now >= self._tell_full_from.get(organization, now):
+            self._tell_full_from[organization] = now + FULL_TOLD_EVERY_S
+            telemetry.log().error("quarantine-full", organization=organization)
 
     async def _written(self, case: Case, place: Place, sealed: SealedKey) -> bool:
         """Commit the row with its audit row; False where the same bytes have one already."""

@@ -96,6 +96,16 @@ class Shelf:
         finally:
             os.close(descriptor)
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether so many bytes fit just now.
+
+        Raises:
+            StorageUnavailable: the directory cannot be read.
+        """
+        with self._failures():
+            free = os.statvfs(self.directory)
+            return self._used() + size <= self._max_bytes and size <= free.f_bavail * free.f_frsize
+
     def is_whole(self, object_id: UUID, size: int) -> bool:
         """Tell whether an object is there with its length; its content only opening it tells."""
         try:

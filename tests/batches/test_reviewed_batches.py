@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 
-from app.batches import processing
+from app.batches import ending, processing
 from app.batches.records import Batch
 from app.batches.states import BatchState, ItemState, OnError
 from app.batches.worker import run_worker
@@ -187,6 +187,35 @@ async def test_a_batch_waits_for_room_until_people_have_made_some(
 
     assert (waiting.state, waiting.refused_files) == (BatchState.PROCESSING, 0)
     assert (ended.state, ended.succeeded_files, ended.problems) == (BatchState.SUCCEEDED, 2, {})
+
+
+async def test_nothing_is_worked_on_anew_while_the_quarantine_stays_full(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(ending, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(place.ward.shelf, "_max_bytes", len(encoded(echo())) * 3 // 2)
+    looked, asked = [], []
+    digest, has_room = place.ward.quarantine.digest, place.ward.quarantine.has_room
+    monkeypatch.setattr(
+        place.ward.quarantine, "digest", lambda *given: looked.append(1) or digest(*given)
+    )
+    monkeypatch.setattr(
+        place.ward.quarantine, "has_room", lambda size: asked.append(size) or has_room(size)
+    )
+    for number in (46, 47):
+        place.put(f"us{number}", f"1.2.826.0.1.3680043.10.998.{number}")
+    batch = await place.submit()
+
+    async with place.working():
+        await place.station.until(lambda _: len(asked) > 4, batch)
+        (first,) = await place.held()
+        at_work = len(looked)
+        await place.ward.review.decide(who(), first, Act.RELEASE)
+        waiting = await place.in_review(batch)
+
+    assert at_work == 2  # each file once, however often the chunk was claimed
+    assert (waiting.in_review_files, waiting.succeeded_files) == (1, 1)
 
 
 async def test_the_same_bytes_in_a_later_batch_need_no_second_decision(place: Place) -> None:

@@ -10,11 +10,13 @@ import sys
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from app import telemetry
 from app.audit.repository import AuditTrail
 from app.dicom.source import FileSource, MemorySource
 from app.errors import (
@@ -140,6 +142,26 @@ async def test_a_full_quarantine_refuses_and_leaves_nothing(
 
         assert [path.name for path in ward.files()] == [str(kept)]
         assert len(ward.query("SELECT id FROM quarantine")) == 1
+
+
+async def test_a_quarantine_that_stays_full_says_so_once_a_minute(
+    database_url: str, keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    log = SimpleNamespace(error=lambda event, **_: told.append(event))
+    monkeypatch.setattr(telemetry, "log", lambda: log)
+    async with opened(database_url, keys, tmp_path / "held", max_bytes=5000) as ward:
+        await ward.hold(b"x" * 4000)
+        counts = []
+        for now in (0.0, 1.0, 59.0, 60.0, 61.0):
+            monkeypatch.setattr(ward.quarantine, "_clock", iter([now]).__next__)
+            with pytest.raises(QuarantineFull) as refused:
+                await ward.hold(b"y" * 4000)
+            counts.append(len(told))
+
+        assert counts == [1, 1, 1, 2, 2]
+        assert not ward.quarantine.has_room(refused.value.size)
+        assert ward.quarantine.has_room(100)
 
 
 async def test_without_its_row_nothing_is_held(ward: Ward) -> None:
