@@ -125,7 +125,7 @@ class Matcher:
         is_blank = is_nothing(text) and len(text) < _EXPLAINED * expected
         is_weak = reading.score < _READABLE or (is_blank and reading.height >= _LEAST_HEIGHT)
         is_lost = _has_lost_letters(reading, text, expected)
-        if not (is_weak or is_lost) or reading.found < _FOUND or reading.height > _MAX_HEIGHT:
+        if not (is_weak or is_lost) or not _is_sure_enough(reading, is_surely=is_blank or is_lost):
             return None
         if is_lost:
             return Match(DOUBTFUL, round(min(reading.found, 0.99), 3))
@@ -142,6 +142,18 @@ _FOUND = 0.62
 _MAX_HEIGHT = 44.0
 _LEAST_HEIGHT, _EXPLAINED = 10.0, 0.2
 _MIN_ASPECT = 2.2
+# Letters of a headline, of which finder and reader are surer than of texture.
+_LARGEST, _FOUND_LARGE = 160.0, 0.72
+
+
+def _is_sure_enough(reading: Reading, *, is_surely: bool) -> bool:
+    """Say whether the finder is as sure that there is text as its size asks for."""
+    if reading.height <= _MAX_HEIGHT:
+        return reading.found >= _FOUND
+    is_large = is_surely and reading.height <= _LARGEST and reading.score >= _READABLE
+    return is_large and reading.found >= _FOUND_LARGE
+
+
 # So much room, in heights of a line, do letters take, and all that is around them; the reader may
 # be sure of a text, and then there has to be more of it. What texture is taken for does not count.
 _LETTER, _AROUND, _SURE = 0.6, 0.85, 0.95
@@ -151,8 +163,9 @@ _FEW, _VERY_FEW, _STROKES = 6, 2, frozenset("ijlo|1")
 
 def _has_lost_letters(reading: Reading, text: str, expected: float) -> bool:
     """Say whether a line has room for more than the few letters that the reader knew of it."""
-    letters = {sign for sign in text.casefold() if sign.isalpha()}
-    if len(text) > _FEW or not letters - _STROKES or reading.height < _LEAST_HEIGHT:
+    signs = set(text.casefold())
+    is_known = any(map(str.isdigit, signs)) or not any(map(str.isalpha, signs - _STROKES))
+    if len(text) > _FEW or is_known or reading.height < _LEAST_HEIGHT:
         return False
     if reading.score < _SURE:
         return expected > _LETTER * len(text) + _AROUND

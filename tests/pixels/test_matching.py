@@ -101,6 +101,8 @@ def test_what_is_not_known_to_be_harmless_never_stays(text: str, expected: str) 
 def test_texture_that_was_taken_for_letters_is_nothing() -> None:
     assert Matcher(()).match(Reading("WANNANUN", 0.23, 0.35, 94, 16)) is None
     assert Matcher(()).match(Reading("C", 0.88, 0.68, 500, 450)) is None
+    assert Matcher(()).match(Reading("", 0.0, 0.8, 300, 80)) is None
+    assert Matcher(()).match(Reading("", 0.9, 0.68, 300, 80)) is None
 
 
 def test_a_line_that_cannot_be_read_is_doubtful() -> None:
@@ -126,8 +128,16 @@ def test_a_long_line_of_which_nothing_could_be_read_is_doubtful_however_sure_tha
 
 @pytest.mark.parametrize(
     ("text", "score", "width", "height"),
-    [("B", 0.88, 84, 36), ("Ba", 0.82, 59, 26), ("Ka a", 0.72, 230, 41), ("A", 0.99, 42, 18)],
-)
+    [
+        ("B", 0.88, 84, 36),
+        ("Ba", 0.82, 59, 26),
+        ("Ka a", 0.72, 230, 41),
+        ("A", 0.99, 42, 18),
+        (" ", 0.98, 313, 71),
+        (": ", 0.92, 434, 67),
+        ("Ka B", 0.78, 383, 63),
+    ],
+)  # fmt: skip
 def test_a_few_letters_in_a_line_that_has_room_for_more_are_doubtful(
     text: str, score: float, width: float, height: float
 ) -> None:
@@ -138,7 +148,13 @@ def test_a_few_letters_in_a_line_that_has_room_for_more_are_doubtful(
 
 @pytest.mark.parametrize(
     ("text", "score", "width", "height"),
-    [("R", 1.0, 36, 36), ("AP", 1.0, 26, 16), ("R CC", 0.89, 86, 40), ("L   CC", 1.0, 200, 30)],
+    [
+        ("R", 1.0, 36, 36),
+        ("AP", 1.0, 26, 16),
+        ("R CC", 0.89, 86, 40),
+        ("X2", 0.77, 48, 23),
+        ("L   CC", 1.0, 200, 30),
+    ],
 )
 def test_a_few_letters_in_a_line_of_their_size_stay(
     text: str, score: float, width: float, height: float
