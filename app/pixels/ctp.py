@@ -8,6 +8,7 @@ Terms are ``identifier.method("text")``, joined by ``+`` (or), ``*`` (and, which
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from app.errors import InvalidRules
@@ -44,6 +45,8 @@ _MAX_CHARACTERS: Final = 2_000_000
 _MAX_DEPTH: Final = 32
 _SECTION: Final = re.compile(r"\{([^}]*)\}")
 _REGION: Final = re.compile(r"\(([^)]*)\)")
+_IN_COMMENT: Final = re.compile(r"\([^()]*\)")
+_MAX_LEFTOVERS: Final = 100
 _NUMBERS: Final = re.compile(r"\s*(\d{1,7})\s*,\s*(\d{1,7})\s*,\s*(\d{1,7})\s*,\s*(\d{1,7})\s*")
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
@@ -120,7 +123,7 @@ def read_script(text: str, *, prefix: str = "ctp") -> Imported:
     if len(text) > _MAX_CHARACTERS:
         raise InvalidRules("The text is longer than any script")
     rules, problems = [], []
-    sections = list(_SECTION.finditer(text))
+    sections = list(_closed(_SECTION, text, 0, len(text)))
     before = 0
     for number, section in enumerate(sections):
         stop = sections[number + 1].start() if number + 1 < len(sections) else len(text)
@@ -142,25 +145,32 @@ def read_script(text: str, *, prefix: str = "ctp") -> Imported:
     return Imported(tuple(rules), tuple(sorted(problems)))
 
 
+def _closed(pattern: re.Pattern[str], text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
+    """Yield what is closed by a sign, without looking for one behind the last of them."""
+    closing = pattern.pattern[-1]
+    return pattern.finditer(text, start, text.rfind(closing, start, stop) + 1)
+
+
 def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
 def _comment(text: str) -> str:
     """Return the last line of comment in front of a signature."""
-    lines = [line.strip(" *\t\r-") for line in _REGION.sub("\n", text).splitlines()]
+    lines = [line.strip(" *\t\r-") for line in _IN_COMMENT.sub("\n", text).splitlines()]
     return next((line[:200] for line in reversed(lines) if line), "")
 
 
 def _leftovers(text: str) -> Iterator[Problem]:
     """Yield braces that belong to nothing: CTP passes over them in silence."""
-    bare = _SECTION.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    for match in re.finditer(r"[{}]", bare):
+    end = text.rfind("}") + 1
+    bare = _SECTION.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text[:end]) + text[end:]
+    for match in islice(re.finditer(r"[{}]", bare), _MAX_LEFTOVERS):
         yield Problem(_line(text, match.start()), "a brace without its counterpart")
 
 
 def _regions(text: str, start: int, stop: int, line: int) -> Iterator[Rectangle]:
-    found = list(_REGION.finditer(text, start, stop))
+    found = list(_closed(_REGION, text, start, stop))
     if not found:
         raise _Unknown(line, "a signature without regions masks nothing")
     for match in found:

@@ -38,6 +38,8 @@ def rules_of(path: Path) -> tuple[Rule, ...]:
     Raises:
         InvalidRules: naming the file and the place in it.
     """
+    if not path.is_file():  # a pipe would never end
+        raise InvalidRules(f"{path.name}: this is no file")
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)

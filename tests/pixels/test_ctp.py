@@ -132,3 +132,10 @@ def given_series(text: str):
 def test_a_text_longer_than_any_script_is_refused() -> None:
     with pytest.raises(InvalidRules):
         read_script(" " * 2_000_001)
+
+
+@pytest.mark.parametrize("sign", ["{", "}", "{ true } (", "(", "{ true } (0,0,1,1) ("])
+def test_a_script_of_open_brackets_is_read_in_linear_time(sign: str) -> None:
+    imported = read_script(sign + sign[-1] * 300_000)
+
+    assert (imported.rules, len(imported.problems) <= 101) == ((), True)

@@ -1,6 +1,7 @@
 """Mask rules: reading and writing them, and what they mark."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -341,3 +342,10 @@ def test_every_example_of_the_documentation_is_a_rules_file(number: int) -> None
     jsonschema.validate(yaml.safe_load(EXAMPLES[number]), SCHEMA)
 
     assert RuleSet((*built_in(), *read_rules(EXAMPLES[number]))).version
+
+
+def test_a_pipe_among_the_rules_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rules.yaml")
+
+    with pytest.raises(InvalidRules):
+        site_rules(tmp_path)
