@@ -1,6 +1,7 @@
 # The gateway as an image: `docker build -t deid-gateway .`
 # What runs is chosen by the command: serve (by default with the role anonymize), worker, batch, db,
-# keys, api-keys … Packages of key providers: `--build-arg EXTRAS="boto3 python-pkcs11"`.
+# keys, api-keys … Packages of key providers: `--build-arg EXTRAS="boto3 python-pkcs11"`; for Clean
+# Pixel Data: `"imagecodecs numpy pillow pyjpegls pypdfium2 onnxruntime opencv-python-headless rapidocr"`.
 
 FROM python:3.11-slim-bookworm AS build
 ARG EXTRAS=""
