@@ -277,7 +277,8 @@ def _notes(taken: dict[str, list[Turn]], count: int, rounds: int) -> list[str]:
         "disk. Aim: 0.70.",
         f"`{HASHED}` writes and hashes what a manifest lists, and nothing else: what two processes "
         "took for that part of the work in the same round.",
-        f"Beside it, and no proof of a bound: two processes that only de-identify and hash, and never hinder each other, would "
+        "Beside it, and no proof of a bound: two processes that only de-identify and hash, and "
+        "never hinder each other, would "
         f"reach {engine / hashed:.2f}; copying the files and bringing them to the disk, as a "
         f"batch has to, reaches {engine / PROCESSES / synced:.2f}, and the batch takes "
         f"{batch / synced:.2f} of that copy's time.",
