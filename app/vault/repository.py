@@ -197,6 +197,7 @@ class MappingRepository:
         self._is_committing = False
         self._is_confined = False
         self._numbers: dict[str, int] = {}
+        self._asked: dict[str, asyncio.Task[int]] = {}
         self._generations: dict[tuple[str, str], int] = {}
         self.known = KnownRows()
 
@@ -210,6 +211,14 @@ class MappingRepository:
         known = self._numbers.get(organization)
         if known is not None:
             return known
+        asked = self._asked.get(organization)
+        if asked is None:  # the many that come together ask once
+            asked = asyncio.create_task(self._asked_number(organization))
+            self._asked[organization] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(organization))
+        return await asyncio.shield(asked)
+
+    async def _asked_number(self, organization: str) -> int:
         wanted = select(organizations.c.number).where(organizations.c.id == organization)
         with database_errors():
             async with self._database.engine.connect() as connection:

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from app.audit.verifying import verify
-from app.errors import OrganizationNotFound, PseudonymCollision
+from app.errors import DatabaseUnavailable, OrganizationNotFound, PseudonymCollision
 from app.vault.mapping import Originals
+from app.vault.repository import MappingRepository
 from app.vault.sealing import Opener, SealedDataKey
 from tests.mapping_house import NORTH, SOUTH, KeyPair, MappingHouse, opened, originals
 
@@ -207,6 +209,44 @@ async def test_what_is_no_pseudonym_is_not_stored_as_one(
 async def test_an_unknown_organisation_is_refused(house: MappingHouse) -> None:
     with pytest.raises(OrganizationNotFound):
         await house.record(originals(), organization="NOBODY")
+
+
+async def test_the_first_records_that_come_together_ask_for_their_organisation_once(
+    house: MappingHouse, pair: KeyPair
+) -> None:
+    asked: list[str] = []
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM organizations" in statement:
+            asked.append(statement)
+
+    async with opened(house.url, pair) as fresh:
+        engine = fresh.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", look)
+        await asyncio.gather(*(fresh.record(originals(number)) for number in range(40)))
+
+    assert len(asked) == 1
+
+
+async def test_where_the_database_is_away_they_hear_so_together(
+    house: MappingHouse, pair: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def away(_self: MappingRepository, organization: str) -> int:
+        asked.append(organization)
+        await asyncio.sleep(0.2)
+        raise DatabaseUnavailable
+
+    async with opened(house.url, pair) as fresh:
+        with monkeypatch.context() as patch:
+            patch.setattr(MappingRepository, "_asked_number", away)
+            answers = await asyncio.gather(
+                *(fresh.record(originals(number)) for number in range(40)), return_exceptions=True
+            )
+        assert {type(answer) for answer in answers} == {DatabaseUnavailable}
+        assert len(asked) == 1
+        await fresh.record(originals(1))  # nothing is kept of the failure
 
 
 async def test_every_level_opens_with_the_private_key(house: MappingHouse) -> None:
