@@ -367,6 +367,11 @@ class Settings(BaseSettings):
     staging_max_bytes: int = Field(
         0, ge=0, description="Most bytes that wait in the staging area; 0 for no such bound."
     )
+    staging_direct: bool = Field(
+        True,
+        description="Write results past the page cache where they are only linked when they are "
+        "published; false where a disk or file system is slower that way.",
+    )
     staging_min_free_bytes: int = Field(
         GIB, ge=0, description="Free space of the staging area below which work waits, in bytes."
     )

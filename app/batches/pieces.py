@@ -188,9 +188,12 @@ class Pieces:
     ) -> Sequence[ItemResult] | None:
         """De-identify a chunk and bring it to disk, which the next one does not wait for."""
         try:
-            async with self._computing:
+            async with Baton(self._computing) as computing:
                 results = await self._tools.processor.run(
-                    claim, is_held=lambda: self._holds(claim), on_nearly_done=on_nearly_done
+                    claim,
+                    is_held=lambda: self._holds(claim),
+                    on_nearly_done=on_nearly_done,
+                    on_all_begun=computing.release,
                 )
             on_nearly_done()
             if results is not None:

@@ -5,24 +5,23 @@ bounded by them, not by the chunk. What a chunk is, and who gets it, is decided 
 """
 
 import asyncio
-import hashlib
-import os
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from app import pipeline, telemetry
 from app.batches.fullness import Fullness
 from app.batches.opening import OpenSources
+from app.batches.publishing import OpenDestinations
 from app.batches.records import ChunkClaim, ItemResult, SourceFile
-from app.batches.staging import StagingArea, create, object_file, storage_error
+from app.batches.staging import StagingArea, object_file
 from app.batches.states import ItemState
-from app.dicom.source import Source, write_all
+from app.batches.writing import Writers
+from app.dicom.source import Source
 from app.errors import (
     GatewayError,
     InvalidInput,
@@ -41,11 +40,13 @@ from app.pixels.rulings import SourceKind
 from app.storage.found import StudySource
 from app.vault.service import Vault
 
-IN_FLIGHT: Final = 40
+# Most of a chunk of ordinary slices: the more there are, the fewer commits they take.
+IN_FLIGHT: Final = 128
+# Those whose pixels may have to be read wait for child processes.
+IN_FLIGHT_PIXELS: Final = 40
 # Larger ones hold more memory, and a thread each.
 LARGE_IN_FLIGHT: Final = 2
 THREADS: Final = 16
-PIECE_BYTES: Final = 1 << 20
 # When so little of a chunk is not begun, it is time to look for the next one.
 NEARLY_FILES: Final = 48
 NEARLY_BYTES: Final = 24 << 20
@@ -80,14 +81,18 @@ class Processor:
     Attributes:
         inline_bytes: objects up to this size are treated in the event loop, others in a thread.
         executor: threads for large objects and slow sources.
+        writers: threads that write results.
     """
 
     sources: OpenSources
+    destinations: OpenDestinations
     contexts: Contexts
     vault: Vault
     staging: StagingArea
     inline_bytes: int
     executor: Executor
+    writers: Writers
+    lanes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_IN_FLIGHT))
     swelling: "Swelling" = field(default_factory=lambda: Swelling())  # noqa: PLW0108 - stands below
     fullness: Fullness = field(default_factory=Fullness)
@@ -98,6 +103,7 @@ class Processor:
         *,
         is_held: Callable[[], bool],
         on_nearly_done: Callable[[], None] = lambda: None,
+        on_all_begun: Callable[[], None] = lambda: None,
     ) -> Sequence[ItemResult] | None:
         """Take a chunk through the pipeline; what it stages is not brought to disk here.
 
@@ -105,6 +111,7 @@ class Processor:
             claim: the chunk.
             is_held: asked before each file whether to go on.
             on_nearly_done: called when little is left; perhaps several times, or never.
+            on_all_begun: called when nothing is left to be begun; likewise.
 
         Returns:
             The results in the order of the files; None when it was told to stop.
@@ -121,8 +128,9 @@ class Processor:
                 directory = await asyncio.to_thread(
                     self.staging.make_chunk, claim.batch_id, claim.number, claim.epoch
                 )
-                watch = _Watch(is_held, on_nearly_done)
-                work = _Run(self, claim, opened, context, directory, watch)
+                place = _Place(f"{directory}/", await self._may_be_direct(claim))
+                watch = _Watch(is_held, on_nearly_done, on_all_begun)
+                work = _Run(self, claim, opened, context, place, watch)
                 try:
                     return await work.results()
                 except QuarantineFull as error:
@@ -136,6 +144,17 @@ class Processor:
     async def in_thread(self, work: Callable[[], Answer]) -> Answer:
         """Run blocking work beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    async def _may_be_direct(self, claim: ChunkClaim) -> bool:
+        """Say whether what is staged will be linked, not read, when it is published."""
+        if not self.staging.is_direct:
+            return False
+        try:
+            destination = claim.request.destination
+            async with self.destinations.lent(claim.organization, destination) as opened:
+                return opened.is_linking
+        except GatewayError:  # it is told when something is to be published
+            return False
 
     def _context(self, claim: ChunkClaim) -> Context:
         """Return the context with the very version of the profile that the batch came with."""
@@ -176,6 +195,20 @@ class _Watch:
 
     is_held: Callable[[], bool]
     on_nearly_done: Callable[[], None]
+    on_all_begun: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where results are staged.
+
+    Attributes:
+        prefix: of the paths of files.
+        is_direct: whether the files may be written past the page cache.
+    """
+
+    prefix: str
+    is_direct: bool
 
 
 class _Run:
@@ -187,16 +220,16 @@ class _Run:
         claim: ChunkClaim,
         source: StudySource,
         context: Context,
-        directory: Path,
+        place: _Place,
         watch: _Watch,
     ) -> None:
         self._parts = parts
         self._files = claim.files
         self._source = source
         self._context = context
-        self._directory = f"{directory}/"
+        self._place = place
+        self._watch = watch
         self._is_held = watch.is_held
-        self._on_nearly_done = watch.on_nearly_done
         self._actor = pipeline.Actor(
             claim.actor, request_id=claim.request_id, kind=SourceKind.BATCH
         )
@@ -221,24 +254,34 @@ class _Run:
         return [self._done[file.seq] for file in self._files]
 
     async def _work(self) -> None:
+        most = IN_FLIGHT_PIXELS if self._context.profile.cleans_pixels else IN_FLIGHT
         async with asyncio.TaskGroup() as lanes:
-            for _ in range(min(IN_FLIGHT, len(self._waiting))):
+            for _ in range(min(most, len(self._waiting))):
                 lanes.create_task(self._lane())
 
     async def _lane(self) -> None:
-        while self._waiting and self._trouble is None and self._is_held():
-            file = self._waiting.popleft()
-            self._left_bytes -= file.size
-            if len(self._waiting) < NEARLY_FILES and self._left_bytes < NEARLY_BYTES:
-                self._on_nearly_done()
-            try:
-                self._done[file.seq] = await self._result(file)
-            except Unavailable as error:
-                self._trouble = error
-                self._waiting.append(file)
-            except BaseException:
-                self._waiting.append(file)
-                raise
+        while self._waiting:
+            async with self._parts.lanes:
+                if not self._waiting or self._trouble is not None or not self._is_held():
+                    return
+                await self._next()
+
+    async def _next(self) -> None:
+        """Work on the next file."""
+        file = self._waiting.popleft()
+        self._left_bytes -= file.size
+        if len(self._waiting) < NEARLY_FILES and self._left_bytes < NEARLY_BYTES:
+            self._watch.on_nearly_done()
+        if not self._waiting:
+            self._watch.on_all_begun()
+        try:
+            self._done[file.seq] = await self._result(file)
+        except Unavailable as error:
+            self._trouble = error
+            self._waiting.append(file)
+        except BaseException:
+            self._waiting.append(file)
+            raise
 
     async def _result(self, file: SourceFile) -> ItemResult:
         if file.code:
@@ -259,21 +302,21 @@ class _Run:
     async def _staged(self, file: SourceFile) -> ItemResult:
         """De-identify one file into the staging area."""
         parts = self._parts
-        if file.size <= parts.inline_bytes:
+        if file.size <= parts.inline_bytes and self._is_near:
+            with self._source.lend(file.name) as source:
+                if source.size <= parts.inline_bytes:
+                    return await self._written(file, source)
+        elif file.size <= parts.inline_bytes:
             with ExitStack() as stack:
                 source = await self._lent(file, stack)
                 if source.size <= parts.inline_bytes:
                     return await self._written(file, source)
         async with parts.large:
             with ExitStack() as stack:
-                source = await parts.in_thread(
-                    lambda: stack.enter_context(self._source.lend(file.name))
-                )
-                return await self._written_apart(file, source)
+                return await self._written_apart(file, await self._lent(file, stack))
 
     async def _lent(self, file: SourceFile, stack: ExitStack) -> Source:
-        if self._is_near:
-            return stack.enter_context(self._source.lend(file.name))
+        """Open a file in a thread, because that takes long where it is far away or large."""
         return await self._parts.in_thread(
             lambda: stack.enter_context(self._source.lend(file.name))
         )
@@ -289,7 +332,9 @@ class _Run:
                 actor=self._actor,
                 offload=swelling.work,
             )
-            return _success(file, done, write(done, self._path(file)))
+            path = self._path(file)
+            sha256 = await self._parts.writers.write(done, path, is_direct=self._place.is_direct)
+            return _success(file, done, sha256)
         finally:
             swelling.end()
 
@@ -303,33 +348,12 @@ class _Run:
             actor=self._actor,
             offload=in_thread,
         )
-        return _success(file, done, await in_thread(lambda: write(done, self._path(file))))
+        path, write = self._path(file), self._parts.writers.write_here
+        sha256 = await in_thread(lambda: write(done, path, is_direct=self._place.is_direct))
+        return _success(file, done, sha256)
 
     def _path(self, file: SourceFile) -> str:
-        return self._directory + object_file(file.seq)
-
-
-def write(done: Deidentified, path: str) -> bytes:
-    """Write one result to a new file and return its SHA-256; every byte is read once for both.
-
-    Raises:
-        StorageUnavailable: it cannot be written.
-        InvalidInput, Unavailable: the source does not give all of its bytes any more.
-    """
-    digest = hashlib.sha256()
-    fd = create(path)
-    try:
-        try:
-            for piece in done.chunks(PIECE_BYTES):
-                digest.update(piece)
-                _append(fd, piece)
-        finally:
-            _close(fd)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - paths are texts here for the sake of speed
-        raise
-    return digest.digest()
+        return self._place.prefix + object_file(file.seq)
 
 
 def result_of(file: SourceFile, error: GatewayError) -> ItemResult:
@@ -372,17 +396,3 @@ def _success(file: SourceFile, done: Deidentified, sha256: bytes) -> ItemResult:
         size=done.size,
         sha256=sha256,
     )
-
-
-def _append(fd: int, piece: bytes | memoryview) -> None:
-    try:
-        write_all(fd, piece)
-    except OSError as error:
-        raise storage_error(error) from None
-
-
-def _close(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError as error:  # where a network file system says that it had no room
-        raise storage_error(error) from None

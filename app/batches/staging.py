@@ -31,6 +31,7 @@ class StagingArea:
 
     Attributes:
         path: its directory.
+        is_direct: whether results may be written past the page cache.
         staging_id: the same on every machine that sees this directory.
         uploads: the directory of uploaded archives.
 
@@ -38,8 +39,9 @@ class StagingArea:
         Misconfigured: the directory cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_direct: bool = True) -> None:
         self.path = path.absolute()
+        self.is_direct = is_direct
         self._work = self.path / WORK
         self.uploads = self.path / UPLOADS
         try:

@@ -34,6 +34,7 @@ from app.batches.standing import Standing
 from app.batches.tickets import Task
 from app.batches.upkeep import Upkeep
 from app.batches.work import BatchWork
+from app.batches.writing import Writers
 from app.batches.yielding import Yielding
 from app.db.session import Database
 from app.errors import StagingFull, Unavailable
@@ -124,8 +125,8 @@ async def run_worker(
     telemetry.log().info("worker-joined", worker_id=str(worker))
     on_joined(worker)
     try:
-        with ThreadPoolExecutor(THREADS, "batches") as executor:
-            await _Worker(parts, heartbeat, ending, executor, metrics).run()
+        with ThreadPoolExecutor(THREADS, "batches") as executor, Writers() as writers:
+            await _Worker(parts, heartbeat, ending, _Threads(executor, writers), metrics).run()
     finally:
         await asyncio.to_thread(heartbeat.stop)
         with suppress(Unavailable):
@@ -146,6 +147,14 @@ async def _joined(parts: Parts, ending: Ending) -> UUID | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Threads:
+    """Where work is done that would keep the event loop waiting."""
+
+    executor: ThreadPoolExecutor
+    writers: Writers
+
+
 class _Worker:
     """A worker that has joined."""
 
@@ -154,7 +163,7 @@ class _Worker:
         parts: Parts,
         heartbeat: Heartbeat,
         ending: Ending,
-        executor: ThreadPoolExecutor,
+        threads: "_Threads",
         metrics: telemetry.BatchMetrics | None,
     ) -> None:
         self._parts = parts
@@ -172,7 +181,7 @@ class _Worker:
         self._worker = heartbeat.worker
         holdings = Holdings(heartbeat)
         self._standing = Standing(parts.database, holdings.worker, holdings.keys)
-        self._pieces = Pieces(self._tools(executor), holdings, self._standing, ending, self._wake)
+        self._pieces = Pieces(self._tools(threads), holdings, self._standing, ending, self._wake)
 
     async def run(self) -> None:
         """Work until told to stop, and a little longer for what is under way."""
@@ -307,7 +316,7 @@ class _Worker:
         if asleep:
             min(asleep, key=asyncio.Event.is_set).set()
 
-    def _tools(self, executor: ThreadPoolExecutor) -> Tools:
+    def _tools(self, threads: "_Threads") -> Tools:
         parts = self._parts
         return Tools(
             work=parts.work,
@@ -316,11 +325,13 @@ class _Worker:
             scanner=Scanner(parts.work, self._sources, parts.scan_bounds),
             processor=Processor(
                 sources=self._sources,
+                destinations=self._destinations,
                 contexts=parts.contexts,
                 vault=parts.vault,
                 staging=parts.staging,
                 inline_bytes=parts.inline_bytes,
-                executor=executor,
+                executor=threads.executor,
+                writers=threads.writers,
             ),
             destinations=self._destinations,
             finisher=Finisher(parts.work, parts.staging, self._destinations, parts.signer),

@@ -78,7 +78,7 @@ def parts_of(gateway: bootstrap.Gateway) -> Parts:
     settings, intake = gateway.settings, gateway.intake
     if intake is None or settings.database_url is None:
         raise errors.Misconfigured("a worker needs the role batch and a database")
-    staging = StagingArea(settings.staging_path)
+    staging = StagingArea(settings.staging_path, is_direct=settings.staging_direct)
     room_bounds = Bounds(settings.staging_max_bytes, settings.staging_min_free_bytes)
     return Parts(
         url=settings.database_url.get_secret_value(),

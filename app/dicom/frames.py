@@ -62,6 +62,15 @@ def view_of(segment: Segment, source: Source, start: int, size: int) -> bytes | 
     return lender.view(segment.offset + start, size)
 
 
+def read_into(segment: Segment, source: Source, start: int, target: memoryview) -> None:
+    """Fill ``target`` with bytes of a segment from ``start``."""
+    if isinstance(segment, bytes):
+        target[:] = segment[start : start + len(target)]
+        return
+    lender = segment.source if isinstance(segment, Lent) else source
+    lender.read_into(segment.offset + start, target)
+
+
 @dataclass(frozen=True, slots=True)
 class CleanFrames:
     """Encapsulated pixel data, ready to be written behind the element's header.

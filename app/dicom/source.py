@@ -26,6 +26,9 @@ class Source(Protocol):
     def view(self, offset: int, size: int) -> bytes | memoryview:
         """Return the same bytes without a copy where that is possible."""
 
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes from ``offset``."""
+
 
 class MemorySource:
     """A source over bytes that are already in memory."""
@@ -49,6 +52,10 @@ class MemorySource:
         if offset + size > self.size:
             raise Truncated
         return memoryview(self.data)[offset : offset + size]
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes from ``offset``."""
+        target[:] = self.view(offset, len(target))
 
 
 class FileSource:
@@ -77,6 +84,19 @@ class FileSource:
     def view(self, offset: int, size: int) -> bytes | memoryview:
         """Return the bytes, read from the file."""
         return self.read(offset, size)
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes from ``offset``."""
+        read_exactly(self.fd, offset, target)
+
+
+def read_exactly(fd: int, offset: int, target: memoryview) -> None:
+    """Fill ``target`` from a file; raise Truncated where it ends before."""
+    while target:
+        size = os.preadv(fd, [target], offset)
+        if not size:
+            raise Truncated
+        target, offset = target[size:], offset + size
 
 
 def write_all(target: int, data: bytes | memoryview) -> None:

@@ -33,6 +33,13 @@ class ResultSource:
         """Return the same bytes."""
         return self.read(offset, size)
 
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes from ``offset``."""
+        at = 0
+        for part in self._parts(offset, len(target)):
+            target[at : at + len(part)] = part
+            at += len(part)
+
     def send(self, target: int, offset: int, size: int) -> None:
         """Append a part to the file descriptor ``target``."""
         for part in self._parts(offset, size):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from app.deid.planning import Plan, Remark
 from app.deid.profile import Profile
 from app.deid.rules.text import Recognizer
-from app.dicom.frames import Segment, view_of
+from app.dicom.frames import Segment, read_into, size_of, view_of
 from app.dicom.source import Source, write_all
 from app.dicom.tokens import Limits
 from app.pipeline.output import ResultSource
@@ -75,6 +75,24 @@ class Deidentified:
             for start in range(0, segment.size, max_bytes):
                 size = min(max_bytes, segment.size - start)
                 yield view_of(segment, self._source, start, size)
+
+    def fill(self, buffer: memoryview) -> Iterator[int]:
+        """Fill a buffer with the object's bytes again and again; yield how many are in it.
+
+        All but the last time it is full.
+        """
+        at = 0
+        for segment in self._segments:
+            start, left = 0, size_of(segment)
+            while left:
+                size = min(left, len(buffer) - at)
+                read_into(segment, self._source, start, buffer[at : at + size])
+                at, start, left = at + size, start + size, left - size
+                if at == len(buffer):
+                    yield at
+                    at = 0
+        if at:
+            yield at
 
     def as_source(self) -> ResultSource:
         """Return the object as one that can be read at any place, while its source is open."""

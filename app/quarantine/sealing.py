@@ -143,6 +143,10 @@ class HeldSource:
         """Return the same bytes."""
         return self.read(offset, size)
 
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes from ``offset``; errors as for ``read``."""
+        target[:] = self.read(offset, len(target))
+
     def _chunk(self, number: int) -> bytes:
         if self._latest[0] != number:
             start = len(_MAGIC) + number * _STEP

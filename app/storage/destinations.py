@@ -25,6 +25,10 @@ class Destination(Protocol):
     pseudonyms with ``/`` between their parts.
     """
 
+    @property
+    def is_linking(self) -> bool:
+        """Whether staged files of the same file system become objects without being read."""
+
     def url_of(self, name: str) -> str:
         """Return where an object is, for people; no credentials, no query."""
 

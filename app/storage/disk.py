@@ -7,7 +7,6 @@ leaves nothing behind, whenever it comes. Where there are no such files, as on N
 temporary name until then, which a crash can leave.
 """
 
-import asyncio
 import contextlib
 import ctypes
 import errno
@@ -25,6 +24,7 @@ from typing import Final, TypeVar
 from app import errors
 from app.dicom.source import write_all
 from app.storage.staged import READ_BYTES, StagedFile, StagedFileDamaged, check_name, hash_of
+from app.storage.threads import GroupedCalls
 from app.storage.trees import Parts, WritableTree, fault_of, sync_directory
 
 T = TypeVar("T")
@@ -63,6 +63,8 @@ class DiskDestination:
     All work is done by one thread of its own, in the order in which it was asked for.
     """
 
+    is_linking: Final[bool] = True
+
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._tree = WritableTree(self._root)
@@ -71,6 +73,7 @@ class DiskDestination:
         self._can_link = True
         self._file_mode = FILE_MODE & ~_umask()
         self._thread = ThreadPoolExecutor(1, "disk-destination")
+        self._calls = GroupedCalls(self._thread)
 
     def url_of(self, name: str) -> str:
         """Return the path of an object, which needs no scheme to be opened."""
@@ -160,9 +163,8 @@ class DiskDestination:
         self._thread.shutdown(wait=False)
 
     async def _run(self, call: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, partial(call, *arguments))
+            return await self._calls.run(partial(call, *arguments))
         except OSError as error:
             raise fault_of(error) from None
 

@@ -5,7 +5,7 @@ import os
 import stat
 from typing import Final
 
-from app.dicom.source import Source
+from app.dicom.source import Source, read_exactly
 from app.errors import (
     GatewayError,
     NotARegularFile,
@@ -123,3 +123,12 @@ class LentFile(Source):
     def view(self, offset: int, size: int) -> bytes:
         """Return the bytes, read from the file."""
         return self.read(offset, size)
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes from ``offset``; errors as for ``read``."""
+        if offset + len(target) > self.size:
+            raise Truncated
+        try:
+            read_exactly(self._fd, self._base + offset, target)
+        except OSError as error:
+            raise refusal(error) from None

@@ -54,6 +54,8 @@ class _Stopped(Exception):
 class ObjectDestination:
     """A bucket or container, below a prefix. Several objects may be put at the same time."""
 
+    is_linking: Final[bool] = False
+
     def __init__(self, config: ObjectConfig, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._store: ObjectStore = open_store(config, self._patience)

@@ -16,12 +16,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from app import pipeline
-from app.batches import processing
+from app.batches import processing, writing
 from app.batches.opening import OpenSources
 from app.batches.processing import Processor, Swelling
+from app.batches.publishing import OpenDestinations, opener
 from app.batches.records import ChunkClaim, ItemResult, Request, SourceFile
 from app.batches.staging import StagingArea
 from app.batches.states import ItemState, OnError, Priority
+from app.batches.writing import Writers
 from app.bootstrap import Contexts, Profiles
 from app.deid.profile import BUILT_IN
 from app.dicom.source import FileSource, MemorySource, Source
@@ -35,6 +37,7 @@ from app.errors import (
     Unavailable,
     UnreadableFile,
 )
+from app.storage.stores import Stores
 from tests import builders
 from tests.batches.house import BatchHouse
 from tests.batches.station import objects
@@ -117,14 +120,16 @@ def bench(house: BatchHouse, tmp_path: Path) -> Iterator[Bench]:
     folder = Folder(tmp_path / "incoming")
     folder.path.mkdir()
     area = StagingArea(tmp_path / "staging")
-    with ThreadPoolExecutor(4) as executor:
+    with ThreadPoolExecutor(4, "apart") as executor, Writers() as writers:
         processor = Processor(
             sources=OpenSources(lambda _source, _organization: folder),
+            destinations=OpenDestinations(opener(Stores({}), area.path)),
             contexts=Contexts(house.mapping.vault, Profiles(None), Limits()),
             vault=house.mapping.vault,
             staging=area,
             inline_bytes=1 << 20,
             executor=executor,
+            writers=writers,
         )
         yield Bench(folder, processor, area)
 
@@ -306,7 +311,7 @@ async def test_a_full_staging_area_gives_the_chunk_back(
     [data] = objects(1)
     bench.add("0", data)
     full = os.open("/dev/full", os.O_WRONLY)
-    monkeypatch.setattr(processing, "create", lambda _path: os.dup(full))
+    monkeypatch.setattr(writing, "create", lambda _path: os.dup(full))
 
     with pytest.raises(StagingFull):
         await bench.run()
@@ -365,6 +370,71 @@ async def test_it_is_told_when_little_of_a_chunk_is_left(bench: Bench) -> None:
     assert 80 - processing.NEARLY_FILES <= told[0] < 80
 
 
+async def test_it_is_told_when_all_is_begun_which_is_before_all_is_done(bench: Bench) -> None:
+    for number, data in enumerate(objects(30)):
+        bench.add(f"{number:03d}", data)
+    done_when_told: list[int] = []
+
+    await bench.processor.run(
+        bench.claim(),
+        is_held=lambda: True,
+        on_all_begun=lambda: done_when_told.append(len(bench.staged())),
+    )
+
+    assert done_when_told[0] < 30
+
+
+async def test_chunks_at_once_share_the_lanes(bench: Bench) -> None:
+    for number, data in enumerate(objects(40)):
+        bench.add(f"{number:03d}", data)
+    processor = replace(bench.processor, lanes=asyncio.Semaphore(5))
+
+    both = await asyncio.gather(
+        *(processor.run(bench.claim(number=n), is_held=lambda: True) for n in (3, 4))
+    )
+
+    states = [result.state for results in both for result in results or ()]
+    assert states == [ItemState.SUCCEEDED] * 80
+    assert bench.folder.most_lent <= 5
+
+
+@pytest.mark.parametrize(
+    ("destination", "is_direct"),
+    [
+        ({"kind": "staging"}, True),
+        ({"kind": "url", "url": "/srv/somewhere"}, True),
+        ({"kind": "url", "url": "s3://bucket/prefix"}, False),
+        ({"kind": "store", "name": "gone"}, False),
+    ],
+)
+async def test_what_will_be_read_again_stays_in_the_page_cache(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    destination: dict[str, str],
+    is_direct: bool,
+) -> None:
+    [data] = objects(1)
+    bench.add("0", data)
+    asked: list[bool] = []
+    write = writing.write
+
+    def recording(*given: object, is_direct: bool) -> bytes:
+        asked.append(is_direct)
+        return write(*given, is_direct=is_direct)
+
+    monkeypatch.setattr(writing, "write", recording)
+
+    request = Request({"kind": "directory"}, destination)
+    [result] = await bench.run(request=request)
+
+    assert result.state is ItemState.SUCCEEDED
+    assert asked == [is_direct]
+
+    bench.area.is_direct = False
+    await bench.run(request=request, epoch=3)
+    assert asked == [is_direct, False]
+
+
 async def test_few_files_are_open_at_once(bench: Bench) -> None:
     for number, data in enumerate(objects(100)):
         bench.add(f"{number:03d}", data)
@@ -382,25 +452,25 @@ async def test_large_objects_are_treated_beside_the_event_loop(
     bench.add("0", small)
     bench.add("1", large + bytes(2000))
     treated: dict[int, bool] = {}
-    written: dict[str, bool] = {}
-    deidentify, write = pipeline.deidentify, processing.write
+    written: dict[str, str] = {}
+    deidentify, write = pipeline.deidentify, writing.write
 
     def deidentifying(source: Source, context: pipeline.Context):
         treated[source.size] = threading.current_thread() is threading.main_thread()
         return deidentify(source, context)
 
-    def writing(done, path: str) -> bytes:
-        written[Path(path).name] = threading.current_thread() is threading.main_thread()
-        return write(done, path)
+    def recording(done, path: str, *given: object, **named: object) -> bytes:
+        written[Path(path).name] = threading.current_thread().name.partition("_")[0]
+        return write(done, path, *given, **named)
 
     monkeypatch.setattr(pipeline, "deidentify", deidentifying)
-    monkeypatch.setattr(processing, "write", writing)
+    monkeypatch.setattr(writing, "write", recording)
     processor = replace(bench.processor, inline_bytes=len(small))
 
     results = await processor.run(bench.claim(), is_held=lambda: True)
 
     assert treated == {len(small): True, len(large) + 2000: False}
-    assert written == {"0.dcm": True, "1.dcm": False}
+    assert written == {"0.dcm": "staging", "1.dcm": "apart"}
     staged = bench.staged()["1.dcm"]
     assert results[1].sha256 == hashlib.sha256(staged).digest()
 
