@@ -27,7 +27,7 @@ from app.db.migrate import upgrade
 from app.settings import LogLevel, Settings, load
 from bench.contestants import ROOT
 from bench.servers import cpu_of, family_of
-from bench.spent import put_by
+from bench.spent import place_apart, put_by
 from bench.startup import command_line
 from bench.worker import peak_kib
 
@@ -60,6 +60,7 @@ def scratch(base: Path | None, *, needed_bytes: int) -> Iterator[Path]:
             f"{needed_bytes / GIB:.1f} GiB are needed below {place}, {free / GIB:.1f} GiB are free"
         )
     made = Path(tempfile.mkdtemp(prefix="deid-bench-", dir=place))
+    place_apart(made)
     made.chmod(0o711)  # the server's unprivileged user has to pass when this runs as root
     try:
         yield made

@@ -1,17 +1,33 @@
 """Results that are not needed any more: emptied at once, removed when the process ends.
 
 ext4 without a journal does not reuse the inode of a file that was deleted within the last minutes,
-and looks at each of them whenever it makes a file. Ten thousand results removed after one turn made
-every file of the next turn cost up to a millisecond more. What stays is a name and an inode.
+and looks at each of them whenever it makes a file nearby. Ten thousand results removed after one
+turn made every file of the next turn cost up to a millisecond more. What stays is a name and an
+inode; and what others deleted before lies elsewhere.
 """
 
 import atexit
+import fcntl
 import os
 import shutil
+import struct
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 _numbers = count(1)
+# <linux/fs.h>
+_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
+_FS_TOPDIR_FL = 0x00020000
+
+
+def place_apart(folder: Path) -> None:
+    """Have the file system place the directories of a directory apart, where it knows such."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with suppress(OSError):
+        [flags] = struct.unpack("l", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, struct.pack("l", 0)))
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", flags | _FS_TOPDIR_FL))
+    os.close(fd)
 
 
 def put_by(folder: Path) -> None:
