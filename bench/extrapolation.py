@@ -82,7 +82,7 @@ def small_costs(figures: Figures) -> Costs:
 
 def _shared(figures: Figures) -> Costs:
     calls = {row["call"]: row["small"] for row in figures["tables"]}
-    held = _find(figures["head"], "events", 24)
+    held = _find(figures["head"], "events", 64)
     sizes = figures["sizes"]
     files = next(row["rows"] for row in sizes if row.get("table") == "batch_items")
     return Costs(
@@ -121,7 +121,7 @@ def _inputs(small: Costs, large: Costs) -> Table:
         ("worker's processor time, ms", "worker_ms", 3),
         ("database's processor time, ms", "database_ms", 3),
         ("of that for mapping and audit, ms", "mapping_ms", 3),
-        ("an organisation's audit head held for a group of 24, ms", "held_ms", 2),
+        ("an organisation's audit head held for a group of 64, ms", "held_ms", 2),
         ("to claim a chunk, ms", "claim_ms", 2),
         ("a batch's row held to record 256 files, ms", "record_ms", 1),
         ("manifest, µs", "manifest_us", 1),

@@ -27,7 +27,7 @@ COLUMNS: Final = (
 )
 COUNTS: Final = (0, 1_000_000, 20_000_000)
 RECORDS: Final = 20_000
-LANES: Final = 24
+LANES: Final = 64
 _STEP: Final = 1_000_000
 _BYTES: Final = 400
 _FILL: Final = """

@@ -27,7 +27,7 @@ from bench.mapping import originals, record
 from bench.worker import peak_kib
 
 SLOTS = 2  # as many as a worker has for chunks
-LANES = 24  # as many objects as a worker has in flight
+LANES = 64  # about as many objects of a worker share a commit
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 SEED: Final = 20_261_121
-GROUP: Final = 24
-"""Objects that one worker process has in flight, which share a commit."""
+GROUP: Final = 64
+"""Objects of one worker process that share a commit, about; up to 128 are in flight."""
 _STORE_SLACK_S: Final = 2.0
 _COMPUTED_MEANWHILE: Final = 2
 """Objects that a worker finishes before it goes on with a commit, by a sample of waits."""
@@ -29,7 +29,7 @@ class Costs:
         worker_ms: processor time of a worker process for one object, publishing included.
         database_ms: the same of PostgreSQL.
         mapping_ms: of that, what mapping and audit of one object take.
-        held_ms: how long a group of 24 holds the head of its organisation.
+        held_ms: how long a group of 64 holds the head of its organisation.
         claim_ms: processor time of PostgreSQL to claim a chunk.
         record_ms: how long 256 files of a chunk hold the row of their batch.
         manifest_us: of each object at the end of a batch.
