@@ -84,7 +84,7 @@ def measure(*, base: Path | None, seconds: float) -> list[Table]:
         f"Worker processes, tickets, claims and rows are real, files are not; about {seconds:g} s "
         "each, a new database each (fsync on). Workers and database share the processors, so the "
         "processor time of the database says more than the rate with many workers.",
-        "A mapping record comes with its audit row, 64 at once from each worker, about as in a batch.",
+        "A mapping record comes with its audit row, 64 at once from each worker, as in a batch.",
     ]
     return [table, held, idle]
 

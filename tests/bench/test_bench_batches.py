@@ -111,13 +111,13 @@ def test_workers_that_wait_for_nothing_work_at_the_rate_of_their_cores() -> None
 
 
 def test_one_organisation_goes_no_faster_than_the_head_of_its_audit_chain() -> None:
-    site = Site(nodes=4, cores=16, organizations=1, batches=64, chunk_files=240, **FAST_LINE)
+    site = Site(nodes=4, cores=16, organizations=1, batches=64, chunk_files=256, **FAST_LINE)
 
     outcome = Simulation(COSTS, site).run(seconds=10.0, begin_s=5.0)
 
     assert outcome.bottleneck == "audit head of an organisation"
     held_s = (COSTS.held_ms + 2 * COSTS.worker_ms) / 1e3  # the process computes others meanwhile
-    assert outcome.rate == pytest.approx(24 / held_s, rel=0.02)
+    assert outcome.rate == pytest.approx(64 / held_s, rel=0.02)
 
 
 def test_an_object_store_that_is_slow_is_what_bounds() -> None:
