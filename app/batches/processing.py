@@ -152,7 +152,7 @@ class Processor:
         try:
             destination = claim.request.destination
             async with self.destinations.lent(claim.organization, destination) as opened:
-                return opened.is_linking
+                return await opened.links(self.staging.path)
         except GatewayError:  # it is told when something is to be published
             return False
 

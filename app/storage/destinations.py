@@ -25,9 +25,8 @@ class Destination(Protocol):
     pseudonyms with ``/`` between their parts.
     """
 
-    @property
-    def is_linking(self) -> bool:
-        """Whether staged files of the same file system become objects without being read."""
+    async def links(self, directory: Path) -> bool:
+        """Say whether staged files of a directory become objects without being read again."""
 
     def url_of(self, name: str) -> str:
         """Return where an object is, for people; no credentials, no query."""

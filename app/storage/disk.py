@@ -63,8 +63,6 @@ class DiskDestination:
     All work is done by one thread of its own, in the order in which it was asked for.
     """
 
-    is_linking: Final[bool] = True
-
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._tree = WritableTree(self._root)
@@ -74,6 +72,10 @@ class DiskDestination:
         self._file_mode = FILE_MODE & ~_umask()
         self._thread = ThreadPoolExecutor(1, "disk-destination")
         self._calls = GroupedCalls(self._thread)
+
+    async def links(self, directory: Path) -> bool:
+        """Say whether files of a directory are linked: both are on one file system."""
+        return self._can_link and await self._run(_is_near, directory, self._root)
 
     def url_of(self, name: str) -> str:
         """Return the path of an object, which needs no scheme to be opened."""
@@ -320,6 +322,12 @@ class DiskDestination:
             with contextlib.suppress(OSError):
                 self._drop(name)
         self._tree.forget()
+
+
+def _is_near(directory: Path, root: Path) -> bool:
+    """Whether two directories are on one file system; the second one need not be there yet."""
+    there = next(path for path in (root, *root.parents) if path.exists())
+    return directory.stat().st_dev == there.stat().st_dev
 
 
 def _is_there(directory: int, wanted: _Pending, staged: int) -> bool:

@@ -54,8 +54,6 @@ class _Stopped(Exception):
 class ObjectDestination:
     """A bucket or container, below a prefix. Several objects may be put at the same time."""
 
-    is_linking: Final[bool] = False
-
     def __init__(self, config: ObjectConfig, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._store: ObjectStore = open_store(config, self._patience)
@@ -64,6 +62,10 @@ class ObjectDestination:
         self._part_bytes = config.part_bytes
         self._base = config.url.rstrip("/")
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+
+    async def links(self, directory: Path) -> bool:  # noqa: ARG002 - the port's signature
+        """Say no: every object is sent."""
+        return False
 
     def url_of(self, name: str) -> str:
         """Return where an object is, for people; no credentials, no query."""

@@ -52,6 +52,13 @@ async def put(destination, name, staged):
     await destination.put(name, staged.path, **staged.arguments())
 
 
+async def test_it_says_whether_it_links(tmp_path, far):
+    (tmp_path / "staging").mkdir()
+
+    assert await DiskDestination(tmp_path / "not" / "yet" / "there").links(tmp_path / "staging")
+    assert not await DiskDestination(far / "not" / "yet").links(tmp_path / "staging")
+
+
 async def test_an_object_has_no_name_before_the_flush(destination, disk, stage):
     staged = stage(5000)
 
