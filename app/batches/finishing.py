@@ -48,7 +48,7 @@ class Finisher:
 
         Args:
             claim: the batch.
-            is_held: asked before the manifest is put.
+            is_held: asked before each file is put.
 
         Returns:
             Where the manifest lies, for people; None where the claim is lost.
@@ -64,11 +64,12 @@ class Finisher:
             async with self.destinations.lent(
                 batch.organization, claim.request.destination
             ) as opened:
-                shipment = _Shipment(opened, claim, header_of(batch), directory)
+                shipment = _Shipment(opened, claim, header_of(batch), directory, is_held)
                 manifest = await self._write(claim, shipment)
-                if not await is_held():
-                    return None
-                return await shipment.put(MANIFEST_NAME, manifest, MANIFEST_TYPE)
+                await shipment.put(MANIFEST_NAME, manifest, MANIFEST_TYPE)
+                return opened.url_of(f"{batch.batch_id}/{MANIFEST_NAME}")
+        except _ClaimLost:
+            return None
         finally:
             await asyncio.to_thread(self._remove, *place)
 
@@ -105,13 +106,18 @@ class Finisher:
             async with aclosing(_studies(pages)) as studies:
                 async for study in studies:
                     await asyncio.to_thread(writer.add, study)
-                    await shipment.put_study(study)
+                    size, sha256 = await shipment.put_study(study)
+                    writer.attach(size=size, sha256=sha256)
 
     def _remove(self, batch_id: UUID, name: str, epoch: int) -> None:
         try:
             self.staging.remove_chunk(batch_id, name, epoch)
         except StorageUnavailable as error:  # it is tidied up with the batch
             telemetry.log().warning("staged-not-removed", code=error.code)
+
+
+class _ClaimLost(Exception):
+    """Somebody else ends the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ class _Shipment:
     claim: FinishClaim
     header: ManifestHeader
     directory: Path
+    is_held: Callable[[], Awaitable[bool]]
 
     async def still_there(
         self, pages: AsyncIterator[Sequence[ManifestEntry]]
@@ -140,11 +147,17 @@ class _Shipment:
                 raise ObjectsGone
             yield page
 
-    async def put(self, name: str, path: Path, content_type: str) -> str:
-        """Put one file below the batch, durably, and return its URL."""
+    async def put(self, name: str, path: Path, content_type: str) -> tuple[int, bytes]:
+        """Put one file below the batch, durably, and return its size and SHA-256.
+
+        Raises:
+            _ClaimLost: a later revision may be there, which this file is no part of.
+        """
         batch = self.claim.batch
         full_name = f"{batch.batch_id}/{name}"
         size, sha256 = await asyncio.to_thread(_measured, path)
+        if not await self.is_held():
+            raise _ClaimLost
         await self.destination.put(
             full_name,
             path,
@@ -155,15 +168,16 @@ class _Shipment:
             is_resumed=True,
         )
         await self.destination.flush([full_name])
-        return self.destination.url_of(full_name)
+        return size, sha256
 
-    async def put_study(self, study: Sequence[ManifestEntry]) -> None:
-        """Put the FHIR resource of one study."""
+    async def put_study(self, study: Sequence[ManifestEntry]) -> tuple[int, bytes]:
+        """Put the FHIR resource of one study, and return its size and SHA-256."""
         cloud_study_id = study[0].cloud_study_id
         path = self.directory / f"{cloud_study_id}.json"
         await asyncio.to_thread(lambda: path.write_bytes(imaging_study(self.header, study)))
-        await self.put(f"{cloud_study_id}/{IMAGING_STUDY_NAME}", path, FHIR_TYPE)
+        measured = await self.put(f"{cloud_study_id}/{IMAGING_STUDY_NAME}", path, FHIR_TYPE)
         await asyncio.to_thread(path.unlink)
+        return measured
 
 
 async def _studies(

@@ -125,6 +125,16 @@ class ManifestWriter:
                 self._study = _Study(entry, self._spool)
             self._study.add(entry)
 
+    def attach(self, *, size: int, sha256: bytes) -> None:
+        """Say what the FHIR resource of the last object's study is.
+
+        Raises:
+            ValueError: there is no object yet.
+        """
+        if self._study is None:
+            raise ValueError("a FHIR resource comes after the objects of its study")
+        self._study.imaging_study = {"sha256": sha256.hex(), "size": size}
+
     def finish(self) -> None:
         """Write the rest and the signature."""
         self._end_study()
@@ -186,6 +196,7 @@ class _Study:
     def __init__(self, first: ManifestEntry, spool: Path | None) -> None:
         self.cloud_study_id = first.cloud_study_id
         self.series = self.instances = self.size = 0
+        self.imaging_study: dict[str, object] | None = None
         self._study_uid = first.study_uid
         self._series_uid = self._modality = ""
         self._text = SpooledTemporaryFile(_SPOOL_BYTES, dir=str(spool) if spool else None)  # noqa: SIM115 - closed when written
@@ -208,6 +219,7 @@ class _Study:
         content = {
             "cloud_study_id": self.cloud_study_id,
             "image_count": self.instances,
+            "imaging_study": self.imaging_study,
             "study_instance_uid": self._study_uid,
         }
         output.write(("{" + _members(STUDY, STUDY.before, content) + ',"series":[').encode())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final, Protocol, Self
 
+from app.batches.imaging_study import IMAGING_STUDY_NAME
 from app.batches.manifest_schema import INSTANCE, MANIFEST, SERIES, STUDY, Shape, canonical
 
 _NO_SERIES: Final = "no-series"
@@ -36,16 +37,18 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object that a manifest lists.
+    """One file that a manifest lists.
 
     Attributes:
-        file: path below the manifest's directory; three plain names, whatever was read.
+        file: path below the manifest's directory; plain names, whatever was read.
         sha256: in hexadecimal.
+        is_object: it is a DICOM object, and not the FHIR resource of a study.
     """
 
     file: str
     size: int
     sha256: str
+    is_object: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,13 @@ class ManifestReader:
         self._counts = _Counts()
         self._place: list[str] = []
 
+    @property
+    def studies(self) -> int:
+        """How many studies were read to their end."""
+        return self._counts.studies
+
     def listed(self) -> Iterator[Listed]:
-        """Yield every object.
+        """Yield every file: the objects of each study, then its FHIR resource if there is one.
 
         Raises:
             NotAManifest: it does not fit the schema, or its parts contradict each other. What was
@@ -172,6 +180,9 @@ class ManifestReader:
             raise NotAManifest("image_count is not the number of its instances")
         if directories - {study["cloud_study_id"]}:
             raise NotAManifest("a file lies in the directory of another study")
+        if resource := study["imaging_study"]:
+            file = f"{study['cloud_study_id']}/{IMAGING_STUDY_NAME}"
+            yield Listed(file, resource["size"], resource["sha256"], is_object=False)
 
     def _series(self, sink: Sink) -> Generator[Listed, None, str]:
         """Read one series; return the study's part of its files' paths."""

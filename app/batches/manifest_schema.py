@@ -49,6 +49,8 @@ def _pattern(schema: Mapping[str, Any], *, is_named: bool = False) -> str:
         return re.escape(canonical(schema["const"]))
     if "enum" in schema:
         return f"(?:{'|'.join(re.escape(canonical(value)) for value in schema['enum'])})"
+    if "anyOf" in schema:
+        return f"(?:{'|'.join(map(_pattern, schema['anyOf']))})"
     return _PATTERNS[schema["type"]](schema, is_named=is_named)
 
 

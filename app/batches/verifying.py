@@ -49,7 +49,7 @@ class Verification:
         summary: of a manifest that could be read.
         faults: how many objects have each fault.
         findings: the first of them.
-        unknown: files that are neither listed nor DICOM objects.
+        unknown: files that are not listed, and no DICOM objects or FHIR resources.
         checked_files: objects that were compared.
         checked_bytes: their size by the manifest.
     """
@@ -65,7 +65,7 @@ class Verification:
 
     @property
     def is_complete(self) -> bool:
-        """Everything is there as listed, and no other object; the signature is no part of this."""
+        """Everything listed is there, and nothing unexpected; the signature is no part of this."""
         return not self.problem and not self.faults
 
     @property
@@ -84,13 +84,13 @@ class Verification:
 async def verify(
     shelf: Shelf, keys: PublicKeys | None, *, jobs: int, advance: Advance | None = None
 ) -> Verification:
-    """Check a manifest, its signature and every object.
+    """Check a manifest, its signature and everything that it lists.
 
     Args:
         shelf: where they lie.
         keys: that the gateway may have signed with; None to leave the signature unchecked.
         jobs: objects that are read at once.
-        advance: is told how many files and bytes were compared since it was last told.
+        advance: is told how many objects and bytes were compared since it was last told.
 
     Raises:
         StorageUnavailable: the place does not answer.
@@ -102,9 +102,9 @@ async def verify(
         return outcome
     with file:
         try:
-            names, summary = await asyncio.to_thread(_read, file)
+            names, studies, summary = await asyncio.to_thread(_read, file)
             outcome.summary = summary
-            outcome.problem = _problem(shelf.name, summary, names)
+            outcome.problem = _problem(shelf.name, summary, names, studies)
             outcome.signature = _signature_state(summary, keys)
             if not outcome.problem:
                 await _compare(shelf, file, outcome, jobs=jobs, advance=advance)
@@ -116,25 +116,25 @@ async def verify(
     return outcome
 
 
-def _read(file: IO[bytes]) -> tuple["_Names", Summary]:
+def _read(file: IO[bytes]) -> tuple["_Names", "_Names", Summary]:
+    """Return the names of the files and of the studies that are listed, and the rest."""
     reader = ManifestReader(file)
-    names = _Names()
-    study = ""
+    names, studies = _Names(), _Names()
+    begun = 0
     for listed in reader.listed():
         names.add(listed.file)
-        directory = listed.file.partition("/")[0]
-        if directory != study:
-            study = directory
-            names.add(f"{study}/{IMAGING_STUDY_NAME}")
+        if begun == reader.studies:  # the first of its study
+            begun += 1
+            studies.add(listed.file.partition("/")[0])
     names.add(MANIFEST_NAME)
-    return names, reader.summary
+    return names, studies, reader.summary
 
 
-def _problem(name: str, summary: Summary, names: "_Names") -> str:
+def _problem(name: str, summary: Summary, names: "_Names", studies: "_Names") -> str:
     batch_id = summary.content["batch_id"]
     if _UUID.fullmatch(name) and name.lower() != batch_id:
         return "this is the manifest of another batch than the directory is named for"
-    if names.sort():
+    if names.sort() | studies.sort():
         return "a study or an object is listed twice"
     return ""
 
@@ -171,11 +171,11 @@ async def _compare(
             if portion is None:
                 return
             outcome.add(await shelf.check(portion))
-            size = sum(listed.size for listed in portion)
-            outcome.checked_files += len(portion)
-            outcome.checked_bytes += size
+            sizes = [listed.size for listed in portion if listed.is_object]
+            outcome.checked_files += len(sizes)
+            outcome.checked_bytes += sum(sizes)
             if advance is not None:
-                advance(len(portion), size)
+                advance(len(sizes), sum(sizes))
 
     tasks = [asyncio.ensure_future(work()) for _ in range(jobs)]
     try:
@@ -206,12 +206,16 @@ async def _look_for_others(shelf: Shelf, names: "_Names", outcome: Verification)
         if found.name in names:
             continue
         fault = found.fault
-        if fault is None and await shelf.is_dicom(found.name):
+        if fault is None and (_is_resource(found.name) or await shelf.is_dicom(found.name)):
             fault = Fault.UNEXPECTED
         if fault is None:
             outcome.unknown += 1
         else:
             outcome.add([Finding(fault, found.name)])
+
+
+def _is_resource(name: str) -> bool:
+    return name.rpartition("/")[2].lower() == IMAGING_STUDY_NAME
 
 
 class _Names:

@@ -5,10 +5,13 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from app.batches.imaging_study import IMAGING_STUDY_NAME, imaging_study
 from app.batches.manifest import MANIFEST_NAME, ManifestHeader, ManifestWriter
 from app.batches.records import ManifestEntry, object_name
 from app.batches.states import Priority
@@ -64,27 +67,50 @@ def entries() -> list[ManifestEntry]:
 
 
 def written(
-    listed: Iterable[ManifestEntry], *, header: ManifestHeader = HEADER, signer: Signer = SIGNER
+    listed: Iterable[ManifestEntry],
+    *,
+    header: ManifestHeader = HEADER,
+    signer: Signer = SIGNER,
+    fhir: bool = False,
 ) -> bytes:
     file = io.BytesIO()
     with ManifestWriter(file, header, signer) as writer:
-        writer.add(listed)
+        if fhir:
+            for study in studies_of(listed):
+                writer.add(study)
+                resource = imaging_study(header, study)
+                writer.attach(size=len(resource), sha256=hashlib.sha256(resource).digest())
+        else:
+            writer.add(listed)
         writer.finish()
     return file.getvalue()
+
+
+def studies_of(listed: Iterable[ManifestEntry]) -> list[list[ManifestEntry]]:
+    return [list(study) for _, study in groupby(listed, key=attrgetter("cloud_study_id"))]
+
+
+def resource_name(study: str) -> str:
+    return f"{study}/{IMAGING_STUDY_NAME}"
 
 
 def name_of(one: ManifestEntry) -> str:
     return object_name(one.cloud_study_id, one.series_uid, one.sop_instance_uid)
 
 
-def publish(directory: Path, listed: Sequence[ManifestEntry] | None = None) -> Path:
+def publish(
+    directory: Path, listed: Sequence[ManifestEntry] | None = None, *, fhir: bool = False
+) -> Path:
     """Lay out a whole batch; return its directory."""
     chosen = entries() if listed is None else listed
     for one in chosen:
         path = directory / name_of(one)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content_of(int(one.sop_instance_uid.rpartition(".")[2]) - 3000))
-    (directory / MANIFEST_NAME).write_bytes(written(chosen))
+    for study in studies_of(chosen) if fhir else []:
+        path = directory / resource_name(study[0].cloud_study_id)
+        path.write_bytes(imaging_study(HEADER, study))
+    (directory / MANIFEST_NAME).write_bytes(written(chosen, fhir=fhir))
     return directory
 
 

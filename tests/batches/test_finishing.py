@@ -1,5 +1,6 @@
 """The end of a batch: what goes out with its last object, and in which order."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -90,8 +91,9 @@ async def test_the_same_batch_gives_the_same_manifest(house, area, shelf) -> Non
     assert shelf.objects[name][0] == again.objects[name][0]
 
 
-async def test_who_lost_the_batch_puts_no_manifest(house, area, shelf) -> None:
-    claim = await claimed(house)
+@pytest.mark.parametrize("fhir", [False, True], ids=["plain", "with FHIR"])
+async def test_who_lost_the_batch_puts_nothing(house, area, shelf, fhir) -> None:
+    claim = await claimed(house, fhir=fhir)
 
     assert await finisher(house, area, shelf).run(claim, is_held=never) is None
 
@@ -130,6 +132,28 @@ async def test_a_study_that_runs_over_pages_is_one_resource(
     assert [json.loads(data)["numberOfInstances"] for data in resources] == [5]
 
 
+async def test_the_manifest_lists_the_fhir_resource_as_it_was_put(house, area, shelf) -> None:
+    claim = await claimed(house, fhir=True)
+
+    await finisher(house, area, shelf).run(claim, is_held=always)
+
+    resource, manifest = (data for data, *_ in shelf.objects.values())
+    [study] = json.loads(manifest)["studies"]
+    assert study["imaging_study"] == {
+        "size": len(resource),
+        "sha256": hashlib.sha256(resource).hexdigest(),
+    }
+
+
+async def test_the_manifest_of_a_batch_without_fhir_lists_no_resource(house, area, shelf) -> None:
+    claim = await claimed(house)
+
+    await finisher(house, area, shelf).run(claim, is_held=always)
+
+    [(manifest, *_)] = shelf.objects.values()
+    assert [study["imaging_study"] for study in json.loads(manifest)["studies"]] == [None]
+
+
 def published_in(area: StagingArea, claim: FinishClaim) -> list[Path]:
     """Files of the size that the tables know, under the names that they give."""
     made = []
@@ -161,6 +185,21 @@ async def test_a_directory_gets_the_manifest_as_a_file(house, area) -> None:
     path = area.batch_directory(claim.batch.batch_id) / "manifest.json"
     assert url == str(path)
     assert json.loads(path.read_bytes())["batch_id"] == str(claim.batch.batch_id)
+
+
+async def test_a_fhir_resource_that_is_another_one_is_replaced(house, area) -> None:
+    made, claim = in_staging(house, area, await claimed(house, fhir=True))
+    published_in(area, claim)
+    directory = area.batch_directory(claim.batch.batch_id)
+    await made.run(claim, is_held=always)
+    [path] = directory.rglob("imagingstudy.json")
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(bytes(len(whole)))
+
+    await made.run(claim, is_held=always)
+
+    assert path.read_bytes() == whole
 
 
 def shortened(path: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batches import manifest
+from app.batches.imaging_study import imaging_study
 from app.batches.manifest import ManifestWriter, header_of, signed_message
 from app.batches.manifest_schema import INSTANCE, MANIFEST, SCHEMA, SERIES, STUDY, canonical
 from app.batches.records import Batch, ManifestEntry
@@ -34,14 +35,15 @@ from tests.batches.published import (
     entries,
     entry,
     name_of,
+    studies_of,
     written,
 )
 
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
-def read(listed: list[ManifestEntry]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(written(listed))
+def read(listed: list[ManifestEntry], *, fhir: bool = False) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(written(listed, fhir=fhir))
     return content
 
 
@@ -52,8 +54,9 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_a_manifest_is_valid_by_the_published_schema() -> None:
-    VALIDATOR.validate(read(entries()))
+@pytest.mark.parametrize("fhir", [False, True], ids=["plain", "with FHIR"])
+def test_a_manifest_is_valid_by_the_published_schema(fhir: bool) -> None:
+    VALIDATOR.validate(read(entries(), fhir=fhir))
 
 
 def test_a_manifest_says_which_batch_it_is() -> None:
@@ -109,6 +112,26 @@ def test_an_instance_is_listed_with_its_file_size_and_hash() -> None:
             "sha256": one.sha256.hex(),
         }
     ]
+
+
+def test_a_study_is_listed_with_the_size_and_hash_of_its_fhir_resource() -> None:
+    resources = [imaging_study(HEADER, study) for study in studies_of(entries())]
+
+    assert [study["imaging_study"] for study in read(entries(), fhir=True)["studies"]] == [
+        {"size": len(resource), "sha256": hashlib.sha256(resource).hexdigest()}
+        for resource in resources
+    ]
+
+
+def test_a_study_without_a_fhir_resource_says_so() -> None:
+    assert [study["imaging_study"] for study in read(entries())["studies"]] == [None, None]
+
+
+def test_fhir_resources_are_no_part_of_the_totals() -> None:
+    plain, described = read(entries()), read(entries(), fhir=True)
+
+    for member in ("totals", "total_studies", "total_images"):
+        assert described[member] == plain[member]
 
 
 def test_an_object_without_a_series_lies_in_a_directory_that_says_so() -> None:
@@ -167,14 +190,16 @@ def test_the_next_manifest_of_a_batch_has_the_next_revision() -> None:
 # Form and signature
 
 
-def test_a_manifest_is_canonical_json_as_a_whole() -> None:
-    text = written(entries())
+@pytest.mark.parametrize("fhir", [False, True], ids=["plain", "with FHIR"])
+def test_a_manifest_is_canonical_json_as_a_whole(fhir: bool) -> None:
+    text = written(entries(), fhir=fhir)
 
     assert rfc8785.dumps(json.loads(text)) == text
 
 
-def test_the_same_batch_has_the_same_manifest_byte_for_byte() -> None:
-    assert written(entries()) == written(entries())
+@pytest.mark.parametrize("fhir", [False, True], ids=["plain", "with FHIR"])
+def test_the_same_batch_has_the_same_manifest_byte_for_byte(fhir: bool) -> None:
+    assert written(entries(), fhir=fhir) == written(entries(), fhir=fhir)
 
 
 def test_objects_may_come_in_portions() -> None:
@@ -259,6 +284,32 @@ def test_an_object_that_does_not_fit_the_schema_is_refused_without_its_values(
 def test_a_header_that_does_not_fit_the_schema_is_refused(header: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="does not fit the schema"):
         written([], header=replace(HEADER, **header))
+
+
+def attached(listed: list[ManifestEntry], **resource: Any) -> None:
+    with ManifestWriter(io.BytesIO(), HEADER, SIGNER) as writer:
+        writer.add(listed)
+        writer.attach(**resource)
+        writer.finish()
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"size": -1, "sha256": bytes(32)},
+        {"size": 10**15, "sha256": bytes(32)},
+        {"size": 1, "sha256": b"short"},
+    ],
+    ids=["below nothing", "too large", "no hash"],
+)
+def test_a_fhir_resource_that_does_not_fit_the_schema_is_refused(resource: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="imaging_study does not fit the schema"):
+        attached([entry(1)], **resource)
+
+
+def test_a_fhir_resource_before_the_objects_of_its_study_is_refused() -> None:
+    with pytest.raises(ValueError, match="after the objects"):
+        attached([], size=1, sha256=bytes(32))
 
 
 def many(count: int) -> Iterator[ManifestEntry]:
@@ -348,10 +399,10 @@ def near(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that the schema allows, and values that it just does not."""
     if "$ref" in schema:
         return near(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]])
-    if "const" in schema:
-        return st.just(schema["const"]) | st.just("2.0")
-    if "enum" in schema:
-        return st.sampled_from([*schema["enum"], "stat", 2])
+    if "anyOf" in schema:
+        return st.one_of([near(one) for one in schema["anyOf"]])
+    if "const" in schema or "enum" in schema:
+        return st.sampled_from([*schema.get("enum", [schema.get("const")]), "2.0", "stat", 2])
     if schema["type"] == "string":
         fitting = st.from_regex(schema["pattern"], fullmatch=True)
         return (

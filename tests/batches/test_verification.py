@@ -39,17 +39,25 @@ from tests.batches.published import (
     manifest_of,
     name_of,
     publish,
+    resource_name,
     written,
 )
 
 KEYS = SIGNER.public_keys()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 FIRST = name_of(entry(1))
+RESOURCE = resource_name(STUDIES[0])
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Path:
     return publish(tmp_path / "batch")
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """A batch that has a FHIR resource for each study."""
+    return publish(tmp_path / "described", fhir=True)
 
 
 def checked(directory: Path, keys: PublicKeys | None = KEYS, jobs: int = 3) -> Verification:
@@ -91,14 +99,19 @@ def test_a_batch_without_objects_is_complete(tmp_path: Path) -> None:
     assert checked(publish(tmp_path / "batch", [])).is_complete
 
 
-def test_fhir_resources_of_the_studies_are_known(batch: Path) -> None:
-    for study in STUDIES:
-        (batch / study / IMAGING_STUDY_NAME).write_text("{}")
-
-    outcome = checked(batch)
+def test_a_batch_with_fhir_resources_is_complete_and_authentic(described: Path) -> None:
+    outcome = checked(described)
 
     assert outcome.is_complete
+    assert outcome.signature is SignatureState.VALID
     assert outcome.unknown == 0
+
+
+def test_fhir_resources_are_not_counted_as_objects(described: Path) -> None:
+    outcome = checked(described)
+
+    assert outcome.checked_files == 5
+    assert outcome.checked_bytes == sum(one.size for one in entries())
 
 
 def test_a_file_that_is_no_dicom_object_is_counted_and_no_obstacle(batch: Path) -> None:
@@ -194,6 +207,29 @@ def test_an_object_that_is_not_as_listed_is_found(
     assert not outcome.is_complete
     assert outcome.findings == [Finding(fault, FIRST)]
     assert outcome.faults == {fault: 1}
+    assert outcome.signature is SignatureState.VALID
+
+
+@pytest.mark.parametrize(
+    ("tamper", "fault"),
+    [
+        (remove, Fault.MISSING),
+        (cut, Fault.WRONG_SIZE),
+        (extend, Fault.WRONG_SIZE),
+        (flip, Fault.WRONG_HASH),
+        (pipe, Fault.UNREADABLE),
+        (directory, Fault.UNREADABLE),
+    ],
+)
+def test_a_fhir_resource_that_is_not_as_listed_is_found(
+    described: Path, tamper: Callable[[Path], None], fault: Fault
+) -> None:
+    tamper(described / RESOURCE)
+
+    outcome = checked(described)
+
+    assert not outcome.is_complete
+    assert outcome.findings == [Finding(fault, RESOURCE)]
     assert outcome.signature is SignatureState.VALID
 
 
@@ -330,11 +366,24 @@ def test_a_name_that_is_no_text_is_reported(batch: Path) -> None:
     assert checked(batch).findings == [Finding(Fault.UNEXPECTED, "\udcff.dcm")]
 
 
-def test_a_fhir_resource_of_a_study_that_is_not_listed_is_not_known(batch: Path) -> None:
-    (batch / "other").mkdir()
-    (batch / "other" / IMAGING_STUDY_NAME).write_text("{}")
+@pytest.mark.parametrize(
+    "name",
+    [
+        RESOURCE,
+        RESOURCE.replace(IMAGING_STUDY_NAME, "ImagingStudy.JSON"),
+        f"{STUDIES[0]}/2.25.2000/{IMAGING_STUDY_NAME}",
+        f"other/{IMAGING_STUDY_NAME}",
+        IMAGING_STUDY_NAME,
+    ],
+)
+def test_a_fhir_resource_that_is_not_listed_is_found(batch: Path, name: str) -> None:
+    (batch / name).parent.mkdir(exist_ok=True)
+    (batch / name).write_text("{}")
 
-    assert checked(batch).unknown == 1
+    outcome = checked(batch)
+
+    assert outcome.findings == [Finding(Fault.UNEXPECTED, name)]
+    assert outcome.unknown == 0
 
 
 def test_a_file_of_another_batch_is_found(batch: Path) -> None:
@@ -471,6 +520,24 @@ def test_whatever_is_changed_in_a_manifest_its_signature_ends(
     assert outcome.signature is SignatureState.INVALID
 
 
+@pytest.mark.parametrize(
+    "resource",
+    [None, {"size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}],
+    ids=["taken out", "another one"],
+)
+def test_another_fhir_resource_in_a_manifest_ends_its_signature(
+    described: Path, resource: dict[str, Any] | None
+) -> None:
+    content = manifest_of(described)
+    content["studies"][0]["imaging_study"] = resource
+    change(described, content)
+
+    outcome = checked(described)
+
+    assert outcome.problem == ""
+    assert outcome.signature is SignatureState.INVALID
+
+
 # Other forms of the same content
 
 
@@ -510,7 +577,7 @@ def test_a_large_list_before_what_comes_first_waits_in_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(manifest_reader, "_SPOOL_BYTES", 100)
-    text = written(entries())
+    text = written(entries(), fhir=True)
 
     listed, reader = read(json.dumps(reordered(json.loads(text))).encode())
 
@@ -527,7 +594,7 @@ def test_the_digest_is_the_same_in_every_order_of_members(random: Any, indent: i
             return {key: shuffled(value[key]) for key in keys}
         return [shuffled(one) for one in value] if isinstance(value, list) else value
 
-    text = written(entries())
+    text = written(entries(), fhir=True)
 
     other = json.dumps(shuffled(json.loads(text)), indent=indent or None).encode()
 
@@ -577,7 +644,7 @@ def test_a_manifest_without_rights_is_no_outcome(
 
 
 def test_every_truncated_manifest_is_refused() -> None:
-    text = written([entry(1)])
+    text = written([entry(1)], fhir=True)
 
     for size in range(len(text)):
         with pytest.raises(NotAManifest):
@@ -613,8 +680,12 @@ def test_every_truncated_manifest_is_refused() -> None:
         (written([entry(1)]).replace(b'"size":', b'"size":0.5'), "instances.0"),
         (written([entry(1)]).replace(b'"revision":1', b'"revision":true'), "revision"),
         (written([entry(1)]).replace(b'"revision":1', b'"revision":1e400'), "revision"),
+        (written([entry(1)]).replace(b'"imaging_study":null,', b""), "imaging_study is missing"),
+        (written([entry(1)]).replace(b'study":null', b'study":false'), "studies.0.imaging_study"),
+        (written([entry(1)]).replace(b'study":null', b'study":{}'), "studies.0.imaging_study"),
+        (written([entry(1)]).replace(b'study":null', b'study":"planted"'), "imaging_study"),
     ],
-    ids=range(26),
+    ids=range(30),
 )
 def test_what_is_no_manifest_is_refused_with_the_place(text: bytes, what: str) -> None:
     with pytest.raises(NotAManifest, match=what) as refused:
@@ -745,6 +816,18 @@ def test_a_study_that_is_listed_twice_is_refused(batch: Path) -> None:
     assert "listed twice" in checked(batch, None).problem
 
 
+def test_a_study_that_is_listed_twice_in_a_row_is_refused(batch: Path) -> None:
+    content = manifest_of(batch)
+    whole = content["studies"][0]
+    content["studies"].insert(1, {**whole, "series": [whole["series"].pop()], "image_count": 1})
+    whole["image_count"] -= 1
+    content["total_studies"] += 1
+    content["totals"]["studies"] += 1
+    change(batch, content)
+
+    assert "listed twice" in checked(batch, None).problem
+
+
 def test_the_manifest_of_another_batch_is_refused(tmp_path: Path) -> None:
     batch = publish(tmp_path / "6f1c2e5a-1111-4222-8333-000000000000")
 
@@ -779,7 +862,7 @@ MUTATIONS = st.lists(
 
 @given(MUTATIONS)
 def test_no_damage_to_a_manifest_is_taken_for_the_manifest(mutations: Any) -> None:
-    whole = written([entry(1)])
+    whole = written([entry(1)], fhir=True)
     text = bytearray(whole)
     for number, given_bytes in mutations:
         place = number % len(text)

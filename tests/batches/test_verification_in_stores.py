@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from app.batches import shelves
-from app.batches.imaging_study import IMAGING_STUDY_NAME
 from app.batches.manifest import MANIFEST_NAME
 from app.batches.shelves import Fault, Finding, StoreShelf
 from app.batches.verifying import SignatureState, Verification, verify
@@ -22,6 +21,7 @@ from tests.batches.published import (
     entry,
     name_of,
     publish,
+    resource_name,
     written,
 )
 from tests.storage.places import PREFIX, QUICK, S3Place
@@ -41,7 +41,7 @@ def s3_url() -> Iterator[str]:
 def s3(s3_url: str, tmp_path: Path) -> S3Place:
     """A bucket with a published batch, and beside it another one."""
     place = S3Place(s3_url)
-    publish(tmp_path / "batch")
+    publish(tmp_path / "batch", fhir=True)
     for path in (tmp_path / "batch").rglob("*"):
         if path.is_file():
             name = str(path.relative_to(tmp_path / "batch"))
@@ -64,8 +64,6 @@ def checked(place: S3Place, **given: Any) -> Verification:
 
 
 def test_a_batch_as_it_was_published_is_complete_and_authentic(s3: S3Place) -> None:
-    s3.tamper(f"{BATCH}/{STUDIES[0]}/{IMAGING_STUDY_NAME}", b"{}")
-
     outcome = checked(s3)
 
     assert outcome.is_complete
@@ -112,6 +110,19 @@ def test_a_dicom_object_that_is_not_listed_is_found(s3: S3Place, name: str, cont
     assert checked(s3).findings == [Finding(Fault.UNEXPECTED, name)]
 
 
+def test_a_fhir_resource_that_is_not_as_listed_is_found(s3: S3Place) -> None:
+    name = resource_name(STUDIES[0])
+    s3.tamper(f"{BATCH}/{name}", s3.content(f"{BATCH}/{name}")[:-1] + b"]")
+
+    assert checked(s3).findings == [Finding(Fault.WRONG_HASH, name)]
+
+
+def test_a_fhir_resource_that_is_not_listed_is_found(s3: S3Place) -> None:
+    s3.tamper(f"{BATCH}/{resource_name('other')}", b"{}")
+
+    assert checked(s3).findings == [Finding(Fault.UNEXPECTED, resource_name("other"))]
+
+
 def test_an_object_that_is_no_dicom_is_counted_and_no_obstacle(s3: S3Place) -> None:
     s3.tamper(f"{BATCH}/readme.txt", b"x" * 1000)
 
@@ -134,7 +145,7 @@ def test_a_prefix_without_a_manifest_is_not_complete(s3: S3Place) -> None:
 
 
 def test_a_manifest_of_several_pieces_is_read(s3: S3Place) -> None:
-    padded = written(entries()).replace(b"]", b"]" + b" " * 900_000, 7)
+    padded = written(entries(), fhir=True).replace(b"]", b"]" + b" " * 900_000, 7)
     assert len(padded) > 6_000_000
     s3.tamper(f"{BATCH}/{MANIFEST_NAME}", padded)
 

@@ -19,11 +19,13 @@ from app.vault.signing import Signer
 from tests.batches.published import (
     SIGNER,
     STRANGER,
+    STUDIES,
     content_of,
     entries,
     entry,
     name_of,
     publish,
+    resource_name,
     written,
 )
 from tests.storage.places import PREFIX as STORE_PREFIX
@@ -32,6 +34,7 @@ from tests.storage.servers import s3_server
 
 Run = Callable[..., Result]
 FIRST = name_of(entry(1))
+RESOURCE = resource_name(STUDIES[0])
 
 
 @pytest.fixture
@@ -103,6 +106,16 @@ def test_an_object_that_is_gone_is_named(run: Run, batch: Path, keys: Path) -> N
     assert done.exit_code == 1
     assert f"missing: {FIRST}" in done.output
     assert "NOT PROVEN COMPLETE" in done.output
+
+
+def test_a_fhir_resource_that_was_changed_is_named(run: Run, tmp_path: Path, keys: Path) -> None:
+    batch = publish(tmp_path / "described", fhir=True)
+    (batch / RESOURCE).write_text("{}")
+
+    done = run("manifest", "verify", batch, "--keys", keys)
+
+    assert done.exit_code == 1
+    assert f"wrong-size: {RESOURCE}" in done.output
 
 
 def test_a_signature_that_is_not_valid_is_a_failure(run: Run, batch: Path, keys: Path) -> None:
