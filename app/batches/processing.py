@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from app import pipeline, telemetry
@@ -42,7 +43,7 @@ from app.vault.service import Vault
 
 # Most of a chunk of ordinary slices: the more there are, the fewer commits they take.
 IN_FLIGHT: Final = 128
-# Those whose pixels may have to be read wait for child processes.
+# Those whose pixels may have to be read wait for child processes, each with several files open.
 IN_FLIGHT_PIXELS: Final = 40
 # Larger ones hold more memory, and a thread each.
 LARGE_IN_FLIGHT: Final = 2
@@ -50,7 +51,7 @@ THREADS: Final = 16
 # When so little of a chunk is not begun, it is time to look for the next one.
 NEARLY_FILES: Final = 48
 NEARLY_BYTES: Final = 24 << 20
-# A small object that makes a result of more than this was inflated: one at a time.
+# Small objects that become large ones are inflated as long as all together grew by less than this.
 SWOLLEN_BYTES: Final = 16 << 20
 # What is done of a chunk is not thrown away for a moment's trouble with a part that is needed.
 PAUSES_S: Final = (0.3, 1.0, 2.0)
@@ -93,6 +94,9 @@ class Processor:
     executor: Executor
     writers: Writers
     lanes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
+    pixel_lanes: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(IN_FLIGHT_PIXELS)
+    )
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_IN_FLIGHT))
     swelling: "Swelling" = field(default_factory=lambda: Swelling())  # noqa: PLW0108 - stands below
     fullness: Fullness = field(default_factory=Fullness)
@@ -166,26 +170,25 @@ class Processor:
 
 
 class Swelling:
-    """Keeps objects from being inflated at the same time: a few bytes can become very many."""
+    """Bounds what is inflated at the same time: a few bytes can become very many."""
 
     def __init__(self) -> None:
-        self._holder: asyncio.Task[object] | None = None
+        self._grown: dict[asyncio.Task[object] | None, int] = {}
         self._ended = asyncio.Event()
 
-    async def work(self, work: Callable[[], Deidentified]) -> Deidentified:
-        """Do the work as soon as no other task holds something swollen."""
-        while self._holder is not None:
+    async def work(self, size: int, work: Callable[[], Deidentified]) -> Deidentified:
+        """Do the work on an object of that size as soon as others hold little that is swollen."""
+        while sum(self._grown.values()) >= SWOLLEN_BYTES:
+            self._ended.clear()
             await self._ended.wait()
         done = work()
-        if done.size > SWOLLEN_BYTES:
-            self._holder = asyncio.current_task()
-            self._ended.clear()
+        if done.size > size:
+            self._grown[asyncio.current_task()] = done.size - size
         return done
 
     def end(self) -> None:
         """Let others go on, if it was this task that held them up."""
-        if self._holder is not None and self._holder is asyncio.current_task():
-            self._holder = None
+        if self._grown.pop(asyncio.current_task(), 0):
             self._ended.set()
 
 
@@ -233,6 +236,9 @@ class _Run:
         self._actor = pipeline.Actor(
             claim.actor, request_id=claim.request_id, kind=SourceKind.BATCH
         )
+        cleans = context.profile.cleans_pixels
+        self._lanes = parts.pixel_lanes if cleans else parts.lanes
+        self._most = IN_FLIGHT_PIXELS if cleans else IN_FLIGHT
         self._is_near = claim.request.source["kind"] in _NEAR
         self._waiting = deque(claim.files)
         self._left_bytes = sum(file.size for file in claim.files)
@@ -254,14 +260,13 @@ class _Run:
         return [self._done[file.seq] for file in self._files]
 
     async def _work(self) -> None:
-        most = IN_FLIGHT_PIXELS if self._context.profile.cleans_pixels else IN_FLIGHT
         async with asyncio.TaskGroup() as lanes:
-            for _ in range(min(most, len(self._waiting))):
+            for _ in range(min(self._most, len(self._waiting))):
                 lanes.create_task(self._lane())
 
     async def _lane(self) -> None:
         while self._waiting:
-            async with self._parts.lanes:
+            async with self._lanes:
                 if not self._waiting or self._trouble is not None or not self._is_held():
                     return
                 await self._next()
@@ -330,7 +335,7 @@ class _Run:
                 self._context,
                 vault=self._parts.vault,
                 actor=self._actor,
-                offload=swelling.work,
+                offload=partial(swelling.work, source.size),
             )
             path = self._path(file)
             sha256 = await self._parts.writers.write(done, path, is_direct=self._place.is_direct)

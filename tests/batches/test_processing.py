@@ -486,6 +486,30 @@ async def test_a_file_that_grew_since_the_scan_is_treated_as_what_it_is(bench: B
     assert result.state is ItemState.SUCCEEDED
 
 
+async def test_chunks_share_the_room_for_objects_with_pixels_to_be_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, data in enumerate(objects(processing.IN_FLIGHT_PIXELS + 20)):
+        bench.add(f"{number:03d}", data)
+    record = bench.processor.vault.record
+
+    async def recording(**given: object) -> None:
+        await asyncio.sleep(0.02)
+        await record(**given)
+
+    monkeypatch.setattr(bench.processor.vault, "record", recording)
+    pixels = bench.processor.contexts.get(NORTH, "basic-pixels").profile
+    asked = {"profile": pixels.name, "profile_version": pixels.version}
+
+    chunks = [
+        bench.processor.run(bench.claim(number=number, **asked), is_held=lambda: True)
+        for number in range(2)
+    ]
+    await asyncio.gather(*chunks)
+
+    assert bench.folder.most_lent == processing.IN_FLIGHT_PIXELS
+
+
 async def test_swollen_objects_come_one_at_a_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -538,12 +562,45 @@ async def test_a_swollen_object_that_fails_holds_nobody_up(
     assert [result.state for result in results].count(ItemState.SUCCEEDED) == 4
 
 
-async def test_swelling_counts_only_what_is_large() -> None:
-    swelling = Swelling()
-    small = type("Done", (), {"size": 1})()
+async def test_objects_that_swell_a_little_are_counted_together(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each becomes 100 kB, which is allowed; all at once they would be ten times as much."""
+    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 250_000)
+    held = most = 0
+    record = bench.processor.vault.record
 
-    assert await swelling.work(lambda: small) is small
-    assert await swelling.work(lambda: small) is small
+    async def recording(**given: object) -> None:
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        await asyncio.sleep(0.005)
+        await record(**given)
+        held -= 1
+
+    monkeypatch.setattr(bench.processor.vault, "record", recording)
+    for number in range(10):
+        dataset = builders.ct(builders.Identity())
+        dataset.SOPInstanceUID = f"1.2.3.{number}"
+        dataset.Rows, dataset.Columns = 100, 500
+        dataset.PixelData = bytes(100 * 500 * 2)
+        bench.add(str(number), builders.part10(dataset, DeflatedExplicitVRLittleEndian))
+
+    results = await bench.run()
+
+    assert {result.state for result in results} == {ItemState.SUCCEEDED}
+    assert most == 3
+
+
+async def test_swelling_counts_only_what_an_object_grew_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 10)
+    swelling = Swelling()
+    large = type("Done", (), {"size": 1000})()
+
+    assert await swelling.work(1000, lambda: large) is large
+    assert await swelling.work(995, lambda: large) is large
 
 
 async def test_a_source_is_opened_once_for_all_chunks_of_a_batch(bench: Bench) -> None:
