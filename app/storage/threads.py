@@ -19,7 +19,7 @@ class GroupedCalls:
     """Gives the calls of one event loop to an executor.
 
     Calls of one group follow each other in one thread; with one thread, all do, in the order in
-    which they were asked for.
+    which they were asked for. One that nobody waits for any more is not begun.
 
     Args:
         executor: its threads; whoever made it ends it.
@@ -61,15 +61,23 @@ class GroupedCalls:
 class _Kept(asyncio.Future[T]):
     """An answer that cannot be cancelled: a task that waits for it learns of it afterwards."""
 
+    is_unwanted = False
+
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - the signature is asyncio's
+        self.is_unwanted = True
         return False
 
 
 def _work(calls: Sequence[_Call], loop: asyncio.AbstractEventLoop) -> None:
     outcomes: list[_Outcome] = []
     for call, answer in calls:
+        if answer.cancelled() or (isinstance(answer, _Kept) and answer.is_unwanted):
+            outcomes.append((answer, None, asyncio.CancelledError()))
+            continue
         try:
             outcomes.append((answer, call(), None))
+        except StopIteration:  # no future takes it
+            outcomes.append((answer, None, RuntimeError("a call raised StopIteration")))
         except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
             outcomes.append((answer, None, error))
     loop.call_soon_threadsafe(_settle, outcomes)

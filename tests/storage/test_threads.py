@@ -115,3 +115,44 @@ async def test_an_ended_executor_is_an_error_for_everybody(one: ThreadPoolExecut
         *(calls.run(threading.get_ident) for _ in range(3)), return_exceptions=True
     )
     assert [type(answer) for answer in answers] == [RuntimeError] * 3
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+async def test_what_nobody_waits_for_any_more_is_not_begun(
+    one: ThreadPoolExecutor, is_waited_for: bool
+) -> None:
+    calls, may_go, began = (
+        GroupedCalls(one, is_waited_for=is_waited_for),
+        threading.Event(),
+        threading.Event(),
+    )
+    seen: list[int] = []
+
+    def waiting() -> None:
+        began.set()
+        may_go.wait(10)
+
+    first = asyncio.create_task(calls.run(waiting))
+    others = [asyncio.create_task(calls.run(partial(seen.append, n))) for n in range(2 * GROUP)]
+    await asyncio.to_thread(began.wait, 10)
+    for task in others[1:]:
+        task.cancel()
+    may_go.set()
+    answers = await asyncio.gather(first, *others, return_exceptions=True)
+
+    assert seen == [0]
+    assert answers[:2] == [None, None]
+    assert {type(answer) for answer in answers[2:]} == {asyncio.CancelledError}
+
+
+async def test_no_error_of_a_call_keeps_its_neighbours_waiting(one: ThreadPoolExecutor) -> None:
+    calls = GroupedCalls(one)
+    empty: Iterator[int] = iter(())
+
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(
+            calls.run(empty.__next__), calls.run(threading.get_ident), return_exceptions=True
+        )
+
+    assert isinstance(answers[0], RuntimeError)
+    assert isinstance(answers[1], int)
