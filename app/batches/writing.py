@@ -29,10 +29,14 @@ _BLOCK: Final = 4096
 
 
 class Writers:
-    """Threads that write results, each with a buffer of its own."""
+    """Threads that write results, each with a buffer of its own.
+
+    Raises:
+        RuntimeError: there may be no more threads.
+    """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, "staging")
+        self._threads = _started(ThreadPoolExecutor(THREADS, "staging"))
         self._calls = GroupedCalls(self._threads, is_waited_for=True)
         self._own = threading.local()
 
@@ -67,8 +71,22 @@ class Writers:
         """Return the buffer of this thread, which begins where a page does."""
         made: memoryview | None = getattr(self._own, "buffer", None)
         if made is None:
-            made = self._own.buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+            try:
+                made = self._own.buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))
+            except OSError:
+                raise MemoryError from None
         return made
+
+
+def _started(threads: ThreadPoolExecutor) -> ThreadPoolExecutor:
+    """Start all threads at once: should one be missing later, a file would have to suffer."""
+    may_go = threading.Event()
+    try:
+        for _ in range(THREADS):
+            threads.submit(may_go.wait)
+    finally:
+        may_go.set()
+    return threads
 
 
 def write(done: Deidentified, path: str, buffer: memoryview, *, is_direct: bool) -> bytes:

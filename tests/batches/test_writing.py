@@ -289,3 +289,62 @@ def test_writing_is_aligned(
     assert direct
     assert all(size and size % BLOCK == 0 for size in direct)
     assert writing.LEAST_DIRECT_BYTES >= BLOCK
+
+
+async def test_what_was_cancelled_before_its_turn_is_not_written(
+    writers: Writers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk keeps a worker that has to go for the files under way, not for all in line."""
+    may_write = threading.Event()
+    real = MemorySource.read_into
+
+    def slowly(self: MemorySource, offset: int, target: memoryview) -> None:
+        may_write.wait(10)
+        real(self, offset, target)
+
+    monkeypatch.setattr(MemorySource, "read_into", slowly)
+    done, opened = result_of(2 * BLOCK), []
+    create = writing.create
+    monkeypatch.setattr(writing, "create", lambda path: opened.append(path) or create(path))
+    running = [
+        asyncio.create_task(writers.write(done, str(tmp_path / str(n)), is_direct=True))
+        for n in range(100)
+    ]
+    await asyncio.sleep(0.05)
+    for task in running:
+        task.cancel()
+    may_write.set()
+    await asyncio.gather(*running, return_exceptions=True)
+
+    assert {task.cancelled() for task in running} == {True}
+    assert len(opened) <= writing.THREADS
+
+
+def test_threads_are_there_from_the_beginning(
+    writers: Writers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where a process may have no more threads, that is no fault of a file."""
+
+    def refusing(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+
+    done = result_of(2 * BLOCK)
+    asyncio.run(writers.write(done, str(tmp_path / "0.dcm"), is_direct=True))
+    with pytest.raises(RuntimeError):
+        Writers()
+
+
+def test_no_memory_for_a_buffer_is_no_fault_of_the_file(
+    writers: Writers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refusing(_fd: int, _size: int) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", refusing)
+
+    with pytest.raises(MemoryError):
+        writers.write_here(result_of(2 * BLOCK), str(tmp_path / "0.dcm"), is_direct=True)
+
+    assert list(tmp_path.iterdir()) == []
