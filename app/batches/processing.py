@@ -52,7 +52,7 @@ THREADS: Final = 16
 NEARLY_FILES: Final = 48
 NEARLY_BYTES: Final = 24 << 20
 # Small objects that become large ones are inflated as long as all together grew by less than this.
-SWOLLEN_BYTES: Final = 16 << 20
+SWOLLEN_BYTES: Final = 64 << 20
 # What is done of a chunk is not thrown away for a moment's trouble with a part that is needed.
 PAUSES_S: Final = (0.3, 1.0, 2.0)
 
