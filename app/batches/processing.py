@@ -157,7 +157,7 @@ class Processor:
             destination = claim.request.destination
             async with self.destinations.lent(claim.organization, destination) as opened:
                 return await opened.links(self.staging.path)
-        except GatewayError:  # it is told when something is to be published
+        except (GatewayError, OSError):  # it is told when something is to be published
             return False
 
     def _context(self, claim: ChunkClaim) -> Context:

@@ -1,6 +1,7 @@
 """A chunk through the pipeline: every file ends in a result, whatever it is."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import threading
@@ -433,6 +434,23 @@ async def test_what_will_be_read_again_stays_in_the_page_cache(
     bench.area.is_direct = False
     await bench.run(request=request, epoch=3)
     assert asked == [is_direct, False]
+
+
+async def test_a_destination_that_cannot_be_opened_now_is_no_fault_of_the_files(
+    bench: Bench,
+) -> None:
+    """It is told when something is to be published."""
+    [data] = objects(1)
+    bench.add("0", data)
+
+    def refusing(_organization: str, _destination: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    processor = replace(bench.processor, destinations=OpenDestinations(refusing))
+
+    [result] = await processor.run(bench.claim(), is_held=lambda: True)
+
+    assert result.state is ItemState.SUCCEEDED
 
 
 async def test_few_files_are_open_at_once(bench: Bench) -> None:
