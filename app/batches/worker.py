@@ -193,13 +193,14 @@ class _Worker:
         finally:
             stopped.cancel()
             work.cancel()
-            ended = await asyncio.gather(work, return_exceptions=True)
+            # A thread that a disk keeps is waited for; others need not wait for its chunk.
+            await asyncio.wait({work}, timeout=LEAST_FOR_FILES_S)
             self._pieces.telling.cut_off()
             await self._pieces.give_all_back()
             await self._destinations.close()
             await self._sources.close()
-        if isinstance(ended[0], Exception):
-            raise ended[0]
+        if work.done() and not work.cancelled():
+            work.result()
 
     async def _everything(self) -> None:
         parts = self._parts

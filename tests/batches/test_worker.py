@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,6 +25,7 @@ from app.batches.states import BatchState, OnError, Priority
 from app.batches.work import BatchWork
 from app.deid.profile import BUILT_IN
 from app.errors import DatabaseUnavailable, DestinationRefused, StorageUnavailable
+from app.storage.lending import LentFile
 from app.storage.staged import StagedFileDamaged
 from tests.batches import station as stations
 from tests.batches.house import event, new_batch
@@ -526,6 +529,46 @@ async def test_a_chunk_without_time_to_end_is_given_back(station: Station) -> No
     assert chunk == ("pending", 0)
     assert station.left_in_work() == []
     assert (await station.service.get(NORTH, batch.batch_id)).done_files == 0
+
+
+async def test_what_hangs_in_a_thread_does_not_keep_a_chunk_from_others(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(root(station), 20)
+    await station.submit()
+    hangs, may_go = threading.Event(), threading.Event()
+    seen: list[object] = []
+    real = LentFile.read_into
+
+    def hanging(self: LentFile, offset: int, target: memoryview) -> None:
+        hangs.set()
+        may_go.wait(30)
+        real(self, offset, target)
+
+    def look() -> None:
+        """Look until the chunk is given back, then let the disk go on."""
+        with psycopg.connect(station.order.url, autocommit=True) as stranger:
+            for _ in range(100):
+                found = stranger.execute(
+                    "SELECT state, attempts FROM batch_chunks WHERE worker IS NULL"
+                ).fetchone()
+                if found:
+                    seen.append(found)
+                    break
+                time.sleep(0.05)
+        may_go.set()
+
+    monkeypatch.setattr(LentFile, "read_into", hanging)
+    monkeypatch.setattr(worker, "LEAST_FOR_FILES_S", 0.2)
+    async with station.working(grace_s=0.0) as stop:
+        await asyncio.to_thread(hangs.wait, 30)
+        looking = threading.Thread(target=look)
+        looking.start()
+        stop.set()
+    looking.join()
+
+    assert seen == [("pending", 0)]
+    await station.until_so(lambda: not station.left_in_work())
 
 
 async def test_a_worker_without_a_database_waits_for_it_and_can_be_stopped(
