@@ -287,9 +287,10 @@ async def test_two_batches_that_fill_the_disk_together_both_arrive(
     monkeypatch.setattr(worker, "UPKEEP_S", 0.1)
     monkeypatch.setattr(yielding, "STUCK_S", 0.2)
     disk = 80 * len(next(stations.objects(1)))
+    both_are_listed: list[bool] = []  # the first one would get ahead of a second one unknown yet
 
     def free_bytes(area: StagingArea) -> int:
-        return disk - sum(sizes(area.path / ".work"))
+        return disk - sum(sizes(area.path / ".work")) if both_are_listed else 0
 
     monkeypatch.setattr(StagingArea, "free_bytes", free_bytes)
     batches = [
@@ -298,6 +299,9 @@ async def test_two_batches_that_fill_the_disk_together_both_arrive(
     ]
     async with station.working(chunk_files=10, min_free_bytes=disk // 8):
         async with asyncio.timeout(50):
+            for batch in batches:
+                await station.until(lambda now: now.is_scanned, batch)
+            both_are_listed.append(True)
             ended = [await station.ended(batch) for batch in batches]
 
     assert [batch.state for batch in ended] == [BatchState.SUCCEEDED] * 2
