@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from app.audit.events import AuditEvent
-from app.batches.records import ChunkClaim
+from app.batches.records import ChunkClaim, ScanClaim
 from app.batches.standing import area_state
 from app.batches.states import ItemState, Priority
 from app.bootstrap import Gateway
@@ -270,12 +270,28 @@ async def _retry(subject: _Subject) -> None:
         batch=batch,
         chunk=CHUNK,
     )
+    subject.house.run(
+        "UPDATE batches SET succeeded_files = succeeded_files - chunks, failed_files = chunks"
+        " WHERE id = %(batch)s::uuid",
+        batch=batch,
+    )
     _set_state(subject, "held")
     await subject.time(
-        "client: retry a file of each chunk, whole",
+        "client: retry a file of each chunk",
         lambda: subject.gateway.batches.retry(ORGANIZATION, subject.batch, EVENT),
     )
+    work = subject.gateway.work
+    claim = await work.claim_scan(subject.worker, subject.staging)
+    if claim is None:
+        raise RuntimeError("nothing to be opened again")
+    await subject.time("retry: open a page", lambda: work.open_page(claim))
+    await subject.time("retry: open all other pages, whole", lambda: _open_pages(subject, claim))
     _set_state(subject, "publishing")
+
+
+async def _open_pages(subject: _Subject, claim: ScanClaim) -> None:
+    while await subject.gateway.work.open_page(claim):
+        pass
 
 
 def _set_state(subject: _Subject, state: str) -> None:

@@ -12,9 +12,10 @@ from app.batches import results as item_results
 from app.batches.claims import Claims
 from app.batches.cutting import insert_chunks
 from app.batches.records import ChunkClaim, ItemResult, ScanClaim, SourceFile
+from app.batches.reopening import open_page
 from app.batches.results import Names
 from app.batches.settling import defer_for, lock_batch, settle
-from app.batches.sql import batch_row, row, rows, run, transaction
+from app.batches.sql import IS_OPEN, batch_row, row, rows, run, transaction
 from app.batches.states import BatchState, ChunkState, OnError, Priority
 from app.batches.tickets import Task, defer
 
@@ -23,10 +24,11 @@ UPDATE batches SET state = 'processing', version = version + 1, task_worker = %(
     task_epoch = task_epoch + 1, started_at = coalesce(started_at, now())
 WHERE id = (SELECT id FROM batches
     WHERE state IN ('queued', 'processing', 'publishing') AND state <> 'publishing'
-    AND NOT is_scanned AND task_worker IS NULL AND due_at <= now()
+    AND (NOT is_scanned OR reopening IS NOT NULL) AND task_worker IS NULL AND due_at <= now()
     AND (home IS NULL OR home = %(staging)s)
     ORDER BY priority DESC, submitted_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
-RETURNING id, task_epoch, total_files, chunks, sealed_cursor
+RETURNING id, task_epoch, total_files, chunks, sealed_cursor,
+    reopening IS NOT NULL AS is_reopening
 """
 _COUNT_SCANNED: Final = """
 UPDATE batches SET version = version + 1, chunks = chunks + %(chunks)s,
@@ -42,7 +44,7 @@ WHERE id = %(batch)s AND task_epoch = %(epoch)s AND state = 'processing' AND NOT
 """
 # By priority and organisation the oldest batch that has something to do, found from index entry
 # to index entry: what it costs grows with the organisations, not with the batches.
-_DUE_BATCHES: Final = """
+_DUE_BATCHES: Final = f"""
 WITH RECURSIVE place AS (
     (SELECT priority, organization FROM batches WHERE state = 'processing'
         ORDER BY priority DESC, organization LIMIT 1)
@@ -56,14 +58,16 @@ WITH RECURSIVE place AS (
             AND b.priority < place.priority ORDER BY b.priority DESC, b.organization LIMIT 1)
         LIMIT 1) AS next
 )
-SELECT due.id FROM place
-CROSS JOIN LATERAL (SELECT b.id, b.submitted_at FROM batches AS b
+SELECT due.id, due.shut_from, due.shut_until FROM place
+CROSS JOIN LATERAL (
+    SELECT b.id, b.submitted_at, b.reopening_from AS shut_from, b.reopening_until AS shut_until
+    FROM batches AS b
     WHERE b.state = 'processing' AND b.priority = place.priority
         AND b.organization = place.organization
         AND (b.home IS NULL OR b.home = %(staging)s) AND b.open_chunks > 0
         AND b.parked_behind IS NULL
         AND EXISTS (SELECT FROM batch_chunks AS c
-            WHERE c.batch = b.id AND c.state = 'pending' AND c.not_before <= now())
+            WHERE c.batch = b.id AND c.state = 'pending' AND c.not_before <= now() AND {IS_OPEN})
     ORDER BY b.submitted_at, b.id LIMIT 2) AS due
 LEFT JOIN (SELECT organization, count(*) AS chunks FROM batch_chunks
     WHERE state IN ('processing', 'publishing') AND state = 'processing'
@@ -72,12 +76,13 @@ LEFT JOIN batch_turns AS turn USING (organization)
 ORDER BY place.priority DESC, coalesce(running.chunks, 0), turn.taken_at NULLS FIRST,
     due.submitted_at, due.id
 LIMIT 16
-"""
+"""  # noqa: S608 - constants
 _TAKE_CHUNK: Final = """
 UPDATE batch_chunks SET state = 'processing', epoch = epoch + 1, attempts = attempts + 1,
     worker = %(worker)s
 WHERE batch = %(batch)s AND number = (SELECT number FROM batch_chunks
     WHERE batch = %(batch)s AND state = 'pending' AND not_before <= now()
+    AND (number >= %(shut_from)s::int AND number < %(shut_until)s::int) IS NOT TRUE
     ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING number, epoch, attempts, sealed_files
 """
@@ -88,7 +93,7 @@ ON CONFLICT (organization) DO UPDATE SET taken_at = clock_timestamp()
 
 
 class Scans(Claims):
-    """The right to list a batch's source."""
+    """The right to list a batch's source, and before to open it again where it is tried again."""
 
     async def claim_scan(self, worker: UUID, staging: UUID) -> ScanClaim | None:
         """Claim the most urgent batch whose source is to be listed."""
@@ -108,6 +113,7 @@ class Scans(Claims):
             next_seq=taken["total_files"],
             next_chunk=taken["chunks"],
             after=self._box.open_cursor(organization, batch_id, taken["sealed_cursor"]),
+            is_reopening=taken["is_reopening"],
         )
 
     async def add_chunks(
@@ -144,6 +150,18 @@ class Scans(Claims):
             after=last,
         )
 
+    async def open_page(self, claim: ScanClaim) -> bool:
+        """Open the next page of a batch that is opened again.
+
+        Returns:
+            Whether pages are left; False as well where the claim is lost.
+        """
+        async with transaction(self._database) as connection:
+            batch = await self._held(connection, claim)
+            if batch is None:
+                return False
+            return await open_page(connection, self._box, claim.organization, claim.batch_id)
+
     async def finish_scan(self, claim: ScanClaim) -> bool:
         """Say that every file is listed."""
         async with transaction(self._database) as connection:
@@ -168,7 +186,14 @@ class Chunks(Claims):
         """Claim a chunk: of the most urgent batches, of the organisation whose turn it is."""
         async with transaction(self._database) as connection:
             for due in await rows(connection, _DUE_BATCHES, staging=staging):
-                taken = await row(connection, _TAKE_CHUNK, batch=due["id"], worker=worker)
+                taken = await row(
+                    connection,
+                    _TAKE_CHUNK,
+                    batch=due["id"],
+                    worker=worker,
+                    shut_from=due["shut_from"],
+                    shut_until=due["shut_until"],
+                )
                 if taken is not None:
                     batch = await batch_row(connection, due["id"])
                     await run(connection, _TURN, organization=batch["organization"])

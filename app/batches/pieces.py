@@ -146,12 +146,21 @@ class Pieces:
         return True
 
     async def _scan_batch(self, claim: ScanClaim) -> None:
+        if claim.is_reopening:
+            await self._open_again(claim)
+            return
         scanned = await self._standing.scanned_bytes(claim.batch_id) if claim.next_seq else 0
         is_whole = await self._tools.scanner.run(
             claim, scanned_bytes=scanned, may_go_on=lambda: not self._ending.is_near()
         )
         if not is_whole:
             await self._surely(lambda: self._work.give_back(claim))
+
+    async def _open_again(self, claim: ScanClaim) -> None:
+        while await self._work.open_page(claim):
+            if self._ending.is_near():
+                await self._surely(lambda: self._work.give_back(claim))
+                return
 
     # De-identifying
 

@@ -14,27 +14,31 @@ from app.batches.records import (
     StagedObject,
 )
 from app.batches.settling import end, settle, unsettle
-from app.batches.sql import batch_of, batch_row, row, rows, run, transaction
+from app.batches.sql import IS_OPEN, batch_of, batch_row, row, rows, run, transaction
 from app.batches.states import BatchState, ItemState, Priority
 from app.db.session import database_errors
 
 PAGE: Final = 5000
 
-_DUE_FOR_PUBLISHING: Final = """
-SELECT b.id, b.organization FROM batches AS b
+_DUE_FOR_PUBLISHING: Final = f"""
+SELECT b.id, b.organization,
+    CASE WHEN b.state = 'processing' THEN b.reopening_from END AS shut_from,
+    CASE WHEN b.state = 'processing' THEN b.reopening_until END AS shut_until
+FROM batches AS b
 WHERE (b.state = 'publishing' OR (b.state = 'processing' AND b.on_error = 'skip'))
     AND b.state IN ('queued', 'processing', 'publishing') AND b.unpublished_chunks > 0
     AND EXISTS (SELECT FROM batch_chunks AS c WHERE c.staging = %(staging)s AND c.batch = b.id
         AND c.state IN ('processed', 'publishing') AND c.state = 'processed'
-        AND c.not_before <= now())
+        AND c.not_before <= now() AND {IS_OPEN})
 ORDER BY b.priority DESC, b.submitted_at, b.id LIMIT 8
-"""
+"""  # noqa: S608 - constants
 _TAKE_PUBLISH: Final = """
 UPDATE batch_chunks SET state = 'publishing', epoch = epoch + 1, attempts = attempts + 1,
     worker = %(worker)s
 WHERE batch = %(batch)s AND number = (SELECT number FROM batch_chunks
     WHERE staging = %(staging)s AND batch = %(batch)s
     AND state IN ('processed', 'publishing') AND state = 'processed' AND not_before <= now()
+    AND (number >= %(shut_from)s::int AND number < %(shut_until)s::int) IS NOT TRUE
     ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING number, epoch, attempts, staged_epoch
 """
@@ -70,7 +74,13 @@ class Publications(Claims):
         async with transaction(self._database) as connection:
             for due in await rows(connection, _DUE_FOR_PUBLISHING, staging=staging):
                 taken = await row(
-                    connection, _TAKE_PUBLISH, batch=due["id"], worker=worker, staging=staging
+                    connection,
+                    _TAKE_PUBLISH,
+                    batch=due["id"],
+                    worker=worker,
+                    staging=staging,
+                    shut_from=due["shut_from"],
+                    shut_until=due["shut_until"],
                 )
                 if taken is not None:
                     break

@@ -88,6 +88,7 @@ class Batch:
         run_files: files decided before that; objects published in ``run_published``.
         waiting: what it waits for, where that is looked for.
         in_review_files: files that people have to decide about; not decided yet.
+        is_reopening: it is tried again, and not all that is to be done again is open yet.
     """
 
     batch_id: UUID
@@ -125,6 +126,7 @@ class Batch:
     run_published: int | None = None
     waiting: Waiting | None = None
     in_review_files: int = 0
+    is_reopening: bool = False
 
     @property
     def done_files(self) -> int:
@@ -203,6 +205,7 @@ class ScanClaim:
         next_seq: number of the next file to be listed.
         next_chunk: number of the next chunk.
         after: name of the last file listed before; empty at the beginning.
+        is_reopening: pages of the batch are to be opened again before anything is listed.
     """
 
     batch_id: UUID
@@ -214,6 +217,7 @@ class ScanClaim:
     next_seq: int
     next_chunk: int
     after: str
+    is_reopening: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,7 +12,7 @@ _WORK: Final = f"""
 SELECT EXISTS (SELECT FROM batches AS b
         WHERE b.state IN ('queued', 'processing', 'publishing')
         AND (b.home IS NULL OR b.home = %(staging)s)
-        AND (NOT b.is_scanned OR b.open_chunks > 0
+        AND (NOT b.is_scanned OR b.reopening IS NOT NULL OR b.open_chunks > 0
             OR (b.state = 'publishing' AND b.unpublished_chunks = 0) OR ({IS_REVIEWED})))
     OR EXISTS (SELECT FROM batch_chunks AS c JOIN batches AS b ON b.id = c.batch
         WHERE c.staging = %(staging)s AND c.state IN ('processed', 'publishing')

@@ -74,11 +74,12 @@ def estimated_end(batch: Batch, now: dt.datetime) -> dt.datetime | None:
     """Estimate when a batch ends at its mean speed so far; None where that cannot be known.
 
     While files are de-identified, each of them is a step. When all are decided, the objects that
-    still have to be published are steps too. Nobody knows when people will have decided.
+    still have to be published are steps too. Nobody knows when people will have decided, or how
+    much a batch has to do again that is still being opened.
     """
     elapsed = elapsed_s(batch, now)
-    is_open = batch.is_scanned and batch.state not in ENDED and not batch.in_review_files
-    if elapsed is None or not is_open:
+    is_known = batch.is_scanned and not batch.is_reopening and not batch.in_review_files
+    if elapsed is None or not is_known or batch.state in ENDED:
         return None
     done, left = _done_files(batch), batch.total_files - batch.done_files
     if batch.state is BatchState.PUBLISHING:

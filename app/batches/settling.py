@@ -31,7 +31,8 @@ MAX_ROWS_AT_ONCE: Final = 20_000
 _LOCK: Final = """
 SELECT id, organization, state, on_error, priority, home, is_scanned, succeeded_files,
     refused_files + failed_files AS unsuccessful_files, open_chunks, unpublished_chunks, revision,
-    has_callback, sealed_request, code, in_review_files
+    has_callback, sealed_request, code, in_review_files, reopening, reopening_from,
+    reopening_until
 FROM batches WHERE id = %(batch)s AND state <> 'deleted' FOR NO KEY UPDATE
 """
 _PUBLISHABLE: Final = """
@@ -105,6 +106,8 @@ async def settle(connection: AsyncConnection, batch_id: UUID) -> None:
     batch = await lock_batch(connection, batch_id)
     if batch is None or not batch["is_scanned"] or batch["open_chunks"]:
         return
+    if batch["state"] == BatchState.PROCESSING and batch["reopening"] is not None:
+        return  # pages are left
     if batch["state"] == BatchState.PROCESSING and batch["in_review_files"]:
         await run(connection, _REVIEW, batch=batch_id, code=InReview.code)
     elif batch["state"] == BatchState.PROCESSING:

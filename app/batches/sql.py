@@ -19,8 +19,15 @@ BATCH_COLUMNS: Final = """
     b.succeeded_files, b.duplicate_files, b.ignored_files, b.refused_files, b.failed_files,
     b.published_files, b.bytes_in, b.bytes_out, b.revision, b.manifest_path, b.code, b.detail,
     b.run_at, b.run_files, b.run_bytes, b.run_published, b.in_review_files,
+    b.reopening IS NOT NULL AS is_reopening,
     (SELECT jsonb_object_agg(p.code, p.count) FROM batch_problems AS p
         WHERE p.batch = b.id AND p.count > 0) AS problems
+"""
+# Of a batch ``b`` and its chunk ``c``: it does not wait to be opened again. (A worker of an older
+# release may have settled the batch with pages left; then nothing waits any more.)
+IS_OPEN: Final = """
+    (b.state = 'processing' AND c.number >= b.reopening_from AND c.number < b.reopening_until)
+    IS NOT TRUE
 """
 BATCH_TABLES: Final = "batches AS b JOIN organizations AS o ON o.number = b.organization"
 
@@ -105,4 +112,5 @@ _PLAIN: Final = (
     "run_bytes",
     "run_published",
     "in_review_files",
+    "is_reopening",
 )

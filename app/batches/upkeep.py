@@ -25,7 +25,7 @@ from app.batches.settling import (
     settle,
     unsettle,
 )
-from app.batches.sql import row, rows, run, transaction
+from app.batches.sql import IS_OPEN, row, rows, run, transaction
 from app.batches.states import BatchState, ChunkState, ItemState
 from app.batches.tickets import MAX_TICKETS, Task, defer, queue_of
 from app.db.session import Database
@@ -63,7 +63,7 @@ WHERE b.state IN ('queued', 'processing', 'publishing') AND b.parked_behind IS N
     AND NOT EXISTS (SELECT FROM batches AS first WHERE first.id = b.parked_behind
         AND first.state IN ('queued', 'processing', 'publishing')
         AND NOT (first.state = 'processing' AND first.is_scanned AND first.open_chunks = 0
-            AND first.in_review_files > 0))
+            AND first.in_review_files > 0 AND first.reopening IS NULL))
 """
 _STILL_LOST: Final = """
 SELECT c.number, c.state, c.files, c.bytes, c.attempts, c.waits, c.is_suspect, c.staging,
@@ -95,11 +95,12 @@ WHERE c.state IN ('processed', 'publishing') AND c.state = 'processed' AND b.hom
 LIMIT 1000
 """
 # What is due by kind and queue, against the tickets that there are.
-_DUE: Final = """
+_DUE: Final = f"""
 SELECT 'batches.process' AS task, home AS staging, max(priority) AS priority, sum(waiting) AS due
 FROM (SELECT b.home, b.priority,
         (SELECT count(*) FROM (SELECT FROM batch_chunks AS c WHERE c.batch = b.id
-            AND c.state = 'pending' AND c.not_before <= now() LIMIT %(most)s) AS counted) AS waiting
+            AND c.state = 'pending' AND c.not_before <= now() AND {IS_OPEN}
+            LIMIT %(most)s) AS counted) AS waiting
     FROM batches AS b WHERE b.state IN ('queued', 'processing', 'publishing')
         AND b.state = 'processing' AND b.open_chunks > 0
         AND b.parked_behind IS NULL) AS processing
@@ -110,13 +111,13 @@ FROM (SELECT c.staging, b.priority FROM batches AS b JOIN batch_chunks AS c ON c
     WHERE b.state IN ('queued', 'processing', 'publishing') AND b.unpublished_chunks > 0
         AND (b.state = 'publishing' OR (b.state = 'processing' AND b.on_error = 'skip'))
         AND c.state IN ('processed', 'publishing') AND c.state = 'processed'
-        AND c.not_before <= now()
+        AND c.not_before <= now() AND {IS_OPEN}
     LIMIT %(most)s) AS staged
 GROUP BY staging
 UNION ALL
 SELECT 'batches.scan', home, max(priority), count(*) FROM batches
 WHERE state IN ('queued', 'processing', 'publishing') AND state <> 'publishing'
-    AND NOT is_scanned AND task_worker IS NULL AND due_at <= now()
+    AND (NOT is_scanned OR reopening IS NOT NULL) AND task_worker IS NULL AND due_at <= now()
 GROUP BY home
 UNION ALL
 SELECT 'batches.finish', home, max(priority), count(*) FROM batches
@@ -128,7 +129,7 @@ SELECT 'batches.clean', staging, 0, count(*) FROM batch_leftovers WHERE due_at <
 GROUP BY staging
 UNION ALL
 SELECT 'batches.call_back', NULL, 0, count(*) FROM batches WHERE callback_due_at <= now()
-"""
+"""  # noqa: S608 - constants
 _TICKETS: Final = """
 SELECT task_name AS task, queue_name AS queue, count(*) AS tickets FROM procrastinate_jobs
 WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())

@@ -425,6 +425,10 @@ batches: Final = Table(
     Column("run_published", BigInteger),
     # Files that people have to decide about; they are done again then.
     Column("in_review_files", BigInteger, nullable=False, server_default="0"),
+    # What it is opened again for, and the chunks that wait for it: claimed by nobody until then.
+    Column("reopening", Text),
+    Column("reopening_from", Integer),
+    Column("reopening_until", Integer),
     UniqueConstraint("organization", "idempotency_key"),
     Index(None, "organization", "submitted_at", "id"),
     Index(

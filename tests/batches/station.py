@@ -25,6 +25,7 @@ from app import telemetry
 from app.access.api_keys import ApiKeys
 from app.access.organizations import Organizations
 from app.audit.repository import AuditTrail
+from app.batches import reopening
 from app.batches.callbacks import CallbackPolicy, Callbacks
 from app.batches.publishing import opener
 from app.batches.records import Batch, NewBatch, Request
@@ -77,6 +78,7 @@ class Order:
     # ``module:Class.method``, ``before`` or ``after`` its first call, and the signal's number.
     poison: Sequence[str] = ()
     ambush: tuple[str, str, int] | None = None
+    page_chunks: int = reopening.MAX_CHUNKS
 
 
 @dataclass
@@ -376,6 +378,7 @@ async def work(order: Order) -> None:
         poison({uid.encode() for uid in order.poison})
     if order.ambush:
         lie_in_wait(*order.ambush)
+    reopening.MAX_CHUNKS = order.page_chunks
     async with parts_of(order) as parts:
         memory.settle()
         await run_worker(parts, stop, on_joined=say)

@@ -15,13 +15,15 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from app.batches import reopening
 from app.batches.records import Batch
 from app.batches.states import BatchState, ItemState, OnError
 from app.db.embedded import EmbeddedPostgres
 from app.db.keeper import KeptPostgres
 from app.db.migrate import upgrade
 from tests.batches import station as stations
-from tests.batches.station import Station, fill, uid_of
+from tests.batches.house import event
+from tests.batches.station import Station, below, fill, uid_of
 from tests.db.test_embedded import postmaster_pid
 from tests.mapping_house import NORTH
 
@@ -182,6 +184,58 @@ async def test_a_worker_may_die_between_any_two_steps(own_station: Station) -> N
     calm = comparable(station.published(batches[0]))
     assert {(found.state, found.published_files) for found in ended} == {(BatchState.SUCCEEDED, 12)}
     assert [batch for batch in batches if comparable(station.published(batch)) != calm] == []
+
+
+@pytest.fixture
+async def retried(own_station: Station, monkeypatch: pytest.MonkeyPatch) -> Batch:
+    """A batch of six pages that is tried again, because a third of its files was not whole."""
+    monkeypatch.setattr(reopening, "MAX_CHUNKS", 2)
+    root = Path(own_station.order.root)
+    fill(root, 24)
+    for path in below(root)[::3]:
+        path.write_bytes(path.read_bytes()[:400])
+    batch = await own_station.submit()
+    async with own_station.working(chunk_files=2):
+        held = await own_station.ended(batch)
+    assert (held.state, held.succeeded_files) == (BatchState.HELD, 16)
+    fill(root, 24)
+    return await own_station.service.retry(NORTH, batch.batch_id, event())
+
+
+async def test_a_worker_may_die_before_and_after_any_page_of_a_retry(
+    own_station: Station, retried: Batch
+) -> None:
+    station = own_station
+    for moment in ("before", "after"):  # a third death would be blamed on a file
+        ambush = ("app.batches.work:BatchWork.open_page", moment, signal.SIGKILL)
+        worker = station.start_worker(page_chunks=2, ambush=ambush)
+        died_of = await asyncio.to_thread(worker.process.wait, 90)
+        assert died_of == -signal.SIGKILL
+        await station.work.leave(worker.id)
+    left = await station.service.get(NORTH, retried.batch_id)
+    async with station.working():
+        ended = await station.ended(retried, within_s=120)
+
+    assert left.is_reopening
+    assert (ended.state, ended.published_files, ended.problems) == (BatchState.SUCCEEDED, 24, {})
+
+
+async def test_a_worker_that_is_told_to_stop_leaves_the_other_pages_to_others(
+    own_station: Station, retried: Batch
+) -> None:
+    station = own_station
+    ambush = ("app.batches.work:BatchWork.open_page", "after", signal.SIGTERM)
+    worker = station.start_worker(page_chunks=2, ambush=ambush)
+    status = await asyncio.to_thread(worker.process.wait, 30)
+
+    with psycopg.connect(station.order.url) as stranger:
+        found = stranger.execute("SELECT reopening, task_worker FROM batches").fetchall()
+    async with station.working():
+        ended = await station.ended(retried, within_s=120)
+
+    assert status == 0
+    assert found == [("retry", None)]
+    assert (ended.state, ended.published_files) == (BatchState.SUCCEEDED, 24)
 
 
 @pytest.mark.parametrize(
