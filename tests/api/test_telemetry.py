@@ -69,6 +69,7 @@ def test_the_text_of_a_foreign_exception_is_not_written(lines: io.StringIO) -> N
 def test_the_text_of_a_warning_is_not_written(lines: io.StringIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)  # whoever configured before left it on
         telemetry.configure("debug", lines)
         warnings.warn(PLANTED, stacklevel=1)
         logging.captureWarnings(capture=False)
