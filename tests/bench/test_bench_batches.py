@@ -6,7 +6,8 @@ from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 
 from bench import archive, batches, extrapolation
 from bench.contestants import run_command
-from bench.house import NoSpace, scratch
+from bench.engine import engine_worker
+from bench.house import NoSpace, Usage, scratch
 from bench.load import PLANTED
 from bench.plot import Series, log_log
 from bench.simulation import Costs, Simulation, Site, batch_seconds
@@ -55,10 +56,39 @@ def test_a_turn_that_published_too_little_is_no_result(
     made: archive.Archive, tmp_path: Path
 ) -> None:
     run_command(["cp", "-r", str(made.root), str(tmp_path / "out")])
-    course = batches.Course(made, tmp_path, tmp_path / "out", [], [])
+    course = batches.Course(made, tmp_path, tmp_path / "out", [], [], [])
 
     with pytest.raises(ChildProcessError, match="of 7 are published"):
         batches.check(course)
+
+
+@pytest.mark.parametrize("mode", ["hashed", "disk"])
+def test_every_way_of_writing_gives_the_bytes_of_the_engine(
+    mode: str, made: archive.Archive, tmp_path: Path
+) -> None:
+    written = {}
+    for way in ("files", mode):
+        out = tmp_path / way
+        out.mkdir()
+        with engine_worker(way) as worker:
+            worker.run(made.files, out)
+        written[way] = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    assert len(written["files"]) == 7
+    assert written[mode] == written["files"]
+
+
+def test_a_table_says_what_a_batch_could_reach_at_all() -> None:
+    def turns(seconds: float, database_s: float = 0.0) -> list[batches.Turn]:
+        return [batches.Turn(seconds, Usage(seconds, database_s))]
+
+    taken = {batches.LEAST: turns(5.0), batches.WORKERS: turns(9.0, 2.0), batches.HASH: turns(4.0)}
+
+    said = batches.ceiling(taken | {batches.ENGINE: turns(6.0)})
+
+    assert "reaches 0.60 " in said
+    assert "for the rows, 0.50 " in said
+    assert "at all, 0.75 " in said
 
 
 def test_a_measurement_begins_only_where_there_is_room_for_it(tmp_path: Path) -> None:
