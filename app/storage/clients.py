@@ -5,6 +5,7 @@ options stands alone and is never mixed with what the environment holds.
 """
 
 import datetime as dt
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,6 +32,12 @@ _ENCRYPTION: Final = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws
 # No bound on a request that moves: only silence ends it.
 _WHOLE_REQUEST: Final = dt.timedelta(hours=6)
 _CONNECT_S: Final = 10.0
+# What the names of the library's variables begin with.
+_ENVIRONMENT: Final[Mapping[type[ObjectConfig], str]] = {
+    S3Config: "AWS",
+    AzureConfig: "AZURE",
+    GcsConfig: "GOOGLE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ def open_store(config: StoreConfig, patience: Patience, prefix: str = "") -> Obj
 def _client_options(config: ObjectConfig) -> "ClientConfig":
     silence = dt.timedelta(seconds=config.timeout_s)
     options: ClientConfig = {
-        "allow_http": config.allow_http,
+        "allow_http": _allows_http(config),
         "connect_timeout": min(silence, dt.timedelta(seconds=_CONNECT_S)),
         "read_timeout": silence,
         "timeout": _WHOLE_REQUEST,
@@ -98,6 +105,19 @@ def _client_options(config: ObjectConfig) -> "ClientConfig":
         except OSError:
             raise errors.Misconfigured("ca_file cannot be read") from None
     return options
+
+
+def _allows_http(config: ObjectConfig) -> bool:
+    """Say whether requests may go without TLS.
+
+    The client library finds an address in the environment by itself, but not that one, where it is
+    given other options as well.
+    """
+    if config.allow_http is not None:
+        return config.allow_http
+    name = f"{_ENVIRONMENT[type(config)]}_ALLOW_HTTP"
+    said = os.environ.get(name, "")  # noqa: TID251 - as the library does with all the others
+    return said.strip().lower() in {"1", "true", "yes", "on"}
 
 
 def _retry_config(config: ObjectConfig, patience: Patience) -> "RetryConfig":

@@ -46,6 +46,8 @@ def is_temporary(error: BaseException) -> bool:
         return False
     if status:
         return status in _TEMPORARY_STATUS or (status[0] == "5" and status not in {"501", "505"})
+    if _is_unsendable(text):
+        return False
     # Without an answer: silence or a lost connection is temporary, all else is not about to end.
     return type(error).__name__ in {"GenericError", "JoinError"} and "redirect" not in text
 
@@ -77,6 +79,10 @@ def _refusal(error: BaseException, text: str) -> str:
         sentence = "The store does not accept the credentials, or none were found"
     elif isinstance(error, PermissionDeniedError):
         sentence = "The credentials may not do this"
+    elif not status and _is_unsendable(text):
+        sentence = (
+            "The store's address cannot be used: it is none, or plain HTTP, which must be allowed"
+        )
     elif "redirect" in text:
         sentence = "The bucket is in another region"
     else:
@@ -86,6 +92,11 @@ def _refusal(error: BaseException, text: str) -> str:
 
 def _is_without_credentials(text: str) -> bool:
     return not _status(text) and _METADATA.search(text) is not None
+
+
+def _is_unsendable(text: str) -> bool:
+    """Whether the request was never made: no address, or one whose scheme is not allowed."""
+    return "builder error" in text
 
 
 def _status(text: str) -> str:

@@ -177,7 +177,11 @@ class ObjectConfig(StoreConfig):
     endpoint: str | None = Field(
         None, pattern=r"^https?://[^\s@?#]+$", description="Other address than the provider's own."
     )
-    allow_http: bool = Field(False, description="Speak plain HTTP; for a private network only.")
+    allow_http: bool | None = Field(
+        None,
+        description="Speak plain HTTP; for a private network only. Left out: as the environment "
+        "says (AWS_ALLOW_HTTP, AZURE_ALLOW_HTTP or GOOGLE_ALLOW_HTTP), else no.",
+    )
     ca_file: Path | None = Field(
         None, description="PEM file of further certificate authorities that are trusted."
     )

@@ -9,7 +9,9 @@ import pytest
 
 from app import errors
 from app.storage.clients import Patience
+from app.storage.destinations import open_destination
 from app.storage.store_source import StoreSource
+from app.storage.stores import store_config
 from tests.storage.places import PART, QUICK, publish
 
 NAME = "b1/CS-ABC/2.25.1/2.25.2.dcm"
@@ -276,6 +278,43 @@ async def test_missing_credentials_are_told_from_a_store_that_does_not_answer(s3
     detail = await refusal(errors.DestinationRefused, destination, stage(10))
 
     assert detail == "No credentials for the store were found"
+
+
+class TestAnAddressFromTheEnvironment:
+    @pytest.fixture
+    def destination(self, s3, monkeypatch):
+        for name, value in {
+            "AWS_ENDPOINT_URL": s3.url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "not-to-be-told",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        return lambda: open_destination(s3.fields["url"], QUICK)
+
+    async def test_plain_http_that_nobody_allowed_is_refused_at_once(self, destination, stage):
+        detail = await refusal(errors.DestinationRefused, destination(), stage(10))
+
+        assert detail == (
+            "The store's address cannot be used: it is none, or plain HTTP, which must be allowed"
+        )
+
+    async def test_the_environment_can_allow_plain_http(self, destination, s3, stage, monkeypatch):
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        staged = stage(1000)
+
+        await publish(destination(), NAME, staged)
+
+        assert s3.content(NAME) == staged.data
+
+    async def test_a_store_that_says_no_is_not_overruled(self, s3, stage, monkeypatch):
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+        fields = {**s3.fields, "allow_http": False}
+        del fields["endpoint"]
+        config = store_config({**fields, "organizations": "*"})
+
+        await refusal(errors.DestinationRefused, open_destination(config, QUICK), stage(10))
 
 
 async def test_few_large_objects_go_at_once(s3, stage, proxy):
