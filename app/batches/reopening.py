@@ -20,7 +20,7 @@ from app.batches.cutting import insert_chunks
 from app.batches.records import SourceFile
 from app.batches.sealing import BatchBox
 from app.batches.settling import defer_for, defer_publishing, lock_batch, settle
-from app.batches.sql import row, rows, run
+from app.batches.sql import COUNTED, LESS_GONE, row, rows, run
 from app.batches.states import UNSUCCESSFUL, ItemState, OnError
 from app.batches.tickets import Task
 from app.errors import Quarantined, ReviewExpired
@@ -95,30 +95,17 @@ UPDATE batches SET open_chunks = open_chunks + %(chunks)s, bytes_in = bytes_in -
     run_bytes = run_bytes - %(bytes)s
 WHERE id = %(batch)s
 """
-_TAKE_OUT: Final = """
-WITH gone AS (DELETE FROM batch_items WHERE batch = %(batch)s AND {which}
+_TAKE_OUT: Final = f"""
+WITH taken AS (DELETE FROM batch_items WHERE batch = %(batch)s AND {{which}}
     RETURNING state, code, size),
 fewer AS (UPDATE batch_problems AS p SET count = p.count - by_code.count
-    FROM (SELECT code, count(*) AS count FROM gone WHERE code IS NOT NULL GROUP BY code) AS by_code
+    FROM (SELECT code, count(*) AS count FROM taken WHERE code IS NOT NULL GROUP BY code) AS by_code
     WHERE p.batch = %(batch)s AND p.code = by_code.code)
-UPDATE batches SET succeeded_files = succeeded_files - taken.succeeded,
-    duplicate_files = duplicate_files - taken.duplicate,
-    ignored_files = ignored_files - taken.ignored,
-    refused_files = refused_files - taken.refused,
-    failed_files = failed_files - taken.failed,
-    in_review_files = in_review_files - taken.in_review,
-    bytes_out = bytes_out - taken.bytes, run_files = run_files - taken.decided
-FROM (SELECT
-    count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
-    count(*) FILTER (WHERE state = 'duplicate') AS duplicate,
-    count(*) FILTER (WHERE state = 'ignored') AS ignored,
-    count(*) FILTER (WHERE state = 'refused') AS refused,
-    count(*) FILTER (WHERE state = 'failed') AS failed,
-    count(*) FILTER (WHERE state = 'in_review') AS in_review,
-    count(*) FILTER (WHERE state <> 'in_review') AS decided,
-    coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes FROM gone) AS taken
+UPDATE batches SET {LESS_GONE}, run_files = run_files - gone.decided
+FROM (SELECT {COUNTED}, count(*) FILTER (WHERE state <> 'in_review') AS decided
+    FROM taken) AS gone
 WHERE id = %(batch)s
-"""
+"""  # noqa: S608 - constants
 _TAKE_OUT_CHUNKS: Final = _TAKE_OUT.format(which="chunk = ANY(%(chunks)s)")
 _IN_STATES: Final = """
 chunk >= %(first)s AND chunk < %(end)s AND state <> 'succeeded' AND state = ANY(%(states)s)

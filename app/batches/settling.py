@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.batches.sql import row, rows, run
+from app.batches.sql import COUNTED, LESS_GONE, row, rows, run
 from app.batches.states import BatchState, ChunkState, OnError, check_transition
 from app.batches.tickets import Task, defer
 from app.errors import (
@@ -66,28 +66,13 @@ INSERT INTO batch_leftovers (organization, batch, kind, staging, sealed_request,
 VALUES (%(organization)s, %(batch)s, %(kind)s, %(home)s, %(sealed_request)s,
     now() + make_interval(secs => %(delay)s))
 """
-_UNSETTLE_COUNTS: Final = """
-UPDATE batches SET version = version + 1, open_chunks = open_chunks + 1,
-    succeeded_files = succeeded_files - gone.succeeded,
-    duplicate_files = duplicate_files - gone.duplicate,
-    ignored_files = ignored_files - gone.ignored,
-    refused_files = refused_files - gone.refused,
-    failed_files = failed_files - gone.failed,
-    in_review_files = in_review_files - gone.in_review,
-    bytes_out = bytes_out - gone.bytes,
+_UNSETTLE_COUNTS: Final = f"""
+UPDATE batches SET version = version + 1, open_chunks = open_chunks + 1, {LESS_GONE},
     bytes_in = bytes_in - (SELECT bytes FROM batch_chunks
         WHERE batch = %(batch)s AND number = %(chunk)s)
-FROM (SELECT
-    count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
-    count(*) FILTER (WHERE state = 'duplicate') AS duplicate,
-    count(*) FILTER (WHERE state = 'ignored') AS ignored,
-    count(*) FILTER (WHERE state = 'refused') AS refused,
-    count(*) FILTER (WHERE state = 'failed') AS failed,
-    count(*) FILTER (WHERE state = 'in_review') AS in_review,
-    coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes
-    FROM batch_items WHERE batch = %(batch)s AND chunk = %(chunk)s) AS gone
+FROM (SELECT {COUNTED} FROM batch_items WHERE batch = %(batch)s AND chunk = %(chunk)s) AS gone
 WHERE id = %(batch)s
-"""
+"""  # noqa: S608 - constants
 _UNSETTLE_PROBLEMS: Final = """
 UPDATE batch_problems AS p SET count = p.count - gone.count
 FROM (SELECT code, count(*) AS count FROM batch_items

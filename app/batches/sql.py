@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.batches.records import Batch
-from app.batches.states import BatchState, OnError, Priority
+from app.batches.states import BatchState, ItemState, OnError, Priority
 from app.db.session import Database, database_errors
 
 BATCH_COLUMNS: Final = """
@@ -29,6 +29,15 @@ IS_OPEN: Final = """
     (b.state = 'processing' AND c.number >= b.reopening_from AND c.number < b.reopening_until)
     IS NOT TRUE
 """
+# What a batch counts, less ``gone``: the items that are taken back, counted like this.
+LESS_GONE: Final = (
+    ", ".join(f"{state}_files = {state}_files - gone.{state}" for state in ItemState)
+    + ", bytes_out = bytes_out - gone.bytes"
+)
+COUNTED: Final = (
+    ", ".join(f"count(*) FILTER (WHERE state = '{state}') AS {state}" for state in ItemState)
+    + ", coalesce(sum(size) FILTER (WHERE state = 'succeeded'), 0) AS bytes"
+)
 BATCH_TABLES: Final = "batches AS b JOIN organizations AS o ON o.number = b.organization"
 
 
