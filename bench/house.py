@@ -24,7 +24,8 @@ from pydantic import SecretStr
 from app import bootstrap, telemetry
 from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import upgrade
-from app.settings import LogLevel, Settings, load
+from app.settings import Settings, load
+from app.settings.service import LogLevel
 from bench.contestants import ROOT
 from bench.servers import cpu_of, family_of
 from bench.spent import place_apart, put_by

@@ -20,7 +20,8 @@ import uvloop
 from app.batches.queue import Tickets
 from app.batches.tickets import Task
 from app.bootstrap import Gateway, opened
-from app.settings import LogLevel, load
+from app.settings import load
+from app.settings.service import LogLevel
 from bench import made_up
 from bench.engine_worker import GC_THRESHOLDS
 from bench.mapping import originals, record

@@ -42,7 +42,8 @@ from app.db import revision
 from app.db.embedded import EmbeddedPostgres
 from app.db.keeper import KeptPostgres
 from app.db.session import Database
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from app.storage.roots import Roots
 from app.storage.stores import Stores
 from app.storage.uploads import Uploads

@@ -10,7 +10,8 @@ from app.audit.keeping import Keeper, kept
 from app.audit.sealing import Sealer
 from app.audit.syslog import Receiver, receiver_of
 from app.bootstrap.running import Gateway
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from app.vault.erasing_clock import keep_applying
 
 

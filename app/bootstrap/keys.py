@@ -3,7 +3,8 @@
 from pydantic import SecretStr
 
 from app import telemetry
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from app.vault.keyrings.providers import Provider as WrappingProvider
 from app.vault.keyrings.providers import ProviderOptions
 from app.vault.keys import Wrappers, ensure_key_files

@@ -18,7 +18,8 @@ from app.quarantine.review import Review
 from app.quarantine.sealing import HoldOpener, HoldSealer
 from app.quarantine.service import Quarantine
 from app.quarantine.shelf import Shelf
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from app.vault.disclosure.transactions import Recorder
 from app.vault.keys_ring import KeyRing
 from app.vault.workbox import WorkBox

@@ -30,7 +30,8 @@ from app.db.session import Database
 from app.quarantine.keeping import Expiry
 from app.quarantine.review import Review
 from app.quarantine.service import Quarantine
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from app.vault.disclosure.service import Disclosure
 from app.vault.erasing import Eraser
 from app.vault.service import Vault

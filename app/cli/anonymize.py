@@ -16,7 +16,7 @@ from app.cli.files import find
 from app.cli.options import Settings, with_settings
 from app.cli.report import report_of, show
 from app.cli.runs import Advance, Job, chosen_profile, run_apart, run_here
-from app.settings import Role
+from app.settings.service import Role
 
 EXIT_SOME_REFUSED: Final = 1
 

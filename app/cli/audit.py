@@ -18,7 +18,7 @@ from app.cli.audit_output import chosen_events, filtered, output, pieces, record
 from app.cli.audit_report import check
 from app.cli.options import Settings, with_settings
 from app.errors import AuditReceiverUnavailable, Misconfigured
-from app.settings import Role
+from app.settings.service import Role
 
 _FORMATS: Final = ("fhir", "dicom", "jsonl")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)

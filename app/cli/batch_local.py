@@ -30,7 +30,7 @@ from app.cli.cores import usable_cores
 from app.cli.options import Settings, load_settings, operating_system_user
 from app.cli.supervising import stopped_by_signals
 from app.cli.workers import Rhythm, Workers
-from app.settings import LogLevel, Role
+from app.settings.service import LogLevel, Role
 from app.storage.destinations import config_of_url
 from app.storage.sources import given_directory
 from app.storage.stores import Stores

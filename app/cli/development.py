@@ -16,7 +16,7 @@ from app.access.api_keys import ANY_PROFILE
 from app.access.scopes import Scope
 from app.bootstrap import Gateway
 from app.cli.options import operating_system_user
-from app.settings import Role
+from app.settings.service import Role
 
 SAMPLE_NAME: Final = "sample.dcm"
 SAMPLE_STUDY: Final = "sample-study"

@@ -22,7 +22,7 @@ from app.quarantine.previews import Look, Style
 from app.quarantine.records import Held, State, Wanted
 from app.quarantine.remembering import Remembered, RuleState, WantedRules
 from app.quarantine.review import Review
-from app.settings import Role
+from app.settings.service import Role
 from app.telemetry import rfc3339
 
 _MARK: Final = re.compile(r"(\d{1,7}),(\d{1,7}),(\d{1,7}),(\d{1,7})(?:@(\d{1,9})-(\d{1,9}))?")

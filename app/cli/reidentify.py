@@ -14,7 +14,7 @@ import click
 from app import bootstrap, errors
 from app.audit.events import Action, AuditEvent
 from app.cli.options import Settings, operating_system_user, with_settings
-from app.settings import Role
+from app.settings.service import Role
 from app.telemetry import rfc3339
 from app.vault.disclosure.asking import SUCCESS, Answer, Asked
 from app.vault.disclosure.purposes import PURPOSES, Purpose

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.cli.options import load_settings
-from app.settings import Role
+from app.settings.service import Role
 
 
 @click.command()

@@ -19,7 +19,8 @@ from app.api.protocol import BoundedProtocol
 from app.cli import development, memory
 from app.cli.supervising import for_workers
 from app.cli.workers import Workers
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 
 if TYPE_CHECKING:
     from app.cli.serving_tls import Tls

@@ -17,7 +17,8 @@ from app.batches.remaining import is_aftermath_left, is_work_left
 from app.batches.staging import StagingArea
 from app.cli.metrics_port import exposed
 from app.cli.workers import Workers
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 
 LOOK_EVERY_S: Final = 0.5
 

@@ -21,7 +21,7 @@ from app.access.tokens import (
     texts_at,
     verified,
 )
-from app.settings import ASYMMETRIC_ALGORITHMS
+from app.settings.oidc import ASYMMETRIC_ALGORITHMS
 
 NOW = 1_800_000_000.0
 EXPECTED = Expected("https://idp.test", frozenset({"gateway", "archive"}), leeway_s=30)

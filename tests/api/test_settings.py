@@ -1,11 +1,14 @@
 """Settings: what is accepted, what is refused at start, and that no complaint shows a value."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from app import settings
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +21,19 @@ def test_every_setting_has_one_line_of_text_and_a_default() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert not field.is_required(), name
+
+
+def test_no_group_of_settings_hides_a_name_of_another() -> None:
+    groups = [group for group in Settings.__mro__ if group.__module__.startswith("app.settings.")]
+    own = Counter(
+        name
+        for group in groups
+        for name in {*vars(group), *group.__annotations__} - {*vars(BaseModel), "model_config"}
+        if not name.startswith("__")
+    )
+
+    assert set(Settings.model_fields) <= own.keys()
+    assert {name: times for name, times in own.items() if times > 1} == {}
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from app import bootstrap
 from app.api.application import create_app
 from app.audit.events import AuditEvent
 from app.audit.repository import AuditTrail
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from app.vault import keys_ring
 from app.vault.erasing_policy import AfterErasure, RetentionPolicies, RetentionPolicy
 from app.vault.keys_store import KeyFiles

@@ -18,7 +18,8 @@ from app.cli.batch_local import hand_in
 from app.cli.batch_order import Order, SourceKind
 from app.cli.options import operating_system_user
 from app.samples import write_sample_study
-from app.settings import Role, Settings
+from app.settings import Settings
+from app.settings.service import Role
 from tests.batches.house import files
 from tests.cli.conftest import Invoke, files_below
 

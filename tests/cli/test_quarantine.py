@@ -14,7 +14,7 @@ from app.cli.options import load_settings
 from app.dicom.source import MemorySource
 from app.pixels.model import Picture
 from app.pixels.rulings import Case
-from app.settings import Role
+from app.settings.service import Role
 from tests.cli.conftest import Invoke
 from tests.quarantine.images import GREY, SHOWN
 from tests.quarantine.ward import DECISION, PICTURE
