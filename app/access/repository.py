@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.access.principals import OrganizationPolicy
 from app.db.acting import acting_for
-from app.db.models import api_keys, batches, organization_usage, organizations
+from app.db.models.access import api_keys, organization_usage, organizations
+from app.db.models.batches import batches
 from app.db.session import Database, database_errors
 from app.errors import OrganizationNotFound
 

@@ -17,7 +17,7 @@ from app.audit.dicom_messages import audit_message
 from app.audit.events import SUCCESS
 from app.audit.reading import StoredEvent
 from app.audit.syslog import Receiver, frame, own_host
-from app.db.models import audit_events, audit_heads
+from app.db.models.audit import audit_events, audit_heads
 from app.db.session import Database, database_errors
 from app.errors import GatewayError
 

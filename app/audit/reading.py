@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.chain import OWN_CHAIN, canonical, facts_of_row
 from app.audit.checkpoints import Checkpoint
-from app.db.models import audit_checkpoints, audit_events
+from app.db.models.audit import audit_checkpoints, audit_events
 from app.db.session import Database, database_errors
 from app.errors import InvalidRequest
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import telemetry
 from app.audit.checkpoints import Checkpoint, Signer, seal, written
 from app.audit.reading import newest
-from app.db.models import audit_checkpoints
+from app.db.models.audit import audit_checkpoints
 from app.db.session import Database, database_errors
 from app.errors import GatewayError
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.chain import GENESIS, OWN_CHAIN, canonical, facts_of_row, link
 from app.audit.checkpoints import Checkpoint, Keys
-from app.db.models import audit_checkpoints, audit_events, audit_heads
+from app.db.models.audit import audit_checkpoints, audit_events, audit_heads
 from app.db.session import Database, database_errors
 
 _READ_AT_ONCE: Final = 2000

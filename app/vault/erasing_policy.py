@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from app.db.acting import acting_for
-from app.db.models import organizations
+from app.db.models.access import organizations
 from app.db.session import Database, database_errors
 from app.errors import InvalidRequest, OrganizationNotFound
 from app.vault.repository import Trail

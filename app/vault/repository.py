@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy import select
 
 from app.db.acting import IS_CONFINED, NAME, Acting
-from app.db.models import organizations
+from app.db.models.access import organizations
 from app.db.session import Database, database_errors, unavailable
 from app.errors import (
     DatabaseUnavailable,

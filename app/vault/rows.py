@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.db.models import LOOKUP_BYTES
+from app.db.models.mapping import LOOKUP_BYTES
 from app.errors import PseudonymCollision
 from app.vault.mapping import Originals, Replacements
 from app.vault.pseudonyms import ALPHABET, Pseudonyms
