@@ -21,7 +21,8 @@ from app.api.batch_watching import Watchers
 from app.api.clients import Proxies
 from app.api.review_sessions import Sessions
 from app.api.spool import BodyLimits
-from app.audit.events import AuditEvent
+from app.api.uses import note_use
+from app.audit.events import SUCCESS, AuditEvent
 from app.audit.reading import AuditReader
 from app.batches.gauges import BatchGauges
 from app.batches.service import BatchService
@@ -163,6 +164,7 @@ async def authorise(
     except errors.NotAuthenticated as denied:
         await _audit_unknown(services, event, denied)
         raise
+    note_use(scope, described(event, principal, outcome=SUCCESS))
     try:
         _admit(callers, principal, needed, or_else)
     except (errors.NotAuthorised, errors.RateLimited) as refused:

@@ -10,6 +10,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, telemetry
@@ -18,6 +19,7 @@ from app.api.answer_headers import secured
 from app.api.clients import has_credential
 from app.api.dependencies import Services, services_of
 from app.api.spool import Disconnected
+from app.api.uses import audit_fault
 from app.api.watched_body import WatchedBody
 
 # A caller who is still sending when it is refused reads the answer only if the connection stays
@@ -71,7 +73,7 @@ class _Exchange:
         try:
             self._admit(services)
             await self._app(scope, self._body.receive, self._note_and_send)
-        except Disconnected:
+        except (Disconnected, ClientDisconnect):
             self._status = self._status or 499  # the caller went away: nobody reads a status
         except errors.GatewayError as error:
             await self._refuse(problems.of_error(error), metrics)
@@ -79,7 +81,7 @@ class _Exchange:
             await self._refuse(self._problem_of(error), metrics)
         except Exception as error:  # noqa: BLE001 - the outermost handler
             self._report(error)
-            await self._refuse(problems.internal(), metrics)
+            await self._refuse(await audit_fault(scope, services.vault), metrics)
         finally:
             metrics.in_flight.dec()
             metrics.answered(self._endpoint(), self._status, time.perf_counter() - started)

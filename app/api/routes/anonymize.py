@@ -6,6 +6,7 @@ Its description for the OpenAPI document is in ``app.api.openapi``.
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -28,7 +29,8 @@ from app.api.places import Place, Places
 from app.api.reports import content_type, new_boundary, related, wants_report
 from app.api.sending import gathered, send_from_thread, while_there
 from app.api.spool import Body, in_thread
-from app.audit.events import Action, AuditEvent
+from app.api.uses import note_use
+from app.audit.events import SUCCESS, Action, AuditEvent
 from app.deid.planning import Remark
 from app.dicom.source import Source
 from app.pipeline.explaining import Explanation, explained
@@ -60,6 +62,7 @@ class AnonymizeStream:
         principal = await authorise(services, scope, needed=NAME, event=event)
         head = read_head(scope, PARAMETERS)
         context = await _context(services, principal, head, event)
+        note_use(scope, _use(event, principal, context))
         actor = pipeline.Actor(principal.name, principal.api_key_id, event.request_id)
         check_size(head, services)
         async with self._places.place() as place:
@@ -109,6 +112,15 @@ async def _context(
             await services.vault.audit(described(event, principal, outcome=denied.code))
         raise
     return services.contexts.get(organization, profile)
+
+
+def _use(event: AuditEvent, principal: Principal, context: pipeline.Context) -> AuditEvent:
+    return replace(
+        described(event, principal, outcome=SUCCESS),
+        organization=context.organization,
+        profile=context.profile.name,
+        profile_version=context.profile.version,
+    )
 
 
 async def _deidentify(

@@ -31,7 +31,8 @@ from app.api.reidentify_schemas import (
     Reidentification,
     json_body,
 )
-from app.vault.disclosure.asking import SUCCESS, Answer, Asked
+from app.api.uses import note_use
+from app.vault.disclosure.asking import SUCCESS, Answer, Asked, begun
 from app.vault.disclosure.questions import NAMES
 
 NAME: Final = "reidentify"  # of the role and the scope alike
@@ -64,6 +65,7 @@ async def reidentify(
         return _look(asked, parameters, headers)
 
     wanted = await recorded(services, asked, read)
+    note_use(request.scope, begun(wanted))
     [answer] = await services.disclosure.answer(wanted)
     if answer.found is None:
         raise errors.PseudonymNotFound
@@ -90,6 +92,7 @@ async def reidentify_batch(request: Request, response: Response) -> BatchAnswer:
     body = await body_of(request)
     most = services.disclosure.limits.max_batch
     wanted = await recorded(services, asked, lambda: _worklist(asked, body, most))
+    note_use(request.scope, begun(wanted))
     answers = await services.disclosure.answer(wanted)
     response.headers.update(NO_STORE)
     return BatchAnswer(items=[_item(number, one) for number, one in enumerate(answers, start=1)])

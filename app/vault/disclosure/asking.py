@@ -112,10 +112,24 @@ def refused(asked: Asked, terms: Terms | None, error: GatewayError) -> "AuditEve
     detail: dict[str, str | int] = dict(terms.detail) if terms else {}
     if asked.approval is not None:
         detail["approval"] = str(asked.approval)
-    event = _row(asked, purpose, detail, error.code)
-    if asked.is_batch:
-        return replace(event, detail={**event.detail, "batch": len(questions)})
-    return _about(event, questions[0]) if questions else event
+    return _about_all(_row(asked, purpose, detail, error.code), asked, questions)
+
+
+def begun(asked: Asked) -> "AuditEvent":
+    """Return the audit row of a look of which nobody knows how it ended.
+
+    The caller's own words are not in it: what was found, and so what to take out of them, is lost.
+    """
+    purpose = asked.purpose
+    is_emergency = purpose is not None and purpose.is_break_glass
+    detail = {} if asked.approval is None else {"approval": str(asked.approval)}
+    event = replace(
+        asked.event,
+        action=BREAK_GLASS if is_emergency else LOOK,
+        purpose=None if purpose is None else purpose.code,
+        detail=detail,
+    )
+    return _about_all(event, asked, asked.questions)
 
 
 def answered(asked: Asked, terms: Terms, answer: Answer, place: int) -> "AuditEvent":
@@ -169,6 +183,12 @@ def _row(
         purpose=purpose.audited,
         detail={"reference": purpose.reference, **detail},
     )
+
+
+def _about_all(event: "AuditEvent", asked: Asked, questions: tuple[Question, ...]) -> "AuditEvent":
+    if asked.is_batch:
+        return replace(event, detail={**event.detail, "batch": len(questions)})
+    return _about(event, questions[0]) if questions else event
 
 
 def _about(event: "AuditEvent", question: Question) -> "AuditEvent":
