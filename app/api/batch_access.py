@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from app import errors
@@ -23,8 +24,10 @@ from app.batches.records import Batch
 
 NAME: Final = "batch"  # of the role and the scope alike
 
+Permitted = tuple[Services, Principal]
 
-async def permitted(scope: Scope, action: str) -> tuple[Services, Principal]:
+
+async def permitted(scope: Scope, action: str) -> Permitted:
     """Return the services and who asks.
 
     Raises:
@@ -37,6 +40,15 @@ async def permitted(scope: Scope, action: str) -> tuple[Services, Principal]:
     principal = await authorise(services, scope, needed=NAME, event=event)
     query_fields(scope["query_string"])
     return services, principal
+
+
+def permission(action: str) -> Callable[[Request], Awaitable[Permitted]]:
+    """Return `permitted` as what a route depends on: done before its parameters are looked at."""
+
+    async def ask(request: Request) -> Permitted:
+        return await permitted(request.scope, action)
+
+    return ask
 
 
 async def acting_for(

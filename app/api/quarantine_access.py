@@ -1,6 +1,6 @@
 """Who may review what is held: decided here, once for all routes of the quarantine."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Request
 
 from app import errors
+from app.access.principals import Principal
 from app.access.scopes import Scope
 from app.api.dependencies import (
     Services,
@@ -56,26 +57,47 @@ class Reviewer:
             raise
 
 
-async def admitted(request: Request, action: str, organization: str | None) -> Reviewer:
-    """Find out who asks and for which organisation; denials are audited.
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Somebody who may review; for which organisation is not known yet."""
 
-    Raises:
-        errors.RoleNotServed: this process does not review.
-        errors.KeyUnavailable: it holds no key that opens what is held.
-        errors.NotAuthenticated, errors.NotAuthorised: as said.
-        errors.LockedOut, errors.RateLimited: too often.
+    request: Request
+    services: Services
+    principal: Principal
+    event: AuditEvent
+
+    async def reviewer(self, organization: str | None) -> Reviewer:
+        """Find out for which organisation; denials are audited.
+
+        Raises:
+            errors.KeyUnavailable: this process holds no key that opens what is held.
+            errors.NotAuthorised: the key may not act for the one asked for.
+        """
+        try:
+            chosen = chosen_organization(self.principal, organization)
+        except errors.NotAuthorised as denied:
+            denial = described(self.event, self.principal, outcome=denied.code)
+            await self.services.vault.audit(denial)
+            raise
+        event = described(self.event, self.principal, outcome=SUCCESS)
+        return Reviewer(review_of(self.services), replace(event, organization=chosen))
+
+
+def admission(action: str) -> Callable[[Request], Awaitable[Admission]]:
+    """Return what a route depends on: finds out who asks, before parameters are looked at.
+
+    It raises errors.RoleNotServed where this process does not review, and what `authorise` does;
+    denials are audited as the action.
     """
-    services = services_of(request.scope)
-    require_role(services, ROLE)
-    event = AuditEvent(action=action, request_id=request_id_of(request.scope))
-    principal = await authorise(services, request.scope, needed=Scope.REVIEW, event=event)
-    try:
-        chosen = chosen_organization(principal, organization)
-    except errors.NotAuthorised as denied:
-        await services.vault.audit(described(event, principal, outcome=denied.code))
-        raise
-    whose = replace(described(event, principal, outcome=SUCCESS), organization=chosen)
-    return Reviewer(review_of(services), whose)
+
+    async def ask(request: Request) -> Admission:
+        services = services_of(request.scope)
+        require_role(services, ROLE)
+        event = AuditEvent(action=action, request_id=request_id_of(request.scope))
+        principal = await authorise(services, request.scope, needed=Scope.REVIEW, event=event)
+        return Admission(request, services, principal, event)
+
+    return ask
 
 
 def review_of(services: Services) -> Review:

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -118,6 +118,18 @@ class CheckpointFile(BaseModel):
     checkpoints: list[dict[str, str | int]]
 
 
+async def _permitted(request: Request) -> tuple[Services, Principal, AuditEvent]:
+    """Find out who asks, before the parameters are looked at."""
+    services = services_of(request.scope)
+    require_role(services, NAME)
+    event = AuditEvent(action=Action.READ_AUDIT, request_id=request_id_of(request.scope))
+    principal = await authorise(services, request.scope, needed=NAME, event=event)
+    return services, principal, event
+
+
+Auditor = Annotated[tuple[Services, Principal, AuditEvent], Depends(_permitted)]
+
+
 @router.get(
     PATH,
     summary="Read the audit",
@@ -128,7 +140,7 @@ class CheckpointFile(BaseModel):
     },
 )
 async def read_audit(
-    request: Request,
+    auditor: Auditor,
     asked: Annotated[Parameters, Query()],
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
@@ -138,7 +150,7 @@ async def read_audit(
     even empty, and still name a next one. That the audit was read is in the audit before it is
     answered.
     """
-    services, principal, event = await _permitted(request)
+    services, principal, event = auditor
     try:
         wanted = asked.filter()
         behind = None if asked.before is None else Position.parse(asked.before)
@@ -160,24 +172,16 @@ async def read_audit(
     response_model=CheckpointFile,
     responses=problem_responses(401, 403, 503),
 )
-async def newest_checkpoint(request: Request) -> Response:
+async def newest_checkpoint(auditor: Auditor) -> Response:
     """Answer how far the organisation's chain was sealed. Needs the scope `audit`.
 
     Keep it where nobody of the gateway can change it: `deid-gateway audit verify --checkpoint`
     finds whether anything before it was rewritten. It tells nothing of events, so that asking is
     not recorded.
     """
-    services, principal, _ = await _permitted(request)
+    services, principal, _ = auditor
     document = checkpoints.written(await services.audit.checkpoints(principal.organization))
     return Response(document, headers=NO_STORE, media_type="application/json")
-
-
-async def _permitted(request: Request) -> tuple[Services, Principal, AuditEvent]:
-    services = services_of(request.scope)
-    require_role(services, NAME)
-    event = AuditEvent(action=Action.READ_AUDIT, request_id=request_id_of(request.scope))
-    principal = await authorise(services, request.scope, needed=NAME, event=event)
-    return services, principal, event
 
 
 def _read(

@@ -3,17 +3,19 @@
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from app import errors
+from app.access.principals import Principal
 from app.api import batch_openapi
 from app.api.batch_access import NAME, located
 from app.api.batch_answers import next_page, original_fields, page
 from app.api.batch_fields import query_fields
 from app.api.batch_schemas import BATCH_EXAMPLE, BatchOriginals
 from app.api.dependencies import (
+    Services,
     authorise,
     described,
     request_id_of,
@@ -40,6 +42,17 @@ class OriginalParameters(Purposes):
     limit: int = Field(100, ge=1, le=MAX_PAGE, description="Most files of one page.")
 
 
+async def _admitted(request: Request) -> tuple[Services, Principal, AuditEvent]:
+    """Find out who asks, before the parameters are looked at."""
+    services = services_of(request.scope)
+    require_role(services, reidentify.NAME)
+    event = AuditEvent(action=ORIGINALS, request_id=request_id_of(request.scope))
+    await authorise(services, request.scope, needed=NAME, event=event)
+    principal = await authorise(services, request.scope, needed=reidentify.NAME, event=event)
+    query_fields(request.scope["query_string"])
+    return services, principal, event
+
+
 @router.get(
     "/batches/{batch_id}/originals",
     summary="Which file became what",
@@ -47,7 +60,7 @@ class OriginalParameters(Purposes):
     responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 429, 503)},
 )
 async def list_originals(
-    request: Request,
+    admitted: Annotated[tuple[Services, Principal, AuditEvent], Depends(_admitted)],
     batch_id: Annotated[str, Path(examples=[BATCH_EXAMPLE])],
     asked: Annotated[OriginalParameters, Query()],
     headers: Annotated[PurposeHeaders, Header()],
@@ -57,12 +70,7 @@ async def list_originals(
     Every request is recorded in the audit before it is answered, refused ones as well. A page
     counts as one look; where a second person must approve every look, names are not told.
     """
-    services = services_of(request.scope)
-    require_role(services, reidentify.NAME)
-    event = AuditEvent(action=ORIGINALS, request_id=request_id_of(request.scope))
-    await authorise(services, request.scope, needed=NAME, event=event)
-    principal = await authorise(services, request.scope, needed=reidentify.NAME, event=event)
-    query_fields(request.scope["query_string"])
+    services, principal, event = admitted
     try:
         purpose = stated_purpose(asked, headers)
     except errors.InvalidRequest as error:

@@ -3,17 +3,19 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app.api import batch_openapi
 from app.api.batch_access import (
+    Permitted,
     acting_for,
     changed,
     event_of,
     found_batch,
     located,
+    permission,
     permitted,
 )
 from app.api.batch_answers import accepted, answer, item_fields, next_page, page, shown
@@ -74,15 +76,30 @@ class DeleteParameters(_Parameters):
     objects: bool = Field(False, description="Remove the published objects as well.")
 
 
+async def _may_delete(request: Request) -> Permitted:
+    """Find out who asks; a denial is recorded as what was asked for, where that can be read."""
+    try:
+        asked = DeleteParameters.model_validate(dict(request.query_params))
+    except ValidationError:
+        asked = DeleteParameters(objects=False)
+    return await permitted(request.scope, DELETE_OBJECTS if asked.objects else DELETE)
+
+
+Reader = Annotated[Permitted, Depends(permission(READ))]
+Deleter = Annotated[Permitted, Depends(_may_delete)]
+
+
 @router.get(
     "/batches",
     summary="List batches",
     response_model=BatchList,
     responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 503)},
 )
-async def list_batches(request: Request, asked: Annotated[ListParameters, Query()]) -> Response:
+async def list_batches(
+    request: Request, reader: Reader, asked: Annotated[ListParameters, Query()]
+) -> Response:
     """Answer the batches of an organisation, the newest first. Needs the scope `batch`."""
-    services, principal = await permitted(request.scope, READ)
+    services, principal = reader
     organization = await acting_for(request.scope, services, principal, asked.organization, READ)
     if asked.before is not None:  # a page behind a batch that is gone would look like the last one
         await services.batches.get(organization, asked.before)
@@ -121,10 +138,10 @@ async def get_batch(request: Request, batch_id: BatchId) -> Response:
     responses={**batch_openapi.LINKED, **problem_responses(400, 401, 403, 404, 503)},
 )
 async def list_items(
-    request: Request, batch_id: BatchId, asked: Annotated[ItemParameters, Query()]
+    reader: Reader, batch_id: BatchId, asked: Annotated[ItemParameters, Query()]
 ) -> Response:
     """Answer the files of a batch by number, without their names. Needs the scope `batch`."""
-    services, principal = await permitted(request.scope, READ)
+    services, principal = reader
     batch = await found_batch(services, principal, batch_id)
     found = await services.batches.items(
         batch.organization,
@@ -215,15 +232,16 @@ async def retry(request: Request, batch_id: BatchId) -> Response:
     responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def delete(
-    request: Request, batch_id: BatchId, asked: Annotated[DeleteParameters, Query()]
+    request: Request,
+    deleter: Deleter,
+    batch_id: BatchId,
+    asked: Annotated[DeleteParameters, Query()],
 ) -> Response:
     """Remove the record of a batch that has ended, and what is staged of it.
 
     Published objects stay unless `objects=true` is given. Needs the scope `batch`.
     """
-    services, principal = await permitted(
-        request.scope, DELETE_OBJECTS if asked.objects else DELETE
-    )
+    services, principal = deleter
     organization, identity = await located(services, principal, batch_id)
     event = event_of(request.scope, principal)
     await services.batches.delete(organization, identity, event, objects=asked.objects)

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import errors
 from app.api.batch_answers import next_page
 from app.api.openapi import problem_responses
-from app.api.quarantine_access import NO_STORE, admitted, held_id
+from app.api.quarantine_access import NO_STORE, Admission, admission, held_id
 from app.api.quarantine_schemas import (
     HELD_EXAMPLE,
     HeldList,
@@ -84,10 +84,12 @@ Whose = Annotated[
     responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def show_all(
-    request: Request, response: Response, asked: Annotated[HeldParameters, Query()]
+    entered: Annotated[Admission, Depends(admission(LIST))],
+    response: Response,
+    asked: Annotated[HeldParameters, Query()],
 ) -> HeldList:
     """List the newest first; decided ones are among them. Needs the scope `review`."""
-    reviewer = await admitted(request, LIST, asked.organization)
+    reviewer = await entered.reviewer(asked.organization)
     wanted = await reviewer.read(LIST, asked.wanted)
     found = await reviewer.review.listed(reviewer.organization, wanted)
     response.headers.update(NO_STORE)
@@ -103,10 +105,13 @@ async def show_all(
     responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def show(
-    request: Request, response: Response, named: Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(LOOK))],
+    response: Response,
+    named: Named,
+    organization: Whose = None,
 ) -> HeldRepresentation:
     """Tell all but the image. Needs the scope `review`; it is in the audit."""
-    reviewer = await admitted(request, LOOK, organization)
+    reviewer = await entered.reviewer(organization)
     object_id = await reviewer.read(LOOK, lambda: held_id(named))
     held = await reviewer.review.show(reviewer.event, object_id)
     response.headers.update(NO_STORE)
@@ -123,7 +128,7 @@ async def show(
     },
 )
 async def preview(
-    request: Request,
+    entered: Annotated[Admission, Depends(admission(PREVIEW))],
     named: Named,
     organization: Whose = None,
     frame: Annotated[int, Query(ge=0, le=1 << 31, description="Which frame, from 0.")] = 0,
@@ -138,7 +143,7 @@ async def preview(
 
     The image shows a patient: it is nobody's to keep, and no cache may.
     """
-    reviewer = await admitted(request, PREVIEW, organization)
+    reviewer = await entered.reviewer(organization)
     object_id = await reviewer.read(PREVIEW, lambda: held_id(named))
     look = Look(frame, marks, max_edge)
     png = await reviewer.review.preview(reviewer.event, object_id, look)
@@ -151,13 +156,16 @@ async def preview(
     responses=problem_responses(400, 401, 403, 404, 409, 422, 503),
 )
 async def release(
-    request: Request, response: Response, named: Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(DECIDE[Act.RELEASE]))],
+    response: Response,
+    named: Named,
+    organization: Whose = None,
 ) -> HeldRepresentation:
     """Let the pixels pass as they are. Needs the scope `review`, and not the key that sent it.
 
     Whoever sends the same bytes again gets them de-identified. What was held is destroyed.
     """
-    return await _decided(request, response, named, organization, Act.RELEASE)
+    return await _decided(entered, response, named, organization, Act.RELEASE)
 
 
 @router.post(
@@ -167,10 +175,13 @@ async def release(
     openapi_extra=json_body(MarksBody, "What is to be overwritten."),
 )
 async def mask(
-    request: Request, response: Response, named: Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(DECIDE[Act.MASK]))],
+    response: Response,
+    named: Named,
+    organization: Whose = None,
 ) -> HeldRepresentation:
     """Let these marks, and no others, be overwritten. Otherwise like a release."""
-    return await _decided(request, response, named, organization, Act.MASK)
+    return await _decided(entered, response, named, organization, Act.MASK)
 
 
 @router.post(
@@ -179,10 +190,13 @@ async def mask(
     responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def reject(
-    request: Request, response: Response, named: Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(DECIDE[Act.REJECT]))],
+    response: Response,
+    named: Named,
+    organization: Whose = None,
 ) -> HeldRepresentation:
     """Let nothing of it leave, now and whenever the same bytes come. Needs the scope `review`."""
-    return await _decided(request, response, named, organization, Act.REJECT)
+    return await _decided(entered, response, named, organization, Act.REJECT)
 
 
 @router.post(
@@ -192,14 +206,17 @@ async def reject(
     openapi_extra=json_body(MarksBody, "What is to be overwritten, here and from now on."),
 )
 async def remember(
-    request: Request, response: Response, named: Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(REMEMBER))],
+    response: Response,
+    named: Named,
+    organization: Whose = None,
 ) -> Remembering:
     """Mask like `mask`, and propose a rule for all images of the same device and size.
 
     The rule masks nothing before another person approves it: `POST /quarantine/rules/…/approve`.
     """
-    reviewer = await admitted(request, REMEMBER, organization)
-    body = await body_of(request)
+    reviewer = await entered.reviewer(organization)
+    body = await body_of(entered.request)
     object_id, marks = await reviewer.read(
         REMEMBER, lambda: (held_id(named), parsed(MarksBody, body).read())
     )
@@ -209,10 +226,10 @@ async def remember(
 
 
 async def _decided(
-    request: Request, response: Response, named: str, organization: str | None, act: Act
+    entered: Admission, response: Response, named: str, organization: str | None, act: Act
 ) -> HeldRepresentation:
-    reviewer = await admitted(request, DECIDE[act], organization)
-    body = await body_of(request) if act is Act.MASK else b""
+    reviewer = await entered.reviewer(organization)
+    body = await body_of(entered.request) if act is Act.MASK else b""
     object_id, marks = await reviewer.read(
         DECIDE[act],
         lambda: (held_id(named), parsed(MarksBody, body).read() if act is Act.MASK else []),

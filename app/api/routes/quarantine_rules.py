@@ -2,11 +2,11 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.api.batch_answers import next_page
 from app.api.openapi import problem_responses
-from app.api.quarantine_access import NO_STORE, admitted, rule_id
+from app.api.quarantine_access import NO_STORE, Admission, admission, rule_id
 from app.api.quarantine_schemas import RULE_EXAMPLE, RuleList, RuleRepresentation, rule_shown
 from app.api.routes.quarantine import MAX_PAGE, Whose
 from app.quarantine.remembering import RuleState, WantedRules
@@ -26,7 +26,7 @@ _Named = Annotated[str, Path(alias="rule_id", examples=[RULE_EXAMPLE])]
     responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def show_all(
-    request: Request,
+    entered: Annotated[Admission, Depends(admission(LIST))],
     response: Response,
     organization: Whose = None,
     state: Annotated[RuleState | None, Query(description="Those in this state alone.")] = None,
@@ -34,7 +34,7 @@ async def show_all(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> RuleList:
     """List the newest first. Needs the scope `review`."""
-    reviewer = await admitted(request, LIST, organization)
+    reviewer = await entered.reviewer(organization)
 
     def read() -> WantedRules:
         return WantedRules(state, None if before is None else rule_id(before), limit)
@@ -56,13 +56,16 @@ async def show_all(
     responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def approve(
-    request: Request, response: Response, named: _Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(DECIDE_RULE[RuleState.APPROVED]))],
+    response: Response,
+    named: _Named,
+    organization: Whose = None,
 ) -> RuleRepresentation:
     """Let the rule of another person hold from now on. Needs the scope `review`.
 
     Nobody approves a rule of one's own. Every process knows it after some seconds.
     """
-    return await _decided(request, response, named, organization, RuleState.APPROVED)
+    return await _decided(entered, response, named, organization, RuleState.APPROVED)
 
 
 @router.post(
@@ -71,10 +74,13 @@ async def approve(
     responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def deny(
-    request: Request, response: Response, named: _Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(DECIDE_RULE[RuleState.DENIED]))],
+    response: Response,
+    named: _Named,
+    organization: Whose = None,
 ) -> RuleRepresentation:
     """Let it hold never. Needs the scope `review`; whoever proposed it may do so too."""
-    return await _decided(request, response, named, organization, RuleState.DENIED)
+    return await _decided(entered, response, named, organization, RuleState.DENIED)
 
 
 @router.post(
@@ -83,22 +89,24 @@ async def deny(
     responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def revoke(
-    request: Request, response: Response, named: _Named, organization: Whose = None
+    entered: Annotated[Admission, Depends(admission(DECIDE_RULE[RuleState.REVOKED]))],
+    response: Response,
+    named: _Named,
+    organization: Whose = None,
 ) -> RuleRepresentation:
     """Let an approved rule hold no longer. Needs the scope `review`."""
-    return await _decided(request, response, named, organization, RuleState.REVOKED)
+    return await _decided(entered, response, named, organization, RuleState.REVOKED)
 
 
 async def _decided(
-    request: Request,
+    entered: Admission,
     response: Response,
     named: str,
     organization: str | None,
     state: RuleState,
 ) -> RuleRepresentation:
-    action = DECIDE_RULE[state]
-    reviewer = await admitted(request, action, organization)
-    rule = await reviewer.read(action, lambda: rule_id(named))
+    reviewer = await entered.reviewer(organization)
+    rule = await reviewer.read(DECIDE_RULE[state], lambda: rule_id(named))
     decided = await reviewer.review.decide_rule(reviewer.event, rule, state)
     response.headers.update(NO_STORE)
     return rule_shown(decided)

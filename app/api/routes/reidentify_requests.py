@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app import errors
 from app.access.principals import Principal
@@ -40,6 +40,22 @@ READ: Final = "reidentify-requests"
 router = APIRouter()
 
 _Id = Annotated[str, Path(alias="request_id", examples=[REQUEST_EXAMPLE])]
+_READERS: Final = (Scope.APPROVE, Scope.REIDENTIFY, Scope.REIDENTIFY_BATCH)
+
+
+async def _entered(
+    request: Request, needed: Scope, *or_else: Scope, action: str
+) -> tuple[Services, Principal, Asked]:
+    require_role(services_of(request.scope), NAME)
+    return await admitted(request, needed, *or_else, action=action)
+
+
+async def _reading(request: Request) -> tuple[Services, Principal, Asked]:
+    """Find out who asks, before the parameters are looked at."""
+    return await _entered(request, *_READERS, action=READ)
+
+
+Reader = Annotated[tuple[Services, Principal, Asked], Depends(_reading)]
 
 
 @router.post(
@@ -79,7 +95,7 @@ async def make(request: Request, response: Response) -> RequestRepresentation:
     responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def show_all(
-    request: Request,
+    reader: Reader,
     response: Response,
     state: Annotated[State | None, Query(description="Those in this state alone.")] = None,
     before: Annotated[str | None, Query(description="Those before this one.")] = None,
@@ -89,7 +105,7 @@ async def show_all(
 
     They hold pseudonyms alone.
     """
-    services, principal, asked = await _entered(request, *_READERS, action=READ)
+    services, principal, asked = reader
     found = await services.disclosure.requests(
         asked.organization,
         caller=_whose(principal),
@@ -110,9 +126,9 @@ async def show_all(
     summary="Show a request for approval",
     responses=problem_responses(401, 403, 404, 503),
 )
-async def show(request: Request, response: Response, named: _Id) -> RequestRepresentation:
+async def show(reader: Reader, response: Response, named: _Id) -> RequestRepresentation:
     """Show one request, like the list."""
-    services, principal, asked = await _entered(request, *_READERS, action=READ)
+    services, principal, asked = reader
     found = await services.disclosure.request_of(
         asked.organization, request_id(named), caller=_whose(principal)
     )
@@ -141,16 +157,6 @@ async def approve(request: Request, response: Response, named: _Id) -> RequestRe
 async def deny(request: Request, response: Response, named: _Id) -> RequestRepresentation:
     """Refuse it for good. Needs the scope `approve`."""
     return await _decided(request, response, named, Decision.DENIED)
-
-
-_READERS: Final = (Scope.APPROVE, Scope.REIDENTIFY, Scope.REIDENTIFY_BATCH)
-
-
-async def _entered(
-    request: Request, needed: Scope, *or_else: Scope, action: str
-) -> tuple[Services, Principal, Asked]:
-    require_role(services_of(request.scope), NAME)
-    return await admitted(request, needed, *or_else, action=action)
 
 
 async def _decided(
