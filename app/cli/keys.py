@@ -13,6 +13,7 @@ from app.cli.keys_resealing import (
     reseal_everything,
     retire_review_version,
     retire_version,
+    rotate_files,
 )
 from app.cli.keys_view import Counted, shown
 from app.cli.options import Settings, with_settings
@@ -94,10 +95,12 @@ def status(settings: Settings) -> None:
 @click.option("--kem", type=_kem, help="How data keys are sealed from then on (default: as now).")
 @with_settings
 def rotate(settings: Settings, *, activate_in: int, kem: str | None) -> None:
-    """Make new versions of all keys but the pseudonym root. No pseudonym changes."""
-    content = _files(settings).rotate(
-        activate_in_s=activate_in, kem=None if kem is None else Kem(kem)
-    )
+    """Make new versions of all keys but the pseudonym root. No pseudonym changes.
+
+    It is in the audit before any file is written, so that this needs the database.
+    """
+    wanted = None if kem is None else Kem(kem)
+    content = rotate_files(settings, _files(settings), activate_in_s=activate_in, kem=wanted)
     for line in shown(content, now=time.time()):
         click.echo(line)
     click.echo(

@@ -1,4 +1,4 @@
-"""Runs what ``deid-gateway keys`` does on a live database: counts, reseals, lets keys end."""
+"""Runs what ``deid-gateway keys`` does on a live database: counts, rotates, reseals, ends keys."""
 
 import asyncio
 import time
@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from app import bootstrap
-from app.audit.events import AuditEvent
-from app.audit.repository import AuditTrail
+from app.audit.events import SUCCESS, AuditEvent
+from app.audit.repository import record_alone
 from app.batches.resealing import old_work, reseal_work
 from app.cli.keys_view import bar
 from app.cli.options import Settings, operating_system_user
-from app.db.session import Database, database_errors
-from app.errors import Conflict, InvalidRequest
+from app.db.session import Database
+from app.errors import Conflict, GatewayError, InvalidRequest
 from app.quarantine.records import held_by_version
 from app.vault.keys import Dated, GatewayKeys, KeyContent
 from app.vault.keys_ring import LOOK_EVERY_S
 from app.vault.keys_store import KeyFiles, KeySource
 from app.vault.resealing import data_key_versions, reseal_data_keys
 from app.vault.sealing import Opener
+from app.vault.sealing_kems import Kem
 from app.vault.workbox import WorkBox
 
 SETTLED_AFTER_S: Final = 86_400
+ROTATE: Final = "rotate-keys"
 RESEAL: Final = "reseal-keys"
 RETIRE: Final = "retire-keys"
 RETIRE_REVIEW: Final = "retire-review-key"
@@ -72,6 +74,32 @@ async def reseal_everything(settings: Settings, source: KeySource, *, at_once: i
         }
         await _record(held.database, RESEAL, counts)
     return done
+
+
+def rotate_files(
+    settings: Settings, files: KeyFiles, *, activate_in_s: int, kem: Kem | None
+) -> KeyContent:
+    """Make new versions of the keys, once that is in the audit.
+
+    Where they cannot be written after that, the audit has a second row that says so.
+
+    Raises:
+        InvalidRequest, Misconfigured, KeyUnavailable: see `KeyFiles.rotate`.
+        DatabaseUnavailable: it cannot be recorded; the files are as they were.
+    """
+    recorded: dict[str, str | int] = {}
+
+    def record(after: KeyContent) -> None:
+        versions = _versions(after)
+        asyncio.run(_record_alone(settings, ROTATE, versions))
+        recorded.update(versions)
+
+    try:
+        return files.rotate(activate_in_s=activate_in_s, kem=kem, before=record)
+    except GatewayError as error:
+        if recorded:
+            asyncio.run(_record_alone(settings, ROTATE, recorded, outcome=error.code))
+        raise
 
 
 async def retire_version(settings: Settings, files: KeyFiles, version: int) -> None:
@@ -154,11 +182,29 @@ async def _until_in_use(content: KeyContent) -> None:
             await asyncio.sleep(min(1.0, left))
 
 
-async def _record(database: Database, action: str, detail: Mapping[str, str | int]) -> None:
+def _versions(content: KeyContent) -> dict[str, str | int]:
+    """Return the newest version of each key, and from when on they are used."""
+    newest = max(content.sealing)
+    versions: dict[str, str | int] = {
+        "key_version": newest,
+        "work_key_version": max(content.work),
+        "signing_key_version": max(content.signing),
+        "active_at": content.sealing[newest].active_at,
+    }
+    return versions | ({"review_key_version": max(content.review)} if content.review else {})
+
+
+async def _record_alone(
+    settings: Settings, action: str, detail: Mapping[str, str | int], *, outcome: str = SUCCESS
+) -> None:
+    async with bootstrap.administration(settings) as held:
+        await _record(held.database, action, detail, outcome=outcome)
+
+
+async def _record(
+    database: Database, action: str, detail: Mapping[str, str | int], *, outcome: str = SUCCESS
+) -> None:
     """Write an event into the gateway's own chain."""
-    event = AuditEvent(action=action, actor=f"cli:{operating_system_user()}", detail=detail)
-    trail = AuditTrail()
-    with database_errors():
-        connection = await database.connect()
-        async with connection:
-            await trail.append(connection, await trail.lock(connection, [event]), [event])
+    actor = f"cli:{operating_system_user()}"
+    event = AuditEvent(action=action, outcome=outcome, actor=actor, detail=detail)
+    await record_alone(database, event)

@@ -5,7 +5,7 @@ Reads them, tells when they changed, and writes new versions of the files. What 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,12 +141,24 @@ class KeyFiles:
             self._write(with_review(content, self.review(), active_at=0))
         return True
 
-    def rotate(self, *, activate_in_s: int, kem: Kem | None = None) -> KeyContent:
+    def rotate(
+        self,
+        *,
+        activate_in_s: int,
+        kem: Kem | None = None,
+        before: Callable[[KeyContent], None] = lambda _: None,
+    ) -> KeyContent:
         """Make new versions of all keys but the pseudonym root, and return what now holds.
 
         The review's key is among them where its private half lies here. Private halves are written
         first: nothing may be sealed to a key that nobody holds. Killed in between, it is taken up
         again by the next rotation.
+
+        Args:
+            activate_in_s: when the new versions come into use.
+            kem: how data keys are sealed from then on; None as now.
+            before: called with what will hold, before anything is written; where it raises, the
+                files stay as they are.
 
         Raises:
             InvalidRequest: the last rotation has not come into use yet.
@@ -160,11 +172,13 @@ class KeyFiles:
             wanted = kem or OpeningKey(_newest(private)).kem
             more = with_next_private_key(private, content, wanted)
             active_at = int(now) + activate_in_s
-            after = rotated(content, more, active_at=active_at)
-            self._write_private(more)
+            after, review = rotated(content, more, active_at=active_at), None
             if self.review_path.exists():
                 review = with_next_review_key(self.review(), content, kem)
                 after = with_review(after, review, active_at=active_at)
+            before(after)
+            self._write_private(more)
+            if review is not None:
                 self._write_review(review)
             self._write(after)
         return after

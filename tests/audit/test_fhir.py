@@ -44,6 +44,7 @@ def test_outcomes_say_how_grave_they_are(outcome: str, indicator: str) -> None:
         ("reidentify-safeguards", "110113"),
         ("erase-subject", "110105"),
         ("reseal-keys", "110113"),
+        ("rotate-keys", "110113"),
         ("quarantine-preview", "110103"),
         ("review-sign-in", "110114"),
         ("change-organization", "110113"),

@@ -1,11 +1,15 @@
 """Keys, erasure, retention and the report on the command line."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from app.cli import keys_resealing
+from app.cli.options import operating_system_user
+from app.errors import DatabaseUnavailable
+from app.vault.keyrings import files
 from tests.cli.conftest import Invoke
 
 pytestmark = pytest.mark.db
@@ -38,6 +42,70 @@ def test_keys_are_rotated_and_everything_is_sealed_anew(
     assert "data keys sealed to version 2: 1" in after.stdout
     assert "mlkem768-x25519" in after.stdout
     assert json.loads(invoke("keys", "public").stdout)["keys"][1:] == published
+
+
+def rotations(invoke: Invoke) -> list[dict[str, object]]:
+    rows = invoke("audit", "list", "--gateway", "--action", "rotate-keys", "--json").stdout
+    return [json.loads(row) for row in rows.splitlines()]
+
+
+@pytest.mark.usefixtures("done")
+def test_a_rotation_is_in_the_audit_with_its_versions(invoke: Invoke) -> None:
+    invoke("keys", "rotate", "--activate-in", 0)
+
+    [row] = rotations(invoke)
+    detail = row["detail"]
+    assert (row["outcome"], row["actor"]) == ("success", f"cli:{operating_system_user()}")
+    assert isinstance(detail, dict)
+    assert detail.pop("active_at") > 0
+    assert detail == {
+        "key_version": 2,
+        "work_key_version": 2,
+        "signing_key_version": 2,
+        "review_key_version": 2,
+    }
+
+
+@pytest.mark.usefixtures("done")
+def test_a_rotation_that_is_refused_is_not_said_to_have_been_one(invoke: Invoke) -> None:
+    invoke("keys", "rotate")
+
+    refused = invoke("keys", "rotate")
+
+    assert refused.exit_code == 1
+    assert len(rotations(invoke)) == 1
+
+
+@pytest.mark.usefixtures("done")
+def test_without_its_audit_row_no_key_is_rotated(
+    invoke: Invoke, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise DatabaseUnavailable
+
+    before = {path: path.read_bytes() for path in data_dir.rglob("*key*.json")}
+    monkeypatch.setattr(keys_resealing, "record_alone", refuse)
+
+    refused = invoke("keys", "rotate")
+
+    assert isinstance(refused.exception, DatabaseUnavailable)
+    assert len(before) == 3
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.usefixtures("done")
+def test_a_rotation_that_could_not_be_written_says_so_in_the_audit(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(files, "replace", refuse)
+
+    failed = invoke("keys", "rotate")
+
+    assert failed.exit_code == 1
+    assert [row["outcome"] for row in rotations(invoke)] == ["misconfigured", "success"]
 
 
 @pytest.mark.usefixtures("done")
