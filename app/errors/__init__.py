@@ -27,7 +27,7 @@ GatewayError
 │                    CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
 │                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·
-│                    InReview · QuarantineFull · NoWorker · RoleNotServed ·
+│                    InReview · QuarantineFull · ResourcesUnavailable · NoWorker · RoleNotServed ·
 │                    IdentityProviderUnavailable · AuditReceiverUnavailable
 └── Misconfigured    (start-up only)
 """
@@ -135,6 +135,7 @@ from app.errors.unavailable import (
     NoWorker,
     Overloaded,
     QuarantineFull,
+    ResourcesUnavailable,
     RoleNotServed,
     SourceUnavailable,
     StagingFull,
@@ -220,6 +221,7 @@ __all__ = [
     "ReidentifyQuotaExceeded",
     "RejectedInReview",
     "ResidualIdentifier",
+    "ResourcesUnavailable",
     "ReviewExpired",
     "RoleNotServed",
     "SourceNotAllowed",

@@ -95,6 +95,13 @@ class Overloaded(Unavailable):
     title = "The gateway has more to do than it can take"
 
 
+class ResourcesUnavailable(Unavailable):
+    """The process may open no more files, or start no more threads or processes, just now."""
+
+    code = "resources-unavailable"
+    title = "The process has no descriptors, threads or memory left"
+
+
 class NoWorker(Unavailable):
     """No worker process runs that could do the batch."""
 

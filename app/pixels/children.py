@@ -10,6 +10,7 @@ across a fork.
 """
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -17,14 +18,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import PixelWorkFailed
+from app.errors import PixelWorkFailed, ResourcesUnavailable
 from app.pixels.child import receive, send
 from app.telemetry import log
 
@@ -34,6 +35,18 @@ QUICK_MEMORY: Final = 1 << 30
 OCR_MEMORY: Final = 2 << 30
 _MAX_TASKS = 2000  # then a child is replaced: what its libraries lost comes back
 _EXIT_S = 5.0
+# What the system says of want that passes: of descriptors here, in transit and everywhere, of
+# processes and of memory. No object is to blame for it.
+_SCARCE: Final = frozenset(
+    {
+        errno.EMFILE,
+        errno.ETOOMANYREFS,
+        errno.ENFILE,
+        errno.EAGAIN,
+        errno.ENOMEM,
+        errno.ENOBUFS,
+    }
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -138,8 +151,9 @@ class Children:
         Raises:
             PixelWorkFailed: the child crashed, hung, took too much memory or raised; its
                 ``reason`` says which.
+            ResourcesUnavailable: this process has no descriptors, threads or memory for it now.
         """
-        job = _Job(dict(task), tuple(os.dup(fd) for fd in fds), timeout_s)
+        job = _Job(dict(task), _copies(fds), timeout_s)
         future = self._submitted(job)
         try:
             return await asyncio.wrap_future(future)
@@ -163,7 +177,12 @@ class Children:
             if self._is_closed:
                 job.close()
                 raise PixelWorkFailed("closed")
-            future = self._threads.submit(self._run, job)
+            try:
+                future = self._threads.submit(self._run, job)
+            except RuntimeError:  # no thread can be started; one that runs may find the job yet
+                job.abandon()
+                job.close()
+                raise ResourcesUnavailable from None
             self._jobs.add(job)
         future.add_done_callback(job.close)
         return future
@@ -229,7 +248,8 @@ class Children:
         child.close()
 
     def _start(self) -> _Child:
-        ours, theirs = socket.socketpair()
+        with _want_told():
+            ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = subprocess.Popen(  # noqa: S603 - the command is this program
@@ -242,8 +262,10 @@ class Children:
                     env=_ENVIRONMENT,
                     start_new_session=True,
                 )
-            except OSError:
+            except OSError as error:
                 ours.close()
+                if error.errno in _SCARCE:
+                    raise ResourcesUnavailable from None
                 raise PixelWorkFailed("not-started") from None
         return _Child(process, ours)
 
@@ -260,6 +282,39 @@ _ENVIRONMENT: Final = {
 }
 
 
+@contextmanager
+def _want_told() -> Iterator[None]:
+    """Tell want that passes from all else.
+
+    Raises:
+        ResourcesUnavailable: there is something too little now.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _SCARCE:
+            raise ResourcesUnavailable from None
+        raise
+
+
+def _copies(fds: Iterable[int]) -> tuple[int, ...]:
+    """Return copies of descriptors: all of them, or none.
+
+    Raises:
+        ResourcesUnavailable: there are no descriptors left for them.
+    """
+    copies: list[int] = []
+    try:
+        with _want_told():
+            for fd in fds:
+                copies.append(os.dup(fd))  # noqa: PERF401 - those made so far are closed again
+    except BaseException:
+        for copy in copies:
+            os.close(copy)
+        raise
+    return tuple(copies)
+
+
 def _exchange(child: _Child, job: _Job) -> dict[str, Any]:
     """Send a task and wait for the reply; whatever keeps it from coming has a word."""
     deadline = time.monotonic() + job.timeout_s
@@ -271,7 +326,9 @@ def _exchange(child: _Child, job: _Job) -> dict[str, Any]:
         raise PixelWorkFailed("timed-out") from None
     except OverflowError:
         raise PixelWorkFailed("message-too-large") from None
-    except OSError:
+    except OSError as error:
+        if error.errno in _SCARCE:
+            raise ResourcesUnavailable from None
         data = b""
     if data:
         return _read(data)

@@ -1,18 +1,22 @@
 """The pool of child processes: what one does wrong harms no other task and tells nothing."""
 
 import asyncio
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from app.errors import PixelWorkFailed
+from app.errors import PixelWorkFailed, ResourcesUnavailable
 from app.pixels.child import HANDLERS
 from app.pixels.children import Children
 
@@ -224,3 +228,73 @@ async def test_a_command_that_is_not_there_is_a_refusal() -> None:
 
 def test_every_kind_of_task_names_a_module_of_this_package() -> None:
     assert all(target.startswith("app.pixels.") for target in HANDLERS.values())
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def left_over(number: int) -> Iterator[None]:
+    """Let this process open so many more files at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + number, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# A copy of the descriptor, two ends of a socket, three for starting a process: six are needed.
+@pytest.mark.parametrize("number", range(6))
+async def test_without_descriptors_it_is_said_that_they_are_missing_now(number: int) -> None:
+    with Children(size=1) as pool, tempfile.TemporaryFile() as file:
+        before = open_files()
+        with left_over(number), pytest.raises(ResourcesUnavailable):
+            await pool.ask({"kind": "ping"}, [file.fileno()])
+        after = open_files()
+
+        answer = await pool.ask({"kind": "ping"}, [file.fileno()])
+
+    assert after == before
+    assert answer["sizes"] == [0]
+
+
+async def test_copies_of_descriptors_that_were_made_are_closed_again() -> None:
+    with Children(size=1) as pool, tempfile.TemporaryFile() as file:
+        before = open_files()
+        with left_over(2), pytest.raises(ResourcesUnavailable):
+            await pool.ask({"kind": "ping"}, [file.fileno()] * 3)
+
+        assert open_files() == before
+
+
+async def test_without_a_thread_it_is_said_that_one_is_missing_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Children(size=1) as pool, tempfile.TemporaryFile() as file:
+        before = open_files()
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+
+        with pytest.raises(ResourcesUnavailable):
+            await pool.ask({"kind": "ping"}, [file.fileno()])
+
+        assert open_files() == before
+
+
+@pytest.mark.parametrize("want", [errno.EAGAIN, errno.ENOMEM], ids=["processes", "memory"])
+async def test_a_process_that_cannot_be_started_now_is_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, want: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(want, os.strerror(want))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+    with Children(size=1) as pool, pytest.raises(ResourcesUnavailable):
+        await pool.ask({"kind": "ping"})
