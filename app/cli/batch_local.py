@@ -23,6 +23,7 @@ from app.batches.remaining import is_aftermath_left, is_work_left
 from app.batches.representation import representation
 from app.batches.service import CANCEL
 from app.batches.states import ENDED, RETRIABLE, BatchState, OnError, Priority
+from app.cli import descriptors
 from app.cli.batch_order import Order, SourceKind
 from app.cli.batch_remote import wants_to_cancel
 from app.cli.batch_view import View, print_summary
@@ -50,11 +51,16 @@ _IN_REVIEW: Final = (
 
 
 def run(order: Order, *, concurrency: int | None, data_dir: Path | None) -> int:
-    """Work on a batch and return the exit code."""
+    """Work on a batch and return the exit code.
+
+    Raises:
+        errors.Misconfigured: a worker process may open too few files to work.
+    """
     settings = load_settings(
         data_dir=data_dir, organization=order.organization, log_level=LogLevel.ERROR
     ).model_copy(update={"roles": frozenset({Role.BATCH})})
     telemetry.configure(settings.log_level)
+    descriptors.provide(descriptors.LEAST_OF_WORKER)
     count = concurrency or usable_cores()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(order, settings, count))

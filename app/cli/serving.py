@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from app import bootstrap, errors, telemetry
 from app.api.application import create_app
 from app.api.protocol import BoundedProtocol
-from app.cli import development, memory
+from app.cli import descriptors, development, memory
 from app.cli.supervising import for_workers
 from app.cli.workers import Workers
 from app.settings import Settings
@@ -29,14 +29,17 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 65
 # Descriptors beside connections: spool files, database, object stores, logs.
 OTHER_FILES: Final = 256
+# With fewer connections a handful of callers would keep out everybody else.
+LEAST_CONNECTIONS: Final = 16
 
 
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
     telemetry.configure(settings.log_level)
+    files = descriptors.provide(OTHER_FILES + min(settings.max_connections, LEAST_CONNECTIONS))
     memory.keep_memory_of_bodies()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, files))
 
 
 class Server(uvicorn.Server):
@@ -80,7 +83,7 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, files: int) -> None:
     telemetry.guard_event_loop(asyncio.get_running_loop())
     tls = _tls(settings)
     listening = _listen(settings.host, settings.port)
@@ -99,7 +102,7 @@ async def _serve(settings: Settings) -> None:
                 max_concurrent_uploads=settings.max_concurrent_uploads,
                 max_waiting_uploads=settings.max_waiting_uploads,
             )
-            server = Server(_config(app, settings, tls))
+            server = Server(_config(app, settings, tls, files))
             telemetry.log().info(
                 "gateway-started",
                 mode=str(settings.mode),
@@ -165,16 +168,11 @@ def _tls(settings: Settings) -> "Tls | None":
     return Tls(TlsFiles(certificate, key, settings.tls_client_ca_file))
 
 
-def _protocol(settings: Settings) -> type[BoundedProtocol]:
+def _protocol(settings: Settings, files: int) -> type[BoundedProtocol]:
     """Return the protocol with this site's bounds, for which there are descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
     room = settings.max_connections
-    if soft != resource.RLIM_INFINITY:
-        room = max(1, min(room, soft - OTHER_FILES))
+    if files != resource.RLIM_INFINITY:
+        room = min(room, files - OTHER_FILES)
     bounds = {
         "max_connections": room,
         "reading_timeout_s": settings.body_idle_timeout_s,
@@ -183,11 +181,11 @@ def _protocol(settings: Settings) -> type[BoundedProtocol]:
     return type("SiteProtocol", (BoundedProtocol,), bounds)
 
 
-def _config(app: FastAPI, settings: Settings, tls: "Tls | None") -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings, tls: "Tls | None", files: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=_protocol(settings),
+        http=_protocol(settings, files),
         ssl_context_factory=None if tls is None else (lambda _config, _default: tls.context),
         ws="none",
         lifespan="off",

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from app import bootstrap, errors, telemetry
 from app.batches.remaining import is_aftermath_left, is_work_left
 from app.batches.staging import StagingArea
+from app.cli import descriptors
 from app.cli.metrics_port import exposed
 from app.cli.workers import Workers
 from app.settings import Settings
@@ -33,8 +34,12 @@ def run(
         count: how many.
         once: end when no work is left.
         metrics: address and port where metrics are answered; None for nowhere.
+
+    Raises:
+        errors.Misconfigured: a worker process may open too few files to work.
     """
     telemetry.configure(settings.log_level)
+    descriptors.provide(descriptors.LEAST_OF_WORKER)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_supervise(settings, count, once=once, metrics=metrics))
 
