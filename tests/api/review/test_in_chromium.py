@@ -161,6 +161,7 @@ async def test_everything_can_be_done_with_the_keyboard(
     def draw(page: Page) -> tuple[Box, list[list[int] | None]]:
         press("n", "ArrowRight", "Shift+ArrowDown", "Control+ArrowLeft", ".", ".")(page)
         page.get_by_text("3 of 3").wait_for()
+        page.locator("#stage[data-shown='3']:not([aria-busy])").wait_for()
         press("n", "f", "n", "Delete")(page)
         return boxes(page)[0], frames(page)
 
