@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from app.dicom.codestreams import (
     Codestream,
-    Edit,
     begins_image,
     codestream_of,
-    edited_size,
     frame_fragments,
     metadata_edits,
 )
+from app.dicom.edits import Edit, edited_size
 from app.dicom.source import Source
 from app.dicom.tokens import PixelValue
 from app.dicom.video import video_edits

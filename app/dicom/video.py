@@ -10,7 +10,7 @@ Source: ISO/IEC 13818-2, 6.2; ISO/IEC 14496-10 and 23008-2, 7.3.1 and annex B; P
 
 from collections.abc import Iterator
 
-from app.dicom.codestreams import Edit
+from app.dicom.edits import Edit
 from app.dicom.video_mp4 import mp4_edits
 from app.dicom.video_ts import PACKET, SYNC, TransportStream
 from app.dicom.video_units import Reader, is_needed

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.dicom.codestreams import Edit
+from app.dicom.edits import Edit
 from app.dicom.video_units import Reader, is_needed
 from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
 

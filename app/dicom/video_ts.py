@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
-from app.dicom.codestreams import Edit
+from app.dicom.edits import Edit
 from app.dicom.video_units import Reader
 from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.dicom.codestreams import Codestream, Edit, codestream_of, metadata_edits
+from app.dicom.codestreams import Codestream, codestream_of, metadata_edits
+from app.dicom.edits import Edit
 from app.errors import MalformedDicom, UndecidableElement
 from app.pixels.codecs_headers import Header, header_of
 from app.pixels.codecs_rle import decode_rle, encode_rle

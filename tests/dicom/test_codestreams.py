@@ -18,13 +18,12 @@ from pydicom.uid import UID
 
 from app.dicom.codestreams import (
     Codestream,
-    Edit,
     begins_image,
     codestream_of,
-    edited_size,
     frame_fragments,
     metadata_edits,
 )
+from app.dicom.edits import Edit, edited_size
 from app.errors import GatewayError, LimitExceeded, MalformedDicom, UndecidableElement
 
 CANARY = b"CANARY^ZEBEDEE"
@@ -511,7 +510,7 @@ def test_markers_without_a_length_are_passed_over() -> None:
 
 
 def test_a_deflated_frame_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.dicom.codestreams._MAX_INFLATED", 1000)
+    monkeypatch.setattr("app.dicom.codestreams_packed._MAX_INFLATED", 1000)
 
     with pytest.raises(LimitExceeded):
         metadata_edits(encoded(np.zeros(4096, dtype=np.uint16), DEFLATED), DEFLATED)

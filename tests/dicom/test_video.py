@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.dicom.codestreams import Edit
+from app.dicom.edits import Edit
 from app.dicom.video import video_edits
 from app.errors import MalformedDicom, UndecidableElement
 
