@@ -1,6 +1,6 @@
 """The process that stands between the gateway and its embedded Postgres. Standard library only.
 
-Run by file name, never imported for its ``main``: ``embedded.py`` starts it, it starts the server
+Run by file name, never imported for its ``main``: ``cluster.py`` starts it, it starts the server
 and ends it when nobody holds the lease any more. It runs single-threaded, so what is done here
 between fork and exec is safe, whatever threads the gateway has.
 """

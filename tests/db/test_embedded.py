@@ -16,8 +16,10 @@ import pytest
 
 from app import errors
 from app.db import guardian
+from app.db.cluster import cluster_name
 from app.db.embedded import EmbeddedPostgres
 from app.db.installation import choose_account, copy_installation, installation_of_wheel
+from app.db.orphans import is_server_of
 
 pytestmark = pytest.mark.db
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops privileges")
@@ -395,8 +397,9 @@ def test_a_server_is_known_by_its_name_where_its_process_may_not_be_looked_into(
 
     monkeypatch.setattr(Path, "readlink", closed)
 
-    assert server._is_own_server(postmaster_pid(server))
-    assert not server._is_own_server(os.getpid())
+    name = cluster_name(server.root)
+    assert is_server_of(postmaster_pid(server), server.data_dir, name)
+    assert not is_server_of(os.getpid(), server.data_dir, name)
 
 
 def test_a_directory_that_was_deleted_under_the_server_does_not_hold_the_gateway_up(server):
