@@ -7,8 +7,8 @@ import struct
 from typing import Any
 
 from app.deid.collecting import collect, entered_items
-from app.deid.compiling import Op, ShapePlan, UidMode
 from app.deid.element_writing import NO_CLEANERS, SPECIAL, Cleaners, ElementWriter
+from app.deid.instructions import Op, ShapePlan, UidMode
 from app.deid.marking import code_item
 from app.deid.planning import Place, Remark
 from app.deid.private import View

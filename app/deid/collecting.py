@@ -1,6 +1,6 @@
 """What identifies somebody in a data set, gathered with its kind and character set."""
 
-from app.deid.compiling import Op, ShapePlan
+from app.deid.instructions import Op, ShapePlan
 from app.deid.planning import Place
 from app.deid.private import View
 from app.deid.substitutes import Findings

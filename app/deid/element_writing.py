@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.deid.attributes import CHARACTER_SET, TEMPORAL_INFORMATION
-from app.deid.compiling import Op, ShapePlan, UidMode
+from app.deid.instructions import Op, ShapePlan, UidMode
 from app.deid.marking import method_codes_element, method_element
 from app.deid.planning import Remark
 from app.deid.private import View

@@ -12,8 +12,9 @@ from typing import Any
 
 from app.deid.allowing import is_local_code
 from app.deid.attributes import MANUFACTURER
-from app.deid.compiling import Compiler, ShapePlan
+from app.deid.compiling import Compiler
 from app.deid.deciding import Decision, Effect, Where, decide
+from app.deid.instructions import ShapePlan
 from app.deid.overlays import staying
 from app.deid.overrides import Override
 from app.deid.private import NO_VIEW, Creators, View, creators_of, verdicts
