@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.dicom.source import FileSource
-from app.pixels.matching import Known, Matcher
+from app.pixels.matching import Matcher
+from app.pixels.matching_model import Known
 from app.pixels.reading import matched
 from app.pixels.reading_engine import engine
 from app.pixels.reading_lines import read_lines

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from app.dicom.source import FileSource
 from app.pixels.codecs import Frame
-from app.pixels.matching import DOUBTFUL, FREE_TEXT, KINDS, Known, Match, Matcher, Reading
+from app.pixels.matching import Matcher
+from app.pixels.matching_model import DOUBTFUL, FREE_TEXT, KINDS, Known, Match, Reading
 from app.pixels.model import Box, Mark, Picture, Rung
 from app.pixels.reading_changes import Last, standing, touch, unmasked
 from app.pixels.reading_engine import Image, Line, engine

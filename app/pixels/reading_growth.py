@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pixels.matching import DOUBTFUL, Match
+from app.pixels.matching_model import DOUBTFUL, Match
 from app.pixels.model import Box
 from app.pixels.reading_engine import Image, Line
 from app.pixels.reading_lines import bounds

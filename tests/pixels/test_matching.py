@@ -2,7 +2,9 @@
 
 import pytest
 
-from app.pixels.matching import Known, Matcher, Reading, is_fragment, is_harmless
+from app.pixels.matching import Matcher
+from app.pixels.matching_model import Known, Reading
+from app.pixels.matching_words import is_fragment, is_harmless
 
 KNOWN = (
     Known("patient-name", "MÜLLER-LÜDENSCHEIDT^KATHARINA^^DR"),

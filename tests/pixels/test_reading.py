@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from app.errors import PixelWorkFailed
 from app.pixels.children import OCR_MEMORY, Children
-from app.pixels.matching import Known
+from app.pixels.matching_model import Known
 from app.pixels.model import Box, Mark, Palette, Picture, Rung
 from app.pixels.wire import picture_to_json
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 pytest.importorskip("rapidocr")
 from app.pixels.codecs import Frame
-from app.pixels.matching import DOUBTFUL, Match
+from app.pixels.matching_model import DOUBTFUL, Match
 from app.pixels.model import Box
 from app.pixels.reading_changes import Last
 from app.pixels.reading_engine import Image as Pixels

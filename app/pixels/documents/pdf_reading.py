@@ -14,7 +14,8 @@ from app.pixels.documents import Doubt, Why
 from app.pixels.documents.finding import Finder, identifying, letters
 from app.pixels.documents.pdf import Line, Reader
 from app.pixels.documents.pdf_pages import Raster
-from app.pixels.matching import Known, Matcher, Reading
+from app.pixels.matching import Matcher
+from app.pixels.matching_model import Known, Reading
 
 if TYPE_CHECKING:
     from app.pixels.reading_engine import Line as Seen

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.api.review import words
-from app.pixels import ladder, matching, risk_tables
+from app.pixels import ladder, matching_model, risk_tables
 from app.pixels.model import Box, Mark, Reason, Risk, Rung
 from app.pixels.rulings import SourceKind
 
@@ -46,7 +46,8 @@ def test_every_reason_has_words() -> None:
 
 
 def test_every_kind_of_text_has_words() -> None:
-    assert {*matching.KINDS, matching.FREE_TEXT, ladder.DOUBTFUL} <= set(words.KINDS)
+    kinds = {*matching_model.KINDS, matching_model.FREE_TEXT, ladder.DOUBTFUL}
+    assert kinds <= set(words.KINDS)
 
 
 def test_every_rung_risk_and_source_has_words() -> None:
