@@ -8,7 +8,8 @@ from app.dicom.source import Source
 from app.errors import PixelWorkFailed
 from app.pipeline.instance import Instance
 from app.pipeline.pixel_advice import advice
-from app.pipeline.pixel_work import drawn, judged
+from app.pipeline.pixel_tasks import drawn
+from app.pipeline.pixel_work import judged
 from app.pipeline.results import Context
 from app.pipeline.side_work import Request, Work
 from app.pixels.model import Decision, Risk, Verdict

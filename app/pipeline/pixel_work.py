@@ -1,43 +1,27 @@
 """What is done beside the pipeline's thread: reading, masking, holding back. Fails closed.
 
-The ladder decides; here it is carried out in child processes, and people are asked.
+The ladder decides; here it is asked, child processes carry out what it says (``pixel_tasks``), and
+people are asked.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from app.dicom.source import FileSource, Source, write_all
-from app.errors import (
-    InvalidRequest,
-    PixelsNeedReview,
-    PixelWorkFailed,
-    Quarantined,
-    RejectedInReview,
-    StorageUnavailable,
-)
+from app.dicom.source import Source
+from app.errors import PixelsNeedReview, PixelWorkFailed, Quarantined, RejectedInReview
 from app.pipeline.document_work import cleaned
 from app.pipeline.pixel_advice import advice
+from app.pipeline.pixel_files import lent
+from app.pipeline.pixel_tasks import PixelTasks
 from app.pipeline.results import Context
 from app.pipeline.side_work import Masked, PixelParts, Quarantine, Request, Work
 from app.pixels import ladder
-from app.pixels.ladder import Examination
 from app.pixels.model import Decision, Mark, Picture, Reason, Rung, Verdict
 from app.pixels.rulings import Act, Case, Ruling, SourceKind
-from app.pixels.wire import picture_to_json
 
-# A reader stops by itself before it is stopped.
-_BUDGET_SHARE: Final = 0.8
-# So many pixels have the time of one object; what has more has more time, up to a bound.
-_PIXELS_IN_TIME: Final = 3_000_000
-_LONGEST: Final = 10
 _NOTHING: Final = "This process has nothing to work on pixels with"
-_PIECE_BYTES: Final = 1 << 20
-# What frames can mean after they were encoded anew; nothing where that is what they meant.
-_PHOTOMETRICS: Final = frozenset({"", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +38,6 @@ class Sender:
     api_key_id: str | None = None
     request_id: str | None = None
     kind: SourceKind = SourceKind.STREAM
-
-
-class KeptFile(FileSource):
-    """A file without a name that is closed when nobody needs it any more."""
-
-    __slots__ = ()
-
-    def __del__(self) -> None:
-        os.close(self.fd)
 
 
 async def settle(request: Request, source: Source, context: Context, sender: Sender | None) -> Work:
@@ -83,7 +58,7 @@ async def settle(request: Request, source: Source, context: Context, sender: Sen
     parts = context.pixels
     if parts is None:
         raise PixelsNeedReview(_NOTHING)
-    async with _lent(request.source, parts) as fd:
+    async with lent(request.source, parts) as fd:
         return await _Settling(request, source, context, parts, sender, fd).work()
 
 
@@ -98,55 +73,8 @@ async def judged(request: Request, source: Source, context: Context) -> Decision
         return None
     if parts is None:
         raise PixelsNeedReview(_NOTHING)
-    async with _lent(request.source, parts) as fd:
+    async with lent(request.source, parts) as fd:
         return await _Settling(request, source, context, parts, None, fd).decision(picture)
-
-
-async def drawn(
-    request: Request, context: Context, decision: Decision, *, frame: int, style: str, max_edge: int
-) -> bytes:
-    """Return one frame as PNG, with the marks of a decision.
-
-    Args:
-        request: the image.
-        context: its child processes.
-        decision: whose marks are drawn.
-        frame: from 0.
-        style: ``outline`` or ``fill``.
-        max_edge: most pixels of the longer side.
-
-    Raises:
-        PixelWorkFailed: it cannot be drawn.
-    """
-    parts, picture = context.pixels, request.picture
-    if parts is None or picture is None or request.frames is None:
-        raise PixelWorkFailed("frames-not-found")
-    if not 0 <= frame < len(request.frames):
-        raise InvalidRequest("There is no such frame")
-    shown = KeptFile(parts.scratch(0), 0)
-    marks = tuple(mark for mark in decision.marks if _is_on(mark, frame))
-    task = {
-        "kind": "render",
-        "picture": picture_to_json(picture),
-        "frames": [list(map(list, pieces)) for pieces in request.frames],
-        "marks": [asdict(mark) for mark in marks],
-        "frame": frame,
-        "style": style,
-        "max_edge": max_edge,
-    }
-    async with _lent(request.source, parts) as fd:
-        await parts.workers.ask(task, [fd, shown.fd], _allowed_s(picture, parts))
-    return os.pread(shown.fd, os.fstat(shown.fd).st_size, 0)
-
-
-def _allowed_s(picture: Picture | None, parts: PixelParts) -> float:
-    """Return how long a child may work on an image: large and long ones take their time."""
-    pixels = picture.rows * picture.columns * picture.frames if picture else 0
-    return parts.timeout_s * min(max(pixels / _PIXELS_IN_TIME, 1), _LONGEST)
-
-
-def _is_on(mark: Mark, frame: int) -> bool:
-    return mark.frames is None or mark.frames[0] <= frame <= mark.frames[1]
 
 
 class _Settling:
@@ -166,14 +94,13 @@ class _Settling:
         self._context = context
         self._parts = parts
         self._sender = sender
-        self._fd = fd
+        self._tasks = PixelTasks(request, parts, fd)
         self._quarantine_id = ""
         self._digest = b""
-        self._allowed_s = _allowed_s(request.picture, parts)
 
     async def work(self) -> Work:
         """Decide, and carry it out."""
-        overlays = await self._overlays()
+        overlays = await self._tasks.clean_overlays()
         picture, part = self._request.picture, self._request.document
         if part is not None:
             header, identifiers = self._request.header, self._request.identifiers
@@ -236,29 +163,14 @@ class _Settling:
         """Return what the ladder says, the image read once or twice."""
         planned, policy = self._request.planned, self._context.profile.pixels
         assert planned is not None  # noqa: S101 - there is a picture
-        examination = await self._examined(planned.marks) if planned.must_read else None
+        examination = await self._tasks.examined(planned.marks) if planned.must_read else None
         decision = ladder.decide(picture, planned, examination, policy)
         if decision.verdict is not Verdict.MASK or not _is_found(decision.marks):
             return decision
-        again = await self._examined(decision.marks)
+        again = await self._tasks.examined(decision.marks)
         marked = replace(planned, marks=decision.marks)
         second = ladder.decide(picture, marked, again, policy, is_second=True)
         return decision if second.verdict is Verdict.MASK else second
-
-    async def _examined(self, marks: Sequence[Mark]) -> Examination | None:
-        """Read the image with its marks black; None where it could not be read."""
-        readers = self._parts.readers
-        if readers is None or self._request.frames is None:
-            return None
-        task = self._task("examine", marks) | {
-            "identifiers": self._identifiers(),
-            "budget_s": self._allowed_s * _BUDGET_SHARE,
-        }
-        try:
-            answer = await readers.ask(task, [self._fd], self._allowed_s)
-            return Examination.from_json(answer)
-        except (PixelWorkFailed, KeyError, TypeError, ValueError):
-            return None
 
     async def _carried_out(self, decision: Decision) -> Masked | None:
         """Return frames with the marks overwritten; None where they stay as they are.
@@ -269,52 +181,8 @@ class _Settling:
         marks = decision.marks if decision.verdict is Verdict.MASK else ()
         if not (marks or self._request.must_clean):
             return None
-        if self._request.frames is None:
-            raise PixelWorkFailed("frames-not-found")
-        task = self._task("mask", marks) | {"lossy": str(self._context.profile.pixels.lossy)}
-        written = KeptFile(await asyncio.to_thread(self._parts.scratch, self._source.size), 0)
-        answer = await self._parts.workers.ask(task, [self._fd, written.fd], self._allowed_s)
-        return _read_masked(answer, written, len(self._request.frames))
-
-    def _task(self, kind: str, marks: Sequence[Mark]) -> dict[str, Any]:
-        picture = self._request.picture
-        assert picture is not None  # noqa: S101 - asked by the caller
-        return {
-            "kind": kind,
-            "picture": picture_to_json(picture),
-            "frames": [list(map(list, pieces)) for pieces in self._request.frames or ()],
-            "marks": [asdict(mark) for mark in marks],
-        }
-
-    async def _overlays(self) -> frozenset[int]:
-        """Return the groups of overlays in which nothing identifying was read."""
-        readers, asked = self._parts.readers, self._request.overlays
-        if readers is None or not asked:
-            return frozenset()
-        task = {
-            "kind": "overlays",
-            "overlays": [
-                {
-                    "group": one.group,
-                    "rows": one.rows,
-                    "columns": one.columns,
-                    "frames": one.frames,
-                    "offset": one.start,
-                    "size": one.stop - one.start,
-                }
-                for one in asked
-            ],
-            "identifiers": self._identifiers(),
-            "budget_s": self._allowed_s * _BUDGET_SHARE,
-        }
-        try:
-            answer = await readers.ask(task, [self._fd], self._allowed_s)
-            return frozenset(map(int, answer["clean"])) & {one.group for one in asked}
-        except (PixelWorkFailed, KeyError, TypeError, ValueError):
-            return frozenset()
-
-    def _identifiers(self) -> list[dict[str, str]]:
-        return [{"kind": str(one.kind), "text": one.text} for one in self._request.identifiers]
+        lossy = str(self._context.profile.pixels.lossy)
+        return await self._tasks.masked(marks, lossy, self._source.size)
 
     async def _ruled(self, decision: Decision, picture: Picture) -> Decision:
         """Return what a person decided about these very bytes.
@@ -374,48 +242,3 @@ def _by_person(ruling: Ruling, decision: Decision) -> Decision:
     if ruling.action is Act.MASK and ruling.marks:
         return Decision(Verdict.MASK, decision.risk, ruling.marks, reasons)
     return Decision(Verdict.PASS, decision.risk, (), reasons)
-
-
-def _read_masked(answer: dict[str, Any], written: KeptFile, frames: int) -> Masked:
-    """Read what a child says that it wrote; a hostile image may have taken it over.
-
-    Raises:
-        PixelWorkFailed: it contradicts itself, or what it was asked.
-    """
-    try:
-        lengths = tuple(map(int, answer["lengths"]))
-        used = answer.get("used_entries")
-        entries = None if used is None else tuple((int(first), int(last)) for first, last in used)
-        photometric = str(answer.get("photometric") or "")
-        is_lossy = bool(answer["is_lossy_again"])
-    except (KeyError, TypeError, ValueError):
-        raise PixelWorkFailed("contradictory-answer") from None
-    size = os.fstat(written.fd).st_size
-    if len(lengths) != frames or min(lengths, default=0) < 0 or sum(lengths) != size:
-        raise PixelWorkFailed("contradictory-answer")
-    if answer.get("changed_outside") != 0 or photometric not in _PHOTOMETRICS:
-        raise PixelWorkFailed("contradictory-answer")
-    written.size = size
-    return Masked(written, lengths, is_lossy, photometric, entries)
-
-
-@asynccontextmanager
-async def _lent(source: Source, parts: PixelParts) -> AsyncIterator[int]:
-    """Lend a descriptor from which a child reads a source: its own, or that of a copy."""
-    if isinstance(source, FileSource):
-        yield source.fd
-        return
-    copy = await asyncio.to_thread(_copied, source, parts)
-    yield copy.fd
-
-
-def _copied(source: Source, parts: PixelParts) -> KeptFile:
-    copy = KeptFile(parts.scratch(source.size), source.size)
-    try:
-        for start in range(0, source.size, _PIECE_BYTES):
-            write_all(copy.fd, source.view(start, min(_PIECE_BYTES, source.size - start)))
-    except OSError as error:
-        raise StorageUnavailable(
-            f"No room for the pixels of an object ({error.strerror})"
-        ) from None
-    return copy
