@@ -64,7 +64,7 @@ def test_a_trusted_proxy_tells_of_tls(
         ("/batches", b"x-api-key", b"x", True),
         ("/batches", b"cookie", b"deid-review=x", False),
         ("/review", b"cookie", b"a=1; deid-review=x", True),
-        ("/review/static/review.css", b"cookie", b"deid-review=x", False),
+        ("/review/static/0123456789ab/review.css", b"cookie", b"deid-review=x", False),
         ("/review", b"cookie", b"another=x", False),
     ],
 )

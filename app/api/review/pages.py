@@ -23,12 +23,26 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Robots-Tag": "noindex",
 }
+# ``review.js`` imports the others, by names that are relative to its own address.
+SCRIPTS: Final = (
+    "review.js",
+    "boxes.js",
+    "deciding.js",
+    "drawing.js",
+    "keyboard.js",
+    "list.js",
+    "masks.js",
+    "overlay.js",
+    "page.js",
+    "staying.js",
+    "view.js",
+)
 STATIC: Final[Mapping[str, str]] = {
     "review.css": "text/css; charset=utf-8",
-    "review.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    **dict.fromkeys(SCRIPTS, "text/javascript; charset=utf-8"),
 }
-# The address of a file changes with its content.
+# The address of all files changes with the content of any: modules of two versions never meet.
 _KEPT: Final = "private, max-age=86400, immutable"
 
 
@@ -44,16 +58,26 @@ def page(template: str, *, status: int = 200, **shown: Any) -> Response:  # noqa
     return Response(text, status, HEADERS, media_type="text/html")
 
 
-def static(name: str) -> Response | None:
-    """Return a file that pages load; None where there is none by that name."""
-    if name not in STATIC:
+def static(version: str, name: str) -> Response | None:
+    """Return a file that pages load; None where there is none by that name.
+
+    Args:
+        version: of all files; one that another process serves has none here.
+        name: of the file.
+    """
+    if name not in STATIC or version != _version():
         return None
     return Response(_content(name), headers={"Content-Type": STATIC[name], "Cache-Control": _KEPT})
 
 
 def address_of(name: str) -> str:
     """Return where browsers find a file."""
-    return f"/review/static/{name}?v={sha256(_content(name)).hexdigest()[:12]}"
+    return f"/review/static/{_version()}/{name}"
+
+
+@lru_cache
+def _version() -> str:
+    return sha256(b"".join(sha256(_content(name)).digest() for name in STATIC)).hexdigest()[:12]
 
 
 @lru_cache
@@ -74,5 +98,5 @@ def _templates() -> "Environment":
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.globals["address_of"] = address_of
+    made.globals |= {"address_of": address_of, "scripts": SCRIPTS}
     return made

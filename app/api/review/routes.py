@@ -15,7 +15,7 @@ _OBJECT: Final = "/review/objects/{organization}/{object_id}"
 
 async def static(request: Request) -> Response:
     """Return a file that pages load."""
-    found = pages.static(request.path_params["name"])
+    found = pages.static(request.path_params["version"], request.path_params["name"])
     if found is None:
         raise errors.NotFound("There is no such file")
     return found
@@ -27,7 +27,7 @@ _PAGES: Final[tuple[tuple[str, str, Answer], ...]] = (
     ("POST", "/review/sign-in", public(signing_in.sign_in)),
     ("POST", "/review/sign-out", signed_in(signing_in.sign_out)),
     ("GET", "/review/session", signed_in(signing_in.stay)),
-    ("GET", "/review/static/{name}", static),
+    ("GET", "/review/static/{version}/{name}", static),
     ("GET", "/review/objects/{organization}/next", signed_in(objects.following)),
     ("GET", _OBJECT, signed_in(objects.one)),
     ("POST", _OBJECT, signed_in(objects.decide)),

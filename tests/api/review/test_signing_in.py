@@ -165,17 +165,6 @@ async def test_pages_run_nothing_but_our_own_files(anybody: Browser) -> None:
         assert answer.headers[name.decode()] == value.decode()
 
 
-async def test_files_that_pages_load_are_kept_by_browsers(anybody: Browser) -> None:
-    page = (await anybody.get("/review/sign-in")).text
-    address = page.partition('rel="stylesheet" href="')[2].partition('"')[0]
-
-    answer = await anybody.client.get(address)
-
-    assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
-    assert "immutable" in answer.headers["Cache-Control"]
-    assert (await anybody.client.get("/review/static/routes.py")).status_code == 404
-
-
 async def test_a_cookie_that_does_not_open_counts_as_none(anybody: Browser) -> None:
     for cookie in ("", "x", "A" * 400, "=" * 40, "A" * 5000, "ä".encode().decode("latin-1")):
         header = f"deid-review={cookie}".encode("latin-1")
