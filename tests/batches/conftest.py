@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from app import telemetry
+from app.batches import reopening
 from tests.batches import house as houses
 from tests.mapping_house import make_keys
 
@@ -19,6 +20,12 @@ def pair(tmp_path_factory):
 async def house(database_url, pair):
     async with houses.opened(database_url, pair) as made:
         yield made
+
+
+@pytest.fixture
+def two_chunks_a_page(monkeypatch):
+    """A batch is opened again two chunks at a time."""
+    monkeypatch.setattr(reopening, "MAX_CHUNKS", 2)
 
 
 class StandardError:
