@@ -1,6 +1,10 @@
 """Fixtures of the batch tests."""
 
+import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -8,6 +12,7 @@ import structlog
 from app import telemetry
 from app.batches import reopening
 from tests.batches import house as houses
+from tests.batches.published import publish
 from tests.mapping_house import make_keys
 
 
@@ -26,6 +31,34 @@ async def house(database_url, pair):
 def two_chunks_a_page(monkeypatch):
     """A batch is opened again two chunks at a time."""
     monkeypatch.setattr(reopening, "MAX_CHUNKS", 2)
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Path:
+    """A published batch on disk."""
+    return publish(tmp_path / "batch")
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """A batch that has a FHIR resource for each study."""
+    return publish(tmp_path / "described", fhir=True)
+
+
+@pytest.fixture
+def deny(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Let the system refuse to open files of a name; root cannot be kept out by rights."""
+    opened = os.open
+
+    def deny(name: str, number: int) -> None:
+        def refuse(path: Any, *given: Any, **named: Any) -> int:
+            if str(path).endswith(name):
+                raise OSError(number, os.strerror(number))
+            return opened(path, *given, **named)
+
+        monkeypatch.setattr(os, "open", refuse)
+
+    return deny
 
 
 class StandardError:

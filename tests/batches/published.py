@@ -1,5 +1,6 @@
 """Published batches on disk: made-up objects under their pseudonyms, with a signed manifest."""
 
+import asyncio
 import datetime as dt
 import hashlib
 import io
@@ -14,12 +15,15 @@ from uuid import UUID
 from app.batches.imaging_study import IMAGING_STUDY_NAME, imaging_study
 from app.batches.manifest import MANIFEST_NAME, ManifestHeader, ManifestWriter
 from app.batches.records import ManifestEntry, object_name
+from app.batches.shelves import DirectoryShelf
 from app.batches.states import Priority
+from app.batches.verifying import Verification, verify
 from app.vault.keys import GatewayKeys
-from app.vault.signing import Signer
+from app.vault.signing import PublicKeys, Signer
 
 SIGNER = Signer(GatewayKeys(bytes(range(32)), bytes(32), 1))
 STRANGER = Signer(GatewayKeys(bytes(32), bytes(32), 1))
+KEYS = SIGNER.public_keys()
 BATCH = UUID("6f1c2e5a-1111-4222-8333-944444444444")
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 STUDIES = ("00000-00000-0001", "7QM2X-9THV4-CBK8")
@@ -122,3 +126,23 @@ def change(directory: Path, content: dict[str, Any]) -> None:
 def manifest_of(directory: Path) -> dict[str, Any]:
     read: dict[str, Any] = json.loads((directory / MANIFEST_NAME).read_bytes())
     return read
+
+
+def first_instance(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["studies"][0]["series"][0]["instances"][0]
+    return found
+
+
+def reordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: reordered(value[key]) for key in reversed(value)}
+    return [reordered(one) for one in value] if isinstance(value, list) else value
+
+
+FIRST = name_of(entry(1))
+RESOURCE = resource_name(STUDIES[0])
+
+
+def checked(directory: Path, keys: PublicKeys | None = KEYS, jobs: int = 3) -> Verification:
+    with DirectoryShelf(directory) as shelf:
+        return asyncio.run(verify(shelf, keys, jobs=jobs))
