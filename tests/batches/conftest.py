@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import structlog
 from app import telemetry
 from app.batches import reopening
 from tests.batches import house as houses
+from tests.batches import station as stations
 from tests.batches.published import publish
+from tests.batches.station import Station
 from tests.mapping_house import make_keys
 
 
@@ -24,6 +26,13 @@ def pair(tmp_path_factory):
 @pytest.fixture
 async def house(database_url, pair):
     async with houses.opened(database_url, pair) as made:
+        yield made
+
+
+@pytest.fixture
+async def station(database_url: str, tmp_path: Path) -> AsyncIterator[Station]:
+    """A source, a staging area and a destination on which workers of this process work."""
+    async with stations.opened(database_url, tmp_path) as made:
         yield made
 
 

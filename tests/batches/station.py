@@ -340,6 +340,11 @@ async def parts_of(order: Order) -> AsyncIterator[Parts]:
         await database.close()
 
 
+def root(station: Station) -> Path:
+    """Where the studies of a station come from."""
+    return Path(station.order.root)
+
+
 def below(directory: Path) -> list[Path]:
     """All files below a directory, though it is being removed."""
     return [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]

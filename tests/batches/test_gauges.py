@@ -1,7 +1,6 @@
 """What the metrics say of all batches, and that they are answered whatever is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,9 @@ from app.batches.room import Bounds
 from app.batches.work import BatchWork
 from app.errors import DatabaseUnavailable
 from app.telemetry import BatchLevels
-from tests.batches import station as stations
 from tests.batches.station import Station, fill
 
 pytestmark = pytest.mark.db
-
-
-@pytest.fixture
-async def station(database_url: str, tmp_path: Path) -> AsyncIterator[Station]:
-    async with stations.opened(database_url, tmp_path) as made:
-        yield made
 
 
 class Scrape:

@@ -43,12 +43,6 @@ def children() -> Iterator[Children]:
 
 
 @pytest.fixture
-async def station(database_url: str, tmp_path: Path) -> AsyncIterator[Station]:
-    async with stations.opened(database_url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 async def ward(database_url: str, tmp_path: Path) -> AsyncIterator[Ward]:
     (tmp_path / "review-keys").mkdir(mode=0o700)
     keys = wards.make_keys(tmp_path / "review-keys")

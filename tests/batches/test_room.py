@@ -1,12 +1,13 @@
-"""What a staging area can hold of a batch that waits until it is whole."""
+"""Whether there is room in a staging area, and how much of it a batch may hold that waits."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from app.batches.room import Bounds
+from app.batches.room import Bounds, RoomState, state_of
 from app.batches.staging import StagingArea
+from app.batches.standing import AreaState
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,15 @@ def test_the_capacity_is_that_of_the_file_system(tmp_path: Path) -> None:
 
     assert area.capacity_bytes() == state.f_blocks * state.f_frsize
     assert area.capacity_bytes() >= area.free_bytes()
+
+
+def test_free_space_is_never_touched() -> None:
+    bounds = Bounds(max_bytes=100, min_free_bytes=50)
+    empty, full = AreaState(0, drains=False), AreaState(100, drains=True)
+    stuck = AreaState(100, drains=False)
+
+    assert state_of(bounds, 49, empty) is RoomState.DISK
+    assert state_of(bounds, 50, empty) is RoomState.OPEN
+    assert state_of(bounds, 50, full) is RoomState.BYTES
+    assert state_of(bounds, 50, stuck) is RoomState.OPEN
+    assert state_of(Bounds(), 0, full) is RoomState.OPEN

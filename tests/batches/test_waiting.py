@@ -1,7 +1,6 @@
 """A batch that does not get on says what it waits for, since when, and when that is tried again."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,6 @@ from tests.batches.station import Station, fill
 from tests.mapping_house import NORTH
 
 pytestmark = pytest.mark.db
-
-
-@pytest.fixture
-async def station(database_url: str, tmp_path: Path) -> AsyncIterator[Station]:
-    async with stations.opened(database_url, tmp_path) as made:
-        yield made
 
 
 def code_of(batch) -> str | None:
