@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ import pytest
 import structlog
 
 from app import telemetry
-from app.batches import reopening
+from app.batches import processing, reopening
+from tests.batches import bench as benches
 from tests.batches import house as houses
 from tests.batches import station as stations
+from tests.batches.bench import Bench
+from tests.batches.house import BatchHouse
 from tests.batches.published import publish
 from tests.batches.station import Station
 from tests.mapping_house import make_keys
@@ -33,6 +36,14 @@ async def house(database_url, pair):
 async def station(database_url: str, tmp_path: Path) -> AsyncIterator[Station]:
     """A source, a staging area and a destination on which workers of this process work."""
     async with stations.opened(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def bench(house: BatchHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A processor that does not wait long between two tries."""
+    monkeypatch.setattr(processing, "PAUSES_S", (0.01, 0.01))
+    with benches.opened(house, tmp_path) as made:
         yield made
 
 

@@ -1,34 +1,22 @@
 """A chunk through the pipeline: every file ends in a result, whatever it is."""
 
-import asyncio
 import errno
 import hashlib
 import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import psycopg
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
 from app import pipeline
-from app.batches import processing, writing
+from app.batches import writing
 from app.batches.opening import OpenSources
-from app.batches.processing import Processor, Swelling
-from app.batches.publishing import OpenDestinations, opener
-from app.batches.records import ChunkClaim, ItemResult, Request, SourceFile
-from app.batches.staging import StagingArea
-from app.batches.states import ItemState, OnError, Priority
-from app.batches.writing import Writers
-from app.bootstrap import Contexts, Profiles
-from app.deid.profile import BUILT_IN
-from app.dicom.source import FileSource, MemorySource, Source
-from app.dicom.tokens import Limits
+from app.batches.publishing import OpenDestinations
+from app.batches.records import Request, SourceFile
+from app.batches.states import ItemState
+from app.dicom.source import MemorySource
 from app.errors import (
     DatabaseUnavailable,
     SourceNotAllowed,
@@ -38,106 +26,13 @@ from app.errors import (
     Unavailable,
     UnreadableFile,
 )
-from app.storage.stores import Stores
 from tests import builders
+from tests.batches.bench import Bench
 from tests.batches.house import BatchHouse
 from tests.batches.station import objects
 from tests.mapping_house import NORTH
 
 pytestmark = pytest.mark.db
-
-
-class Folder:
-    """A study source over a plain directory that does what a test says."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lent = self.most_lent = 0
-        self.faults: dict[str, list[BaseException]] = {}
-        self.is_closed = False
-
-    @contextmanager
-    def lend(self, name: str) -> Iterator[Source]:
-        if self.faults.get(name):
-            raise self.faults[name].pop(0)
-        self.lent += 1
-        self.most_lent = max(self.lent, self.most_lent)
-        fd = os.open(self.path / name, os.O_RDONLY)
-        try:
-            yield FileSource(fd)
-        finally:
-            os.close(fd)
-            self.lent -= 1
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-@dataclass
-class Bench:
-    """A processor with its source, and what it makes."""
-
-    folder: Folder
-    processor: Processor
-    area: StagingArea
-
-    def add(self, name: str, data: bytes) -> None:
-        (self.folder.path / name).write_bytes(data)
-
-    def claim(self, **given: object) -> ChunkClaim:
-        listed = [
-            SourceFile(seq, path.name, path.stat().st_size)
-            for seq, path in enumerate(sorted(self.folder.path.iterdir()))
-        ]
-        made = {
-            "batch_id": self.area.staging_id,
-            "organization": NORTH,
-            "number": 3,
-            "epoch": 2,
-            "attempts": 1,
-            "request": Request({"kind": "directory"}, {"kind": "staging"}),
-            "priority": Priority.ROUTINE,
-            "on_error": OnError.HOLD,
-            "profile": "basic",
-            "profile_version": BUILT_IN["basic"].version,
-            "actor": "tester",
-            "request_id": None,
-            "files": listed,
-        }
-        return ChunkClaim(**(made | given))
-
-    async def run(self, **given: object) -> list[ItemResult]:
-        results = await self.processor.run(self.claim(**given), is_held=lambda: True)
-        assert results is not None
-        return list(results)
-
-    def staged(self) -> dict[str, bytes]:
-        directory = self.area.chunk_directory(self.area.staging_id, 3, 2)
-        return {path.name: path.read_bytes() for path in directory.iterdir()}
-
-
-@pytest.fixture
-def bench(house: BatchHouse, tmp_path: Path) -> Iterator[Bench]:
-    folder = Folder(tmp_path / "incoming")
-    folder.path.mkdir()
-    area = StagingArea(tmp_path / "staging")
-    with ThreadPoolExecutor(4, "apart") as executor, Writers() as writers:
-        processor = Processor(
-            sources=OpenSources(lambda _source, _organization: folder),
-            destinations=OpenDestinations(opener(Stores({}), area.path)),
-            contexts=Contexts(house.mapping.vault, Profiles(None), Limits()),
-            vault=house.mapping.vault,
-            staging=area,
-            inline_bytes=1 << 20,
-            executor=executor,
-            writers=writers,
-        )
-        yield Bench(folder, processor, area)
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processing, "PAUSES_S", (0.01, 0.01))
 
 
 def dicomdir() -> bytes:
@@ -354,51 +249,6 @@ async def test_who_lost_the_claim_begins_no_further_file(bench: Bench) -> None:
     assert len(bench.staged()) == 10
 
 
-async def test_it_is_told_when_little_of_a_chunk_is_left(bench: Bench) -> None:
-    for number, data in enumerate(objects(80)):
-        bench.add(f"{number:03d}", data)
-    begun: list[int] = []
-    told: list[int] = []
-
-    def is_held() -> bool:
-        begun.append(1)
-        return True
-
-    await bench.processor.run(
-        bench.claim(), is_held=is_held, on_nearly_done=lambda: told.append(len(begun))
-    )
-
-    assert 80 - processing.NEARLY_FILES <= told[0] < 80
-
-
-async def test_it_is_told_when_all_is_begun_which_is_before_all_is_done(bench: Bench) -> None:
-    for number, data in enumerate(objects(30)):
-        bench.add(f"{number:03d}", data)
-    done_when_told: list[int] = []
-
-    await bench.processor.run(
-        bench.claim(),
-        is_held=lambda: True,
-        on_all_begun=lambda: done_when_told.append(len(bench.staged())),
-    )
-
-    assert done_when_told[0] < 30
-
-
-async def test_chunks_at_once_share_the_lanes(bench: Bench) -> None:
-    for number, data in enumerate(objects(40)):
-        bench.add(f"{number:03d}", data)
-    processor = replace(bench.processor, lanes=asyncio.Semaphore(5))
-
-    both = await asyncio.gather(
-        *(processor.run(bench.claim(number=n), is_held=lambda: True) for n in (3, 4))
-    )
-
-    states = [result.state for results in both for result in results or ()]
-    assert states == [ItemState.SUCCEEDED] * 80
-    assert bench.folder.most_lent <= 5
-
-
 @pytest.mark.parametrize(
     ("destination", "is_direct"),
     [
@@ -453,46 +303,6 @@ async def test_a_destination_that_cannot_be_opened_now_is_no_fault_of_the_files(
     assert result.state is ItemState.SUCCEEDED
 
 
-async def test_few_files_are_open_at_once(bench: Bench) -> None:
-    for number, data in enumerate(objects(100)):
-        bench.add(f"{number:03d}", data)
-
-    await bench.run()
-
-    assert 1 < bench.folder.most_lent <= processing.IN_FLIGHT
-    assert bench.folder.lent == 0
-
-
-async def test_large_objects_are_treated_beside_the_event_loop(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small, large = objects(2)
-    bench.add("0", small)
-    bench.add("1", large + bytes(2000))
-    treated: dict[int, bool] = {}
-    written: dict[str, str] = {}
-    deidentify, write = pipeline.deidentify, writing.write
-
-    def deidentifying(source: Source, context: pipeline.Context):
-        treated[source.size] = threading.current_thread() is threading.main_thread()
-        return deidentify(source, context)
-
-    def recording(done, path: str, *given: object, **named: object) -> bytes:
-        written[Path(path).name] = threading.current_thread().name.partition("_")[0]
-        return write(done, path, *given, **named)
-
-    monkeypatch.setattr(pipeline, "deidentify", deidentifying)
-    monkeypatch.setattr(writing, "write", recording)
-    processor = replace(bench.processor, inline_bytes=len(small))
-
-    results = await processor.run(bench.claim(), is_held=lambda: True)
-
-    assert treated == {len(small): True, len(large) + 2000: False}
-    assert written == {"0.dcm": "staging", "1.dcm": "apart"}
-    staged = bench.staged()["1.dcm"]
-    assert results[1].sha256 == hashlib.sha256(staged).digest()
-
-
 async def test_a_file_that_grew_since_the_scan_is_treated_as_what_it_is(bench: Bench) -> None:
     [data] = objects(1)
     bench.add("0", data)
@@ -502,176 +312,3 @@ async def test_a_file_that_grew_since_the_scan_is_treated_as_what_it_is(bench: B
     [result] = await processor.run(bench.claim(files=listed), is_held=lambda: True)
 
     assert result.state is ItemState.SUCCEEDED
-
-
-async def test_chunks_share_the_room_for_objects_with_pixels_to_be_read(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, data in enumerate(objects(processing.IN_FLIGHT_PIXELS + 20)):
-        bench.add(f"{number:03d}", data)
-    record = bench.processor.vault.record
-
-    async def recording(**given: object) -> None:
-        await asyncio.sleep(0.02)
-        await record(**given)
-
-    monkeypatch.setattr(bench.processor.vault, "record", recording)
-    pixels = bench.processor.contexts.get(NORTH, "basic-pixels").profile
-    asked = {"profile": pixels.name, "profile_version": pixels.version}
-
-    chunks = [
-        bench.processor.run(bench.claim(number=number, **asked), is_held=lambda: True)
-        for number in range(2)
-    ]
-    await asyncio.gather(*chunks)
-
-    assert bench.folder.most_lent == processing.IN_FLIGHT_PIXELS
-
-
-async def test_swollen_objects_come_one_at_a_time(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 100_000)
-    held, most = 0, 0
-    record = bench.processor.vault.record
-
-    async def recording(**given: object) -> None:
-        nonlocal held, most
-        held += 1
-        most = max(most, held)
-        await asyncio.sleep(0.005)
-        await record(**given)
-        held -= 1
-
-    monkeypatch.setattr(bench.processor.vault, "record", recording)
-    for number in range(6):
-        dataset = builders.ct(builders.Identity())
-        dataset.SOPInstanceUID = f"1.2.3.{number}"
-        dataset.Rows = dataset.Columns = 512
-        dataset.PixelData = bytes(512 * 512 * 2)
-        bench.add(str(number), builders.part10(dataset, DeflatedExplicitVRLittleEndian))
-
-    results = await bench.run()
-
-    assert {result.state for result in results} == {ItemState.SUCCEEDED}
-    assert max(path.stat().st_size for path in bench.folder.path.iterdir()) < 20_000
-    assert most == 1
-
-
-async def test_a_swollen_object_that_fails_holds_nobody_up(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 10)
-    for number, data in enumerate(objects(5)):
-        bench.add(str(number), data)
-    bad = iter([ZeroDivisionError()])
-    record = bench.processor.vault.record
-
-    async def recording(**given: object) -> None:
-        for error in bad:
-            raise error
-        await record(**given)
-
-    monkeypatch.setattr(bench.processor.vault, "record", recording)
-
-    async with asyncio.timeout(10):
-        results = await bench.run()
-
-    assert [result.state for result in results].count(ItemState.SUCCEEDED) == 4
-
-
-async def test_objects_that_swell_a_little_are_counted_together(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each becomes 100 kB, which is allowed; all at once they would be ten times as much."""
-    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 250_000)
-    held = most = 0
-    record = bench.processor.vault.record
-
-    async def recording(**given: object) -> None:
-        nonlocal held, most
-        held += 1
-        most = max(most, held)
-        await asyncio.sleep(0.005)
-        await record(**given)
-        held -= 1
-
-    monkeypatch.setattr(bench.processor.vault, "record", recording)
-    for number in range(10):
-        dataset = builders.ct(builders.Identity())
-        dataset.SOPInstanceUID = f"1.2.3.{number}"
-        dataset.Rows, dataset.Columns = 100, 500
-        dataset.PixelData = bytes(100 * 500 * 2)
-        bench.add(str(number), builders.part10(dataset, DeflatedExplicitVRLittleEndian))
-
-    results = await bench.run()
-
-    assert {result.state for result in results} == {ItemState.SUCCEEDED}
-    assert most == 3
-
-
-async def test_swelling_counts_only_what_an_object_grew_by(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 10)
-    swelling = Swelling()
-    large = type("Done", (), {"size": 1000})()
-
-    assert await swelling.work(1000, lambda: large) is large
-    assert await swelling.work(995, lambda: large) is large
-
-
-async def test_a_source_is_opened_once_for_all_chunks_of_a_batch(bench: Bench) -> None:
-    [data] = objects(1)
-    bench.add("0", data)
-    opened = []
-
-    def open_it(_source, _organization):
-        opened.append(Folder(bench.folder.path))
-        return opened[-1]
-
-    sources = OpenSources(open_it)
-    processor = replace(bench.processor, sources=sources)
-    for number in range(3):
-        await processor.run(bench.claim(number=number), is_held=lambda: True)
-    assert [folder.is_closed for folder in opened] == [False]
-    await sources.close()
-
-    assert [folder.is_closed for folder in opened] == [True]
-
-
-async def test_a_source_that_failed_is_opened_anew(bench: Bench) -> None:
-    [data] = objects(1)
-    bench.add("0", data)
-    opened = []
-
-    def open_it(_source, _organization):
-        folder = Folder(bench.folder.path)
-        folder.faults["0"] = [StorageUnavailable()] * (9 if not opened else 0)
-        opened.append(folder)
-        return folder
-
-    processor = replace(bench.processor, sources=OpenSources(open_it))
-    with pytest.raises(StorageUnavailable):
-        await processor.run(bench.claim(), is_held=lambda: True)
-    [result] = await processor.run(bench.claim(), is_held=lambda: True)
-
-    assert result.state is ItemState.SUCCEEDED
-    assert [folder.is_closed for folder in opened] == [True, False]
-
-
-async def test_only_so_many_sources_stay_open(bench: Bench) -> None:
-    opened = []
-
-    def open_it(_source, _organization):
-        opened.append(Folder(bench.folder.path))
-        return opened[-1]
-
-    sources = OpenSources(open_it)
-    for number in range(20):
-        batch_id = type(bench.area.staging_id)(int=number)
-        async with sources.lent(batch_id, NORTH, {}):
-            pass
-
-    assert [folder.is_closed for folder in opened].count(False) <= 8
-    assert not opened[-1].is_closed
