@@ -1,5 +1,6 @@
 """Ultrasound images with something written in them, and what looks at them, for tests."""
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -30,6 +32,14 @@ ROWS, COLUMNS = 64, 96
 BANNER = Box(0, 0, COLUMNS, 16)
 PSEUDONYMS = Pseudonyms(bytes(range(32)), "DEMO")
 CLEANING = profile_from_text("{name: cleaning, options: [basic, clean_pixel_data]}")
+MASKING = profile_from_text(
+    "{name: masking, options: [basic, clean_pixel_data], pixels: {found: mask}}"
+)
+DESCRIBING = profile_from_text(
+    "{name: describing, options: [basic, clean_pixel_data, clean_descriptors]}"
+)
+SENDER = Sender("viewer")
+CLAIM = "113101"
 RULES = """
 format: 1
 rules:
@@ -191,3 +201,19 @@ async def cleaned(
 ) -> Deidentified:
     context = Context("DEMO", profile, PSEUDONYMS, pixels=pixels)
     return await deidentified(MemorySource(data), context, sender=sender)
+
+
+def result(data: bytes) -> Dataset:
+    return dcmread(io.BytesIO(data))
+
+
+def codes(dataset: Dataset) -> set[str]:
+    return {item.CodeValue for item in dataset.DeidentificationMethodCodeSequence}
+
+
+def pixels(dataset: Dataset) -> np.ndarray:
+    return dataset.pixel_array.reshape(-1, ROWS, COLUMNS)
+
+
+def source_of(dataset: Dataset) -> Dataset:
+    return result(encoded(dataset))

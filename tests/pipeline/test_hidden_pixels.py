@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
@@ -23,12 +23,6 @@ from tests.pipeline.echo import WHO, Reader, Ward, cleaned, echo, encoded, parts
 Codes = NDArray[np.uint16]
 RLE, J2K, JPEG, JPEG_LS = "5", "4.90", "4.70", "4.80"
 EDGE = 16
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Children]:
-    with Children(size=1) as pool:
-        yield pool
 
 
 def values(rows: int = EDGE, *, signed: bool = False) -> Codes:

@@ -1,78 +1,42 @@
 """Clean Pixel Data from one end of the pipeline to the other, with real child processes."""
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
-from app.deid.profile import Profile, profile_from_text
+from app.deid.profile import profile_from_text
 from app.dicom.source import MemorySource
-from app.errors import (
-    BurnedInAnnotationSuspected,
-    LabelImage,
-    PixelsNeedReview,
-    PixelWorkFailed,
-    Quarantined,
-    RejectedInReview,
-)
+from app.errors import BurnedInAnnotationSuspected, LabelImage, Quarantined
 from app.pipeline import Context, deidentify
-from app.pipeline.pixel_step import MOST_FRAMES
-from app.pipeline.pixel_work import Sender
 from app.pixels.children import Children
-from app.pixels.model import Box, Mark, Rung, Verdict
-from app.pixels.rulings import Act, Ruling
+from app.pixels.model import Box
 from tests.builders import ct
 from tests.pipeline.echo import (
     BANNER,
-    CLEANING,
+    CLAIM,
     COLUMNS,
+    DESCRIBING,
     PSEUDONYMS,
     ROWS,
+    SENDER,
     WHO,
     Reader,
     Ward,
     cleaned,
+    codes,
     echo,
     encoded,
     parts,
+    pixels,
     read,
+    result,
     rule,
+    source_of,
     with_region,
 )
-
-MASKING = profile_from_text(
-    "{name: masking, options: [basic, clean_pixel_data], pixels: {found: mask}}"
-)
-DESCRIBING = profile_from_text(
-    "{name: describing, options: [basic, clean_pixel_data, clean_descriptors]}"
-)
-SENDER = Sender("viewer")
-CLAIM = "113101"
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Children]:
-    with Children(size=1) as pool:
-        yield pool
-
-
-def result(data: bytes) -> Dataset:
-    return dcmread(io.BytesIO(data))
-
-
-def codes(dataset: Dataset) -> set[str]:
-    return {item.CodeValue for item in dataset.DeidentificationMethodCodeSequence}
-
-
-def pixels(dataset: Dataset) -> np.ndarray:
-    return dataset.pixel_array.reshape(-1, ROWS, COLUMNS)
-
 
 # --- Nothing to do -----------------------------------------------------------------------------
 
@@ -165,10 +129,6 @@ async def test_a_rule_masks_its_rectangle_and_no_other_pixel(children: Children)
     assert done.work is not None
     assert done.work.decision is not None
     assert [mark.rule for mark in done.work.decision.marks] == ["acme-echo"]
-
-
-def source_of(dataset: Dataset) -> Dataset:
-    return result(encoded(dataset))
 
 
 async def test_what_lies_outside_of_the_regions_is_black_after_a_reading(
@@ -282,164 +242,6 @@ async def test_text_in_an_image_without_risk_is_met_where_all_are_read(children:
         await cleaned(encoded(ct(WHO)), parts(children, reader=reader, ward=ward), READING, SENDER)
 
 
-# --- Doubt -------------------------------------------------------------------------------------
-
-
-async def test_a_device_without_a_rule_waits_for_a_person(children: Children) -> None:
-    ward = Ward()
-
-    with pytest.raises(Quarantined) as held:
-        await cleaned(encoded(echo()), parts(children, ward=ward), sender=SENDER)
-
-    (case,) = ward.held
-    assert held.value.quarantine_id == str(ward.named)
-    assert (case.organization, case.profile, case.actor) == ("DEMO", "cleaning", "viewer")
-    assert case.decision.verdict is Verdict.QUARANTINE
-    assert case.cloud_study_id
-    assert WHO.family not in str(held.value)
-
-
-async def test_without_a_quarantine_the_refusal_says_what_would_help(children: Children) -> None:
-    with pytest.raises(PixelsNeedReview, match=r"extra .ocr.*mask rule"):
-        await cleaned(encoded(echo()), parts(children), sender=SENDER)
-
-
-async def test_an_explanation_holds_nothing_back(children: Children) -> None:
-    ward = Ward()
-
-    with pytest.raises(PixelsNeedReview):
-        await cleaned(encoded(echo()), parts(children, ward=ward))
-
-    assert not ward.held
-
-
-async def test_text_beside_the_masks_waits_for_a_person_with_the_place_proposed(
-    children: Children,
-) -> None:
-    ward, found = Ward(), Box(5, 40, 50, 52)
-    pixels_of = parts(children, rules=rule(), reader=Reader([read(found)]), ward=ward)
-
-    with pytest.raises(Quarantined):
-        await cleaned(encoded(echo()), pixels_of, sender=SENDER)
-
-    assert [mark.box for mark in ward.held[0].decision.marks] == [BANNER, found]
-
-
-async def test_a_profile_may_mask_what_was_read_and_has_it_read_again(children: Children) -> None:
-    found, source = Box(5, 40, 50, 52), echo()
-    reader = Reader([read(found), read()])
-
-    done = await cleaned(
-        encoded(source), parts(children, rules=rule(), reader=reader), MASKING, SENDER
-    )
-    made = pixels(result(b"".join(done.chunks())))
-
-    assert not made[0, 40:52, 5:50].any()
-    assert made[0, 53].any()
-    assert [len(task["marks"]) for task in reader.tasks] == [1, 2]
-
-
-async def test_what_is_still_read_after_masking_waits_for_a_person(children: Children) -> None:
-    ward, found = Ward(), Box(5, 40, 50, 52)
-    reader = Reader([read(found), read(found)])
-
-    with pytest.raises(Quarantined):
-        await cleaned(
-            encoded(echo()),
-            parts(children, rules=rule(), reader=reader, ward=ward),
-            MASKING,
-            SENDER,
-        )
-
-    assert any(one.code == "still-readable" for one in ward.held[0].decision.reasons)
-
-
-async def test_a_reader_that_crashes_never_lets_an_image_pass(children: Children) -> None:
-    source = with_region(echo(), 10, 20, 59, 49)
-
-    with pytest.raises(PixelsNeedReview, match="not-read"):
-        await cleaned(encoded(source), parts(children, reader=Reader([])))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param({}, id="empty"),
-        pytest.param({"findings": [], "is_complete": "yes"}, id="no-truth"),
-        pytest.param({"findings": [{"box": 1}], "is_complete": True}, id="no-mark"),
-        pytest.param({"findings": None, "is_complete": True}, id="no-list"),
-    ],
-)
-async def test_a_reader_that_was_taken_over_never_lets_an_image_pass(
-    children: Children, answer: dict[str, object]
-) -> None:
-    source = with_region(echo(), 10, 20, 59, 49)
-
-    with pytest.raises(PixelsNeedReview):
-        await cleaned(encoded(source), parts(children, reader=Reader([answer])))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param({}, id="empty"),
-        pytest.param(
-            {"lengths": [6144], "is_lossy_again": False, "changed_outside": 0}, id="nothing-written"
-        ),
-        pytest.param({"lengths": [0], "is_lossy_again": False, "changed_outside": 3}, id="changed"),
-        pytest.param({"lengths": [], "is_lossy_again": False, "changed_outside": 0}, id="no-frame"),
-        pytest.param({"lengths": "x", "is_lossy_again": False}, id="no-numbers"),
-    ],
-)
-async def test_a_mask_that_was_not_written_as_asked_waits_for_a_person(
-    answer: dict[str, object],
-) -> None:
-    ward = Ward()
-
-    with pytest.raises(Quarantined):
-        await cleaned(
-            encoded(echo()), parts(Reader([answer]), rules=rule(), ward=ward), sender=SENDER
-        )
-
-    assert ward.held[0].decision.reasons[-1].code == "mask-failed"
-
-
-async def test_a_damaged_frame_waits_for_a_person(children: Children) -> None:
-    packed = source_of(echo())
-    packed.compress(RLELossless, generate_instance_uid=False)
-    buffer = io.BytesIO()
-    packed.save_as(buffer, enforce_file_format=True)
-    data = buffer.getvalue()[:-200] + bytes(192) + buffer.getvalue()[-8:]
-    ward = Ward()
-
-    with pytest.raises(Quarantined):
-        await cleaned(data, parts(children, rules=rule(), ward=ward), sender=SENDER)
-
-    assert ward.held[0].decision.reasons[-1].code == "mask-failed"
-
-
-async def test_fewer_pixels_than_the_header_says_wait_for_a_person(children: Children) -> None:
-    source, ward = echo(), Ward()
-    source.PixelData = source.PixelData[:1000]
-
-    with pytest.raises(Quarantined):
-        await cleaned(encoded(source), parts(children, rules=rule(), ward=ward), sender=SENDER)
-
-
-async def test_a_few_bytes_that_claim_very_many_frames_wait_for_a_person(
-    children: Children,
-) -> None:
-    source, ward = ct(WHO), Ward()
-    source.Rows = source.Columns = 1
-    source.BitsAllocated, source.BitsStored, source.HighBit = 8, 7, 6
-    source.NumberOfFrames = MOST_FRAMES + 1
-    source.PixelData = bytes(MOST_FRAMES + 2)
-    source["PixelData"].VR = "OB"
-
-    with pytest.raises(Quarantined):
-        await cleaned(encoded(source), parts(children, ward=ward), sender=SENDER)
-
-
 async def test_a_description_that_is_full_keeps_no_room_for_what_stood_there(
     children: Children,
 ) -> None:
@@ -454,18 +256,6 @@ async def test_a_description_that_is_full_keeps_no_room_for_what_stood_there(
     assert made.DerivationDescription == "burned-in text masked"
 
 
-async def test_a_killed_child_never_lets_an_image_pass_and_the_next_one_does_its_work() -> None:
-    with Children(size=1, memory_bytes=1 << 20) as starved, Children(size=1) as healthy:
-        ward = Ward()
-        with pytest.raises(Quarantined):
-            await cleaned(encoded(echo()), parts(starved, rules=rule(), ward=ward), sender=SENDER)
-
-        done = await cleaned(encoded(echo()), parts(healthy, rules=rule(), ward=ward))
-
-    assert ward.held[0].decision.reasons[-1].code == "mask-failed"
-    assert not pixels(result(b"".join(done.chunks())))[:, : BANNER.bottom].any()
-
-
 async def test_a_label_is_dropped_without_being_opened() -> None:
     source = echo(samples=3)
     source.SOPClassUID, source.Modality = "1.2.840.10008.5.1.4.1.1.77.1.6", "SM"
@@ -473,159 +263,6 @@ async def test_a_label_is_dropped_without_being_opened() -> None:
 
     with pytest.raises(LabelImage):
         await cleaned(encoded(source), parts(Reader([])))
-
-
-# --- People ------------------------------------------------------------------------------------
-
-
-async def decided(children: Children, ruling: Ruling, profile: Profile = CLEANING) -> Dataset:
-    ward = Ward(ruling)
-    done = await cleaned(encoded(echo()), parts(children, ward=ward), profile, SENDER)
-    assert not ward.held
-    return result(b"".join(done.chunks()))
-
-
-async def test_what_a_person_released_passes_as_it_is(children: Children) -> None:
-    made = await decided(children, Ruling(Act.RELEASE, quarantine_id="q-1"))
-
-    assert (pixels(made) == pixels(source_of(echo()))).all()
-    assert made.BurnedInAnnotation == "NO"
-    assert CLAIM in codes(made)
-
-
-async def test_what_a_person_marked_is_masked_in_its_frames_only(children: Children) -> None:
-    mark = Mark(Box(0, 50, COLUMNS, 64), Rung.REVIEW)
-
-    made = await decided(children, Ruling(Act.MASK, (mark,), "q-1"))
-
-    assert not pixels(made)[:, 50:].any()
-    assert (pixels(made)[:, :50] == pixels(source_of(echo()))[:, :50]).all()
-    assert made.ImageType[0] == "DERIVED"
-
-
-async def test_what_a_person_rejected_is_refused(children: Children) -> None:
-    with pytest.raises(RejectedInReview):
-        await decided(children, Ruling(Act.REJECT, quarantine_id="q-1"))
-
-
-async def test_what_a_person_decided_holds_whatever_rules_say_later_and_is_not_read_again(
-    children: Children,
-) -> None:
-    ward, reader = Ward(Ruling(Act.REJECT, quarantine_id="q-1")), Reader([read(), read()])
-    pixels_of = parts(children, rules=rule(), reader=reader, ward=ward)
-
-    with pytest.raises(RejectedInReview):
-        await cleaned(encoded(echo()), pixels_of, sender=SENDER)
-    ward.ruling = Ruling(Act.RELEASE, quarantine_id="q-1")
-    done = await cleaned(encoded(echo()), pixels_of, sender=SENDER)
-
-    made = pixels(result(b"".join(done.chunks())))
-    assert (made == pixels(source_of(echo()))).all()
-    assert not reader.tasks
-
-
-async def test_large_and_long_images_have_more_time_up_to_a_bound(children: Children) -> None:
-    given = []
-
-    class Watch(Reader):
-        async def ask(
-            self, task: dict[str, Any], fds: Sequence[int] = (), timeout_s: float = 60.0
-        ) -> dict[str, Any]:
-            given.append((timeout_s, task["budget_s"] < timeout_s))
-            return await super().ask(task, fds, timeout_s)
-
-    for frames in (1, 2_000, 20_000):
-        source = echo()
-        source.NumberOfFrames = frames
-        source.PixelData = bytes(ROWS * COLUMNS * frames)
-        reader = Watch([read(frames=frames)])
-        with suppress(Quarantined):
-            await cleaned(
-                encoded(source), parts(children, reader=reader, ward=Ward()), sender=SENDER
-            )
-
-    assert [time for time, _ in given] == [60.0, 60.0 * 2_000 * ROWS * COLUMNS / 3_000_000, 600.0]
-    assert all(is_less for _, is_less in given)
-
-
-async def test_what_a_person_decided_and_cannot_be_done_is_refused() -> None:
-    mark = Mark(Box(0, 50, COLUMNS, 64), Rung.REVIEW)
-    ward = Ward(Ruling(Act.MASK, (mark,), "q-1"))
-
-    with pytest.raises(PixelWorkFailed):
-        await cleaned(encoded(echo()), parts(Reader([]), ward=ward), sender=SENDER)
-
-
-async def test_a_rule_that_people_remembered_masks_the_next_image(children: Children) -> None:
-    ward = Ward(rules=rule())
-
-    done = await cleaned(encoded(echo()), parts(children, ward=ward), sender=SENDER)
-
-    assert not pixels(result(b"".join(done.chunks())))[:, : BANNER.bottom].any()
-
-
-# --- Overlays ----------------------------------------------------------------------------------
-
-DRAWING = profile_from_text("{name: drawing, options: [basic, clean_pixel_data, clean_graphics]}")
-
-
-def overlaid(dataset: Dataset, *groups: tuple[int, str]) -> Dataset:
-    for group, kind in groups:
-        base = group << 16
-        for element, vr, value in (
-            (0x0010, "US", 16),
-            (0x0011, "US", 16),
-            (0x0040, "CS", kind),
-            (0x0050, "SS", [1, 1]),
-            (0x0100, "US", 1),
-            (0x0102, "US", 0),
-            (0x1500, "LO", WHO.family),
-            (0x3000, "OW", bytes([group & 0xFF]) * 32),
-        ):
-            dataset.add_new(base | element, vr, value)
-    return dataset
-
-
-def overlay_groups(dataset: Dataset) -> set[int]:
-    return {element.tag.group for element in dataset if element.tag.group & 0xFF00 == 0x6000}
-
-
-async def test_an_overlay_stays_where_nothing_identifying_was_read_in_its_bits(
-    children: Children,
-) -> None:
-    source = overlaid(ct(WHO), (0x6000, "G"), (0x6002, "G"), (0x6004, "R"), (0x6006, "R"))
-    reader = Reader([{"clean": [0x6000, 0x6004, 0x6010], "found": {"24578": ["patient-name"]}}])
-
-    done = await cleaned(encoded(source), parts(children, reader=reader), DRAWING)
-    data = b"".join(done.chunks())
-
-    assert overlay_groups(result(data)) == {0x6000, 0x6004}
-    assert result(data)[0x60003000].value == source[0x60003000].value
-    assert WHO.family.encode() not in data
-    (task,) = reader.tasks
-    assert [one["group"] for one in task["overlays"]] == [0x6000, 0x6002, 0x6004, 0x6006]
-
-
-@pytest.mark.parametrize(
-    "answers", [pytest.param([], id="crashed"), pytest.param([{"clean": "x"}], id="taken-over")]
-)
-async def test_no_overlay_stays_where_nobody_could_look_into_it(
-    children: Children, answers: list[dict[str, object]]
-) -> None:
-    source = overlaid(ct(WHO), (0x6000, "G"), (0x6002, "R"))
-
-    done = await cleaned(encoded(source), parts(children, reader=Reader(answers)), DRAWING)
-
-    assert overlay_groups(result(b"".join(done.chunks()))) == set()
-
-
-async def test_without_a_reader_no_overlay_stays_and_the_image_passes(children: Children) -> None:
-    source = overlaid(ct(WHO), (0x6000, "G"))
-
-    made = result(b"".join((await cleaned(encoded(source), parts(children), DRAWING)).chunks()))
-
-    assert overlay_groups(made) == set()
-    assert made.PixelData == source.PixelData
 
 
 async def test_a_label_is_masked_as_a_whole_where_the_profile_lets_it_pass(

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +44,6 @@ _SYNTAXES = 6  # as many are in pydicom's wheel
 # Masks of JPEG reach to the ends of their blocks, and decoders smooth colours across those.
 _BLOCK, _SMOOTHED = 16, 2
 _NOT_VALIDATED = ("Tags out of order", "dataset read failed", "Information Object Not found")
-
-
-@pytest.fixture(scope="module")
-def children() -> Iterator[Children]:
-    with Children(size=1) as pool:
-        yield pool
 
 
 def read(data: bytes, *, header: bool = False) -> Dataset:
