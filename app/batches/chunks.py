@@ -221,11 +221,15 @@ class Chunks(Claims):
 
     async def finish_chunk(
         self, claim: ChunkClaim, results: Sequence[ItemResult], staging: UUID
-    ) -> bool:
+    ) -> Sequence[ItemResult] | None:
         """Record what became of every file of a chunk; its results are staged, durably.
 
         The items are added before the batch is locked, which other chunks wait for, and only
         then it is certain whether the chunk is still the claimant's: if not, they go again.
+
+        Returns:
+            The results, doubles recognised: where none succeeded, nothing is to be published.
+            None where the chunk is not the claimant's any more.
         """
         names = Names(self._vault.data_key, claim.organization)
         sealed = item_results.sealed(claim.batch_id, results, names)  # before anybody waits for it
@@ -250,8 +254,8 @@ class Chunks(Claims):
                 if has_objects and claim.on_error is OnError.SKIP:
                     await defer(connection, Task.PUBLISH, staging=staging, priority=claim.priority)
                 await settle(connection, claim.batch_id)
-            return True
-        return False
+            return settled
+        return None
 
     async def _organization(self, connection: AsyncConnection, claim: ChunkClaim) -> int:
         """Return the batch's organisation if the chunk seems to be the claimant's."""

@@ -217,13 +217,15 @@ class Pieces:
         answer = await self._surely(
             lambda: self._work.finish_chunk(claim, results, self._staging.staging_id)
         )
-        states = Counter(str(result.state) for result in results)
-        if answer.is_first and not answer.value:
-            # Nobody waits for them. After a lost answer they may be what was accepted.
-            await self._remove(claim.batch_id, claim.number, claim.epoch)
-        elif answer.value:
-            self._tools.metrics.count_files(states, sum(result.size for result in results))
+        if answer.value is None:
+            if answer.is_first:
+                # Nobody waits for them. After a lost answer they may be what was accepted.
+                await self._remove(claim.batch_id, claim.number, claim.epoch)
+        else:
+            states = Counter(str(result.state) for result in answer.value)
+            self._tools.metrics.count_files(states, sum(result.size for result in answer.value))
             if not states[str(ItemState.SUCCEEDED)]:
+                # Nothing of it is published, whose end would remove what is staged.
                 await self._remove(claim.batch_id, claim.number, claim.epoch)
                 self._wake(Task.FINISH)
             elif claim.on_error is OnError.SKIP:

@@ -155,11 +155,13 @@ class Station:
         return sorted(path.name for path in below(self.area.path / ".work"))
 
     @contextlib.asynccontextmanager
-    async def working(self, **given: object) -> AsyncIterator[asyncio.Event]:
+    async def working(
+        self, *, metrics: telemetry.BatchMetrics | None = None, **given: object
+    ) -> AsyncIterator[asyncio.Event]:
         """Have a worker of this very process work."""
         stop = asyncio.Event()
         async with parts_of(Order(**(asdict(self.order) | given))) as parts:
-            worker = asyncio.create_task(run_worker(parts, stop))
+            worker = asyncio.create_task(run_worker(parts, stop, metrics=metrics))
             try:
                 yield stop
             finally:

@@ -158,7 +158,7 @@ async def test_a_worker_that_dies_over_decided_files_loses_nothing(house: BatchH
     assert await house.work.finish_chunk(again, [result(again.files[0])], house.staging)
     late = await house.work.finish_chunk(lost, [result(lost.files[0])], house.staging)
 
-    assert late is False
+    assert late is None
     assert (await house.get(batch)).state is BatchState.PUBLISHING
     assert (await house.get(batch)).succeeded_files == 3
 

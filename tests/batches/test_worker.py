@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from app import telemetry
 from app.batches.records import Request
 from app.batches.states import BatchState, OnError, Priority
 from app.deid.profile import BUILT_IN
@@ -90,6 +91,37 @@ async def test_the_same_object_twice_is_published_once(station: Station) -> None
 
     assert (ended.state, ended.duplicate_files) == (BatchState.SUCCEEDED, 1)
     assert len(station.published(batch)) == 4
+
+
+async def test_nothing_stays_staged_of_a_chunk_of_doubles_alone(station: Station) -> None:
+    fill(root(station), 3)
+    (root(station) / "again").write_bytes(next(stations.objects(1)))
+    (root(station) / "broken").write_bytes(next(stations.objects(1))[:-40])
+
+    batch = await station.submit(on_error=OnError.SKIP)
+    async with station.working(chunk_files=1):
+        ended = await station.ended(batch)
+        await station.until_so(lambda: not station.left_in_work())
+
+    assert (ended.state, ended.duplicate_files) == (BatchState.PARTIAL, 1)
+
+
+async def test_doubles_are_counted_as_doubles(station: Station) -> None:
+    fill(root(station), 3)
+    (root(station) / "again").write_bytes(next(stations.objects(1)))
+    metrics = telemetry.BatchMetrics()
+
+    batch = await station.submit()
+    async with station.working(metrics=metrics):
+        await station.ended(batch)
+
+    counted = {
+        sample.labels["state"]: sample.value
+        for family in metrics.files.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+    assert counted == {"succeeded": 3, "duplicate": 1}
 
 
 async def test_a_source_that_is_not_there_fails_the_batch(station: Station) -> None:

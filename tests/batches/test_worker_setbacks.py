@@ -223,7 +223,7 @@ async def test_results_that_are_not_accepted_are_removed(
         await station.ended(batch)
         await station.until_so(lambda: bool(refused) and not station.left_in_work())
 
-    assert refused == [False]
+    assert refused == [None]
 
 
 async def test_a_claim_whose_answer_was_lost_is_given_back(
