@@ -102,8 +102,8 @@ class DirectoryShelf:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory
-        self.name = directory.resolve().name
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.name = directory.resolve().name  # which no link is in the way of any more
 
     def __enter__(self) -> Self:
         return self

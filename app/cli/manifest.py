@@ -161,7 +161,9 @@ def _trusted_keys(settings: Settings, keys: str | None) -> PublicKeys:
     """
     if keys is not None:
         is_address = "://" in keys
-        return PublicKeys.from_jwks(_fetched(keys) if is_address else _read(Path(keys)))
+        return PublicKeys.from_jwks(
+            asyncio.run(_fetched(keys)) if is_address else _read(Path(keys))
+        )
     if settings.key_material is not None or settings.key_path.exists():
         from app import bootstrap  # noqa: PLC0415 - a receiver, who has no such file, goes without
 
@@ -179,19 +181,24 @@ def _read(path: Path) -> bytes:
         raise InvalidRequest(f"The file of the keys cannot be read: {error.strerror}") from None
 
 
-def _fetched(address: str) -> bytes:
+async def _fetched(address: str) -> bytes:
     """Fetch a key set; whoever could change it on its way could sign manifests of his own."""
     if not _is_safe(address):
         raise InvalidRequest("Keys are fetched by https, or from this machine")
     body = b""
     try:
-        with httpx.stream("GET", address, timeout=_KEYS_TIMEOUT_S) as answer:
+        # The whole answer has to come in this time, not only its next part.
+        async with (
+            asyncio.timeout(_KEYS_TIMEOUT_S),
+            httpx.AsyncClient(timeout=_KEYS_TIMEOUT_S) as client,
+            client.stream("GET", address) as answer,
+        ):
             answer.raise_for_status()
-            for part in answer.iter_bytes():
+            async for part in answer.aiter_bytes():
                 body += part
                 if len(body) > MAX_JWKS_BYTES:
                     break
-    except (httpx.HTTPError, httpx.InvalidURL):
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError):
         raise StorageUnavailable("The keys cannot be fetched") from None
     return body
 

@@ -1,8 +1,10 @@
 """``deid-gateway manifest`` and ``keys public``; neither needs a database."""
 
+import contextlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -68,14 +70,19 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def served(keys: Path) -> Iterator[str]:
-    """The address at which the keys are, on this machine."""
+    """The address at which the keys are, on this machine; below ``slow`` they come by the byte."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = self.path == "/keys"
+            found = self.path in {"/keys", "/keys/slow"}
             self.send_response(200 if found else 404)
             self.end_headers()
-            self.wfile.write(keys.read_bytes() if found else b"")
+            body = keys.read_bytes() if found else b""
+            pieces = [body] if self.path == "/keys" else [bytes([byte]) for byte in body]
+            with contextlib.suppress(OSError):  # nobody listens any more
+                for piece in pieces:
+                    self.wfile.write(piece)
+                    time.sleep(0.02 if len(pieces) > 1 else 0)
 
         def log_message(self, *_: object) -> None: ...
 
@@ -216,7 +223,21 @@ def test_keys_are_not_fetched_where_others_could_change_them(
     assert "invalid-request" in done.stderr
 
 
-@pytest.mark.parametrize("address", ["https://[", "https://", "https://keys.invalid:port/"])
+def test_keys_that_come_too_slowly_are_not_waited_for(
+    run: Run, batch: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.manifest._KEYS_TIMEOUT_S", 0.5)
+
+    done = run("manifest", "verify", batch, "--keys", f"{served}/slow")
+
+    assert done.exit_code == 2
+    assert "storage-unavailable" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://[", "https://", "https://keys.invalid:port/", f"https://{'k' * 64}.invalid/"],
+)
 def test_an_address_that_is_none_is_no_outcome(run: Run, batch: Path, address: str) -> None:
     assert run("manifest", "verify", batch, "--keys", address).exit_code == 2
 
@@ -247,6 +268,15 @@ def test_a_place_that_cannot_be_opened_is_no_outcome(run: Run, tmp_path: Path, p
 
     assert done.exit_code == 2
     assert done.stderr.startswith("deid-gateway: ")
+
+
+def test_a_link_that_leads_to_itself_is_no_place(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+
+    done = run("manifest", "verify", tmp_path / "circle", "--no-signature")
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("deid-gateway: The directory cannot be opened")
 
 
 def test_a_directory_may_be_given_as_an_address(run: Run, batch: Path) -> None:
