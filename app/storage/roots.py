@@ -62,18 +62,26 @@ class Tree:
 
     Args:
         root: the directory; links on the way to it are the configuration's own and are followed.
-        refused: directories that are never entered, wherever they are met.
+        refused: directories that are never entered, wherever they are met, nor what has their
+            names later: they may be mounted, or exchanged, while this one is open.
 
     Raises:
         StorageUnavailable: it is not there, or cannot be read.
     """
 
-    __slots__ = ("_refused", "_root", "_spellings")
+    __slots__ = ("_refused", "_refused_names", "_root", "_spellings")
 
     def __init__(self, root: Path, refused: Sequence[Path] = ()) -> None:
         self._refused = frozenset(_places(refused))
         # An absolute link may lead here by either name.
-        self._spellings = {_split(os.fsencode(root.absolute())), _split(os.path.realpath(root))}
+        self._spellings = _spellings(root)
+        self._refused_names = frozenset(
+            spelling[len(own) :]
+            for path in refused
+            for spelling in _spellings(path)
+            for own in self._spellings
+            if len(spelling) > len(own) and spelling[: len(own)] == own
+        )
         try:
             self._root: Handle | None = Handle(os.open(root, _STEP & ~os.O_NOFOLLOW))
         except OSError:
@@ -90,6 +98,8 @@ class Tree:
             OSError: it is not there, no directory, or a link stands in the way.
             SourceNotAllowed: it is one of those that are never entered.
         """
+        if any(names[: len(refused)] == refused for refused in self._refused_names):
+            raise SourceNotAllowed
         fd = self._own()
         try:
             for name in names:
@@ -276,6 +286,11 @@ def open_listing(directory: int) -> int:
         OSError: it may not be read.
     """
     return os.open(b".", _LISTING, dir_fd=directory)
+
+
+def _spellings(path: Path) -> set[Names]:
+    """Return a directory's names from the top: the configured ones, and those without links."""
+    return {_split(os.fsencode(path.absolute())), _split(os.path.realpath(path))}
 
 
 def _split(path: str | bytes) -> Names:

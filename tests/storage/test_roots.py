@@ -242,6 +242,36 @@ def test_what_is_an_organisations_own_is_not_entered_from_a_root_around_it(root)
     tree.close()
 
 
+def test_what_is_an_organisations_own_is_not_entered_when_it_comes_later(root):
+    """It is mounted, or exchanged, while the root around it is open."""
+    (root / "south").mkdir()
+    (root / "by-link").symlink_to("south")
+    tree = Roots([root, root / "south"], owners={root / "south": ["SOUTH"]}).open(
+        str(root), "NORTH"
+    )
+
+    (root / "south").rename(root.with_name("unmounted"))
+    (root / "south" / "study").mkdir(parents=True)
+
+    for names in [(b"south",), (b"south", b"study"), tree.resolve((b"by-link",))]:
+        with pytest.raises(SourceNotAllowed):
+            tree.open(names)
+    tree.close()
+
+
+def test_an_organisations_own_root_behind_a_link_is_not_entered_when_it_comes_later(root):
+    (root / "disks").mkdir()
+    (root / "mounted").symlink_to("disks")
+    own = root / "mounted" / "south"
+    tree = Roots([root, own], owners={own: ["SOUTH"]}).open(str(root), "NORTH")
+
+    (root / "disks" / "south").mkdir()
+
+    with pytest.raises(SourceNotAllowed):
+        tree.open((b"disks", b"south"))
+    tree.close()
+
+
 def test_a_relative_path_is_sought_below_the_roots_of_the_organisation_alone(root, tmp_path):
     (root / "study").mkdir()
     roots = Roots([root, tmp_path / "elsewhere"], owners={root: {"NORD"}})
