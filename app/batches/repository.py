@@ -96,12 +96,16 @@ class BatchRepository:
             IdempotencyKeyReused: the earlier request was another one.
             OrganizationNotFound: there is none by that id.
         """
+        while True:
+            found, is_new = await self._added(new)
+            if found is not None:
+                return found, is_new
+
+    async def _added(self, new: NewBatch) -> tuple[RowMapping | None, bool]:
+        """Add a batch, or find the earlier one; None where that was deleted just now."""
         organization = new.organization
         batch_id = uuid4()
-        asked = (str(int(new.priority)), str(new.on_error), new.profile)
-        request_hash = self._box.request_hash(organization, new.request, asked)
-        key = new.idempotency_key
-        key_hash = self._box.idempotency_hash(organization, key) if key is not None else None
+        key_hash, request_hash = self._hashes(new)
         async with transaction(self._database) as connection:
             number = await self._number(connection, organization)
             is_new = await run(
@@ -124,12 +128,24 @@ class BatchRepository:
                 has_callback=new.request.callback_url is not None,
             )
             if not is_new:
-                batch_id = await self._earlier(connection, number, key_hash, request_hash)
+                earlier = await self._earlier(connection, number, key_hash, request_hash)
+                batch_id = earlier or batch_id
             batch = await lock_batch(connection, batch_id)
-            if is_new and batch is not None:
+            if batch is None:
+                return None, False
+            if is_new:
                 await defer_for(connection, batch, Task.SCAN)
-            found = await rows(connection, _ONE, batch=batch_id, organization=organization)
-        return found[0], bool(is_new)
+            found = await row(connection, _ONE, batch=batch_id, organization=organization)
+        return found, bool(is_new)
+
+    def _hashes(self, new: NewBatch) -> tuple[bytes | None, bytes]:
+        """Return what an idempotency key and the request under it are known by."""
+        organization, key = new.organization, new.idempotency_key
+        asked = (str(int(new.priority)), str(new.on_error), new.profile)
+        return (
+            self._box.idempotency_hash(organization, key) if key is not None else None,
+            self._box.request_hash(organization, new.request, asked),
+        )
 
     async def get(self, organization: str, batch_id: UUID) -> RowMapping:
         """Return one batch.
@@ -269,17 +285,24 @@ class BatchRepository:
         organization: int,
         key_hash: bytes | None,
         request_hash: bytes,
-    ) -> UUID:
-        found = await rows(
+    ) -> UUID | None:
+        """Return the batch under a key; None where there is none, or not any more.
+
+        Raises:
+            IdempotencyKeyReused: it is another request's.
+        """
+        found = await row(
             connection,
             "SELECT id, request_hash FROM batches"
             " WHERE organization = %(organization)s AND idempotency_key = %(key)s",
             organization=organization,
             key=key_hash,
         )
-        if bytes(found[0]["request_hash"]) != request_hash:
+        if found is None:
+            return None
+        if bytes(found["request_hash"]) != request_hash:
             raise IdempotencyKeyReused
-        earlier: UUID = found[0]["id"]
+        earlier: UUID = found["id"]
         return earlier
 
 

@@ -3,10 +3,12 @@
 import asyncio
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from app import errors
 from app.batches.records import Request, SourceFile
+from app.batches.repository import BatchRepository
 from app.batches.states import BatchState, ItemState, OnError, Priority
 from tests.batches.house import SECRET, event, new_batch, result, results
 from tests.mapping_house import NORTH, SOUTH
@@ -44,6 +46,22 @@ async def test_an_idempotency_key_is_not_taken_for_another_request(house):
 
     with pytest.raises(errors.IdempotencyKeyReused):
         await house.submit(idempotency_key="a", priority=Priority.URGENT)
+
+
+async def test_a_key_whose_batch_is_deleted_at_that_moment_makes_another(house, monkeypatch):
+    first = await house.submit(idempotency_key="a")
+    look = BatchRepository._earlier
+
+    async def after_the_deletion(self, *asked):
+        with psycopg.connect(house.mapping.url) as hand:
+            hand.execute("DELETE FROM batches")
+        return await look(self, *asked)
+
+    monkeypatch.setattr(BatchRepository, "_earlier", after_the_deletion)
+    second, is_new = await house.service.submit(new_batch(idempotency_key="a"))
+
+    assert is_new
+    assert second.batch_id != first.batch_id
 
 
 async def test_organisations_have_their_own_idempotency_keys(house):
