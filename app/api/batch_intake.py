@@ -22,6 +22,7 @@ from app.storage.stores import Stores
 
 STAGING: Final = "staging"
 STORE_SCHEME: Final = "store"
+_ARCHIVE: Final = "archive"
 _FIELDS: Final = frozenset(BatchRequest.model_fields)
 
 
@@ -114,9 +115,52 @@ async def new_batch(
         errors.SourceNotAllowed: the source lies where nothing may be read.
         errors.DestinationNotFound: there is no such store to read from.
     """
+    source = await _source(intake, agreed, archive)
+    return _batch(
+        intake, principal, agreed, source, idempotency_key=idempotency_key, request_id=request_id
+    )
+
+
+def earlier_batches(
+    intake: BatchIntake,
+    principal: Principal,
+    agreed: Terms,
+    *,
+    idempotency_key: str | None,
+    request_id: str,
+) -> Sequence[NewBatch]:
+    """Put together what a request may have been when its study directory was still there.
+
+    Arguments as of `new_batch`.
+    """
+    if idempotency_key is None or agreed.asked.study_directory is None:
+        return []
+    places = intake.roots.spellings(agreed.asked.study_directory, agreed.organization)
+    return [
+        _batch(
+            intake,
+            principal,
+            agreed,
+            _directory(root, path),
+            idempotency_key=idempotency_key,
+            request_id=request_id,
+        )
+        for root, path in places
+    ]
+
+
+def _batch(
+    intake: BatchIntake,
+    principal: Principal,
+    agreed: Terms,
+    source: Mapping[str, str],
+    *,
+    idempotency_key: str | None,
+    request_id: str,
+) -> NewBatch:
     asked = agreed.asked
     request = Request(
-        source=await _source(intake, agreed, archive),
+        source=source,
         destination=agreed.destination,
         callback_url=asked.callback_url,
         fhir=asked.fhir,
@@ -131,7 +175,7 @@ async def new_batch(
         actor=principal.name,
         api_key_id=principal.api_key_id,
         request_id=request_id,
-        home=intake.staging_id if agreed.is_local or archive is not None else None,
+        home=intake.staging_id if agreed.is_local or source["kind"] == _ARCHIVE else None,
         idempotency_key=idempotency_key,
     )
 
@@ -204,13 +248,17 @@ def _destination(
 
 async def _source(intake: BatchIntake, agreed: Terms, archive: str | None) -> Mapping[str, str]:
     if archive is not None:
-        return {"kind": "archive", "name": archive}
+        return {"kind": _ARCHIVE, "name": archive}
     if agreed.asked.source_url is not None:
         return store_source(intake.stores, agreed.organization, agreed.asked.source_url)
     # Not among the threads that treat bodies: a network file system may let this one wait for long.
     root, path = await asyncio.to_thread(
         intake.roots.locate, agreed.asked.study_directory or "", agreed.organization
     )
+    return _directory(root, path)
+
+
+def _directory(root: str, path: str) -> Mapping[str, str]:
     return {"kind": "directory", "root": root, "path": path}
 
 

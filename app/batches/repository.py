@@ -1,6 +1,7 @@
 """Batches as clients see them: handed in, listed, cancelled, tried again, deleted."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -100,6 +101,20 @@ class BatchRepository:
             found, is_new = await self._added(new)
             if found is not None:
                 return found, is_new
+
+    async def find(self, new: NewBatch) -> RowMapping | None:
+        """Return the batch that the same request made under its idempotency key, if there is one.
+
+        Raises:
+            OrganizationNotFound: there is none by that id.
+        """
+        hashes = self._hashes(new)
+        async with transaction(self._database) as connection:
+            number = await self._number(connection, new.organization)
+            with suppress(IdempotencyKeyReused):
+                batch_id = await self._earlier(connection, number, *hashes)
+                return await row(connection, _ONE, batch=batch_id, organization=new.organization)
+        return None
 
     async def _added(self, new: NewBatch) -> tuple[RowMapping | None, bool]:
         """Add a batch, or find the earlier one; None where that was deleted just now."""

@@ -83,6 +83,15 @@ class BatchService:
             )
         return batch, is_new
 
+    async def find(self, new: NewBatch) -> Batch | None:
+        """Return the batch that the same request made under its idempotency key, if there is one.
+
+        Raises:
+            OrganizationNotFound: there is none by that id.
+        """
+        found = await self._repository.find(new)
+        return None if found is None else self._batch(found)
+
     async def get(self, organization: str, batch_id: UUID) -> Batch:
         """Return a batch as it stands.
 

@@ -210,6 +210,20 @@ class Roots:
         root, place = found[0]
         return root, decode(b"/".join(place)) or "."
 
+    def spellings(
+        self, directory: str, organization: str | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """Return where a study directory may have lain, links left aside; nothing is looked at."""
+        with contextlib.suppress(SourceNotAllowed):
+            names = components(directory)
+            found = self._candidates(names, is_absolute=directory.startswith("/"))
+            return [
+                (root, decode(b"/".join(below)) or ".")
+                for root, below in found
+                if self._may_read(root, organization)
+            ]
+        return []
+
     def open(self, root: str, organization: str | None = None) -> Tree:
         """Open a configured root for an organisation.
 

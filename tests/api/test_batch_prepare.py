@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -387,6 +388,51 @@ async def test_a_request_sent_again_is_the_same_batch(
     assert (first.status_code, second.status_code) == (202, 202)
     assert first.json()["batch_id"] == second.json()["batch_id"]
     assert house.outcomes("batch-prepare") == ["success"]
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+async def test_a_request_sent_again_finds_its_batch_when_its_directory_is_gone(
+    client: httpx.AsyncClient, house: House, headers: dict[str, str], is_absolute: bool
+) -> None:
+    keyed = headers | {"Idempotency-Key": "nightly-17"}
+    directory = Path(study(house))
+    asked = {"study_directory": str(directory) if is_absolute else f"./{directory.name}/"}
+    first = await client.post("/batch-prepare", json=asked, headers=keyed)
+    shutil.rmtree(directory)
+
+    again = await client.post("/batch-prepare", json=asked, headers=keyed)
+
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["batch_id"] == again.json()["batch_id"]
+    assert house.outcomes("batch-prepare") == ["success"]
+
+
+@pytest.mark.parametrize(
+    ("key", "differing"),
+    [
+        ({}, {}),
+        ({"Idempotency-Key": "nightly-18"}, {}),
+        ({"Idempotency-Key": "nightly-17"}, {"priority": "STAT"}),
+        ({"Idempotency-Key": "nightly-17"}, {"study_directory": "another"}),
+        ({"Idempotency-Key": "nightly-17"}, {"study_directory": "../another"}),
+    ],
+)
+async def test_any_other_request_for_a_directory_that_is_gone_is_refused(
+    client: httpx.AsyncClient,
+    house: House,
+    headers: dict[str, str],
+    key: dict[str, str],
+    differing: dict[str, str],
+) -> None:
+    asked = {"study_directory": study(house)}
+    keyed = headers | {"Idempotency-Key": "nightly-17"}
+    await client.post("/batch-prepare", json=asked, headers=keyed)
+    shutil.rmtree(asked["study_directory"])
+
+    answer = await client.post("/batch-prepare", json=asked | differing, headers=headers | key)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "source-not-allowed")
+    assert house.outcomes("batch-prepare") == ["success", "source-not-allowed"]
 
 
 async def test_many_at_once_with_one_key_are_one_batch(

@@ -19,6 +19,7 @@ from app.api.batch_intake import (
     archive_name,
     asked_in_fields,
     asked_in_json,
+    earlier_batches,
     new_batch,
     terms,
 )
@@ -154,8 +155,30 @@ class _Preparation:
         body = await receive_text(self._receive, limits, max_bytes=MAX_JSON_BYTES)
         agreed = self._terms(asked_in_json(body), has_archive=False)
         await self._services.quotas.admit_batch(agreed.organization)
-        batch, _ = await self._services.batches.submit(await self._new(agreed, None))
+        try:
+            new = await self._new(agreed, None)
+        except errors.SourceNotAllowed:
+            earlier = await self._earlier(agreed)
+            if earlier is None:
+                raise
+            return earlier
+        batch, _ = await self._services.batches.submit(new)
         return batch
+
+    async def _earlier(self, agreed: Terms) -> Batch | None:
+        """Return the batch that this request made when its directory was still there."""
+        candidates = earlier_batches(
+            self._intake,
+            self._principal,
+            agreed,
+            idempotency_key=self._key,
+            request_id=request_id_of(self._scope),
+        )
+        for new in candidates:
+            batch = await self._services.batches.find(new)
+            if batch is not None:
+                return batch
+        return None
 
     async def _sent_alone(self) -> Batch:
         """Take a batch whose archive is the body."""
