@@ -32,6 +32,12 @@ SELECT b.id, o.id AS organization_id, b.sealed_request
 FROM batches AS b JOIN organizations AS o ON o.number = b.organization
 WHERE b.home = %(staging)s AND b.state NOT IN ('succeeded', 'cancelled')
 """
+# Archives that come under an idempotency key have a name that is made of it.
+_UNDER_KEYS: Final = """
+SELECT b.id, b.sealed_request FROM batches AS b JOIN organizations AS o ON o.number = b.organization
+WHERE o.id = %(organization)s AND b.home = %(staging)s AND b.id <> %(batch)s
+    AND b.idempotency_key IS NOT NULL AND b.state NOT IN ('succeeded', 'cancelled')
+"""
 
 
 class Aftermath(Claims):
@@ -74,6 +80,22 @@ class Aftermath(Claims):
         ]
         sources = [request.source for request in requests]
         return frozenset(source["name"] for source in sources if source["kind"] == "archive")
+
+    async def is_archive_needed(self, claim: CleanClaim, staging: UUID) -> bool:
+        """Say whether another batch has the archive: deleted, it was handed in once more."""
+        async with transaction(self._database) as connection:
+            found = await rows(
+                connection,
+                _UNDER_KEYS,
+                organization=claim.organization,
+                staging=staging,
+                batch=claim.batch_id,
+            )
+        return any(
+            self._box.open_request(claim.organization, entry["id"], entry["sealed_request"]).source
+            == claim.request.source
+            for entry in found
+        )
 
     async def claim_callback(self) -> CallbackClaim | None:
         """Claim a client that is to be told; it comes again when it is not finished in time."""

@@ -300,13 +300,18 @@ class Pieces:
         if claim.kind == "staged":
             await asyncio.to_thread(self._staging.remove_staged, claim.batch_id)
         elif claim.kind == "upload":
-            if claim.request.source["kind"] == "archive":
-                name = claim.request.source["name"]
-                await asyncio.to_thread(self._staging.remove_upload, name)
+            await self._clean_upload(claim)
         else:
             destination = claim.request.destination
             async with self._tools.destinations.lent(claim.organization, destination) as opened:
                 await opened.remove(str(claim.batch_id))
+
+    async def _clean_upload(self, claim: CleanClaim) -> None:
+        source = claim.request.source
+        if source["kind"] != "archive":
+            return
+        if not await self._work.is_archive_needed(claim, self._staging.staging_id):
+            await asyncio.to_thread(self._staging.remove_upload, source["name"])
 
     # What can go wrong
 

@@ -248,3 +248,33 @@ async def test_an_archive_that_no_retry_could_make_more_of_is_removed_soon(
         await station.until_so(lambda: not upload.exists())
 
     assert (ended.state, ended.code) == (BatchState.FAILED, code)
+
+
+async def test_an_archive_that_came_again_outlives_the_batch_that_was_deleted(
+    station: Station,
+) -> None:
+    upload = station.area.uploads / ("c" * 32)  # under one key it has one name
+    with zipfile.ZipFile(upload, "w") as archive:
+        archive.writestr("broken", next(stations.objects(1))[:-40])
+    request = Request({"kind": "archive", "name": upload.name}, {"kind": "staging"})
+    asked = new_batch(
+        request=request,
+        home=station.area.staging_id,
+        profile_version=BUILT_IN["basic"].version,
+        idempotency_key="nightly-17",
+    )
+    first, _ = await station.service.submit(asked)
+
+    async with station.working():
+        await station.ended(first)
+        await station.service.delete(NORTH, first.batch_id, event())
+        second, _ = await station.service.submit(asked)
+        await station.ended(second)
+        with psycopg.connect(station.order.url, autocommit=True) as hand:
+            hand.execute("UPDATE batch_leftovers SET due_at = now()")
+            await station.until_so(
+                lambda: not hand.execute("SELECT id FROM batch_leftovers").fetchall()
+            )
+
+    assert second.batch_id != first.batch_id
+    assert upload.exists()
