@@ -127,6 +127,7 @@ class ArchiveUpload:
             except OSError:
                 raise errors.StorageUnavailable("The staging area cannot be written") from None
             self._name = name
+            self.is_kept = True  # the first request's batch may be working on this very file
         uploads.keep(self._fd)
 
     def _leave(self) -> None:

@@ -14,6 +14,7 @@ from app.api.application import create_app
 from app.batches.records import NewBatch
 from app.batches.service import BatchService
 from app.settings import Settings
+from app.storage.uploads import Uploads
 from tests.api.batch_worker import PLANTED, Worker, archive, intake_of, uploads
 from tests.api.conftest import House, listening
 
@@ -354,6 +355,24 @@ async def test_an_archive_sent_again_is_the_same_batch(
     second = await send(client, headers | KEY, archive())
 
     assert first.json()["batch_id"] == second.json()["batch_id"]
+    assert len(uploads(house)) == 1
+
+
+async def test_an_archive_sent_again_in_vain_leaves_the_first_one_where_it_is(
+    client: httpx.AsyncClient,
+    house: House,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await send(client, headers | KEY, archive())
+
+    def full(*_: object) -> None:
+        raise errors.StorageUnavailable
+
+    monkeypatch.setattr(Uploads, "keep", full)
+    again = await send(client, headers | KEY, archive())
+
+    assert again.status_code == 503
     assert len(uploads(house)) == 1
 
 
