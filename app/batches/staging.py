@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ UPLOADS: Final = ".uploads"
 # The directory around them is private; published objects are these very files, moved.
 OBJECT_MODE: Final = 0o640
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_MORE_TRIES: Final = 10
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -74,15 +76,23 @@ class StagingArea:
         """
         made = self.chunk_directory(batch_id, number, epoch)
         try:
-            self._make_again()
-            made.parent.mkdir(mode=0o700, exist_ok=True)
-            for left in made.parent.glob(f"{number}-*"):
-                if int(left.name.rpartition("-")[2]) <= epoch:
-                    shutil.rmtree(left)
-            made.mkdir(mode=0o700)
+            for _ in range(_MORE_TRIES):
+                # Whoever removes the last chunk of the batch removes their directory as well.
+                with suppress(FileNotFoundError):
+                    self._make_empty(made, f"{number}-*", epoch)
+                    return made
+            self._make_empty(made, f"{number}-*", epoch)
         except OSError as error:
             raise storage_error(error) from None
         return made
+
+    def _make_empty(self, made: Path, like: str, epoch: int) -> None:
+        self._make_again()
+        made.parent.mkdir(mode=0o700, exist_ok=True)
+        for left in made.parent.glob(like):
+            if int(left.name.rpartition("-")[2]) <= epoch:
+                shutil.rmtree(left)
+        made.mkdir(mode=0o700)
 
     def _make_again(self) -> None:
         """Make the private directory anew when somebody tidied it away, in this very area alone.

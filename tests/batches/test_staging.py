@@ -111,6 +111,36 @@ def test_the_last_chunk_takes_the_directory_of_its_batch_along(area: StagingArea
     assert not area.chunk_directory(BATCH, 2, 1).parent.exists()
 
 
+def test_a_chunk_is_begun_while_another_takes_the_directory_along(
+    area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area.make_chunk(BATCH, 1, 1)
+    glob = Path.glob
+    removed = []
+
+    def removing(path: Path, like: str):
+        if not removed:
+            removed.append(area.remove_chunk(BATCH, 1, 1))
+        return glob(path, like)
+
+    monkeypatch.setattr(Path, "glob", removing)
+
+    assert area.make_chunk(BATCH, 2, 1).is_dir()
+    assert removed
+
+
+def test_a_chunk_is_not_begun_where_its_directory_cannot_be(
+    area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "mkdir", missing)
+
+    with pytest.raises(StagingUnavailable):
+        area.make_chunk(BATCH, 2, 1)
+
+
 def test_what_is_gone_already_is_removed(area: StagingArea) -> None:
     area.remove_chunk(BATCH, 1, 1)
     area.remove_staged(uuid4())
