@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import secrets
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ Parts: TypeAlias = tuple[str, ...]
 
 DIRECTORY_MODE: Final = 0o750
 _MOST_OPEN: Final = 64
+_DEEPEST_REMOVED: Final = 32
 _ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -134,17 +136,47 @@ def _remove(parent: int, name: str, status: os.stat_result) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=parent)
         return int(stat.S_ISREG(status.st_mode))
-    directory = os.open(name, _ENTER, dir_fd=parent)
-    removed = 0
+    top = os.open(name, _ENTER, dir_fd=parent)
     try:
-        with os.scandir(directory) as entries:
-            found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
-        for below, status_below in found:
-            removed += _remove(directory, below, status_below)
+        removed = 0
+        while (count := _empty(top, top, 0)) is not None:
+            removed += count
     finally:
-        os.close(directory)
+        os.close(top)
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(name, dir_fd=parent)
+    return removed
+
+
+def _empty(directory: int, top: int, depth: int) -> int | None:
+    """Remove what is in a directory; return how many files that were, None where it was empty.
+
+    Receivers can nest directories as deep as they like: what lies too deep is moved up to the top,
+    which is emptied until nothing is left in it.
+    """
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+    removed = 0
+    for name, status in found:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(status.st_mode):
+                os.unlink(name, dir_fd=directory)
+                removed += stat.S_ISREG(status.st_mode)
+            elif depth == _DEEPEST_REMOVED:
+                moved = f".{secrets.token_hex(8)}"
+                os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=top)
+            else:
+                removed += _remove_below(directory, name, top, depth + 1)
+    return removed if found else None
+
+
+def _remove_below(parent: int, name: str, top: int, depth: int) -> int:
+    directory = os.open(name, _ENTER, dir_fd=parent)
+    try:
+        removed = _empty(directory, top, depth) or 0
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=parent)
     return removed
 
 

@@ -221,6 +221,25 @@ async def test_a_flush_of_what_was_never_put_fails(disk, stage):
     await destination.close()
 
 
+async def test_directories_nested_deeper_than_anything_are_removed(destination, disk, stage):
+    """Whoever reads the objects may put there what they like."""
+    await publish(destination, NAME, stage(100))
+    with_files = {30, 33, 100, 1199}
+    fd = os.open(disk.root / "b1", os.O_RDONLY)
+    for depth in range(1200):
+        os.mkdir("below", dir_fd=fd)
+        below = os.open("below", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+        if depth in with_files:
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
+
+    assert await destination.remove("b1") == 1 + len(with_files)
+    assert not (disk.root / "b1").exists()
+    await destination.close()
+
+
 async def test_directories_that_were_removed_by_others_are_made_again(destination, disk, stage):
     await publish(destination, NAME, stage(100))
     other = DiskDestination(disk.root)
