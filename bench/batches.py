@@ -133,7 +133,7 @@ def _alternate(
         shift = number % len(names)
         for name in [*names[shift:], *names[:shift]]:
             sync()  # what others left to be written is not this one's
-            touch(course.archive.size)
+            touch()
             try:
                 taken[name].append(contestants[name](course))
             finally:
@@ -277,7 +277,7 @@ def _notes(taken: dict[str, list[Turn]], count: int, rounds: int) -> list[str]:
     in_process = (batch * PROCESSES - engine) / count * 1e3
     return [
         f"{rounds} rounds in turn; median (least-most). All on one file system; before each turn "
-        "everything is written back, and as much memory as the archive takes was just in use. "
+        "everything is written back, and nearly all free memory was just in use. "
         "Every batch begins with an empty database (fsync on).",
         "`against twice the engine`: rate divided by twice the rate of one engine process in the "
         "same round, which writes neither hash, mapping, audit nor manifest, and waits for no "

@@ -8,15 +8,12 @@ import mmap
 from pathlib import Path
 
 
-def touch(size: int) -> None:
-    """Use that much free memory once, or all that is free, and give it back.
-
-    Args:
-        size: in bytes.
-    """
+def touch() -> None:
+    """Use nearly all free memory once, and give it back."""
     found = Path("/proc/meminfo").read_text(encoding="ascii")
     free_kib = next(int(line.split()[1]) for line in found.splitlines() if "MemFree" in line)
-    wanted = min(size, free_kib * 1024 * 9 // 10) // mmap.PAGESIZE * mmap.PAGESIZE
-    if wanted > 0:
-        with mmap.mmap(-1, wanted, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            memory[:: mmap.PAGESIZE] = bytes(wanted // mmap.PAGESIZE)
+    pages = free_kib * 1024 * 9 // 10 // mmap.PAGESIZE
+    if pages:
+        size = pages * mmap.PAGESIZE
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            memory[:: mmap.PAGESIZE] = bytes(pages)
