@@ -378,10 +378,14 @@ class MappingRepository:
     async def _connected(self) -> "_Connection":
         if self._connection is None:
             connection = await self._database.connect()
-            await connection.execute(_BOUND_TRANSACTIONS)
-            confined = await (await connection.execute(IS_CONFINED)).fetchone()
+            try:
+                await connection.execute(_BOUND_TRANSACTIONS)
+                confined = await (await connection.execute(IS_CONFINED)).fetchone()
+                await connection.commit()
+            except BaseException:  # a cancelled task too leaves no connection behind
+                await connection.close()
+                raise
             self._is_confined = confined == (True,)
-            await connection.commit()
             self._connection = connection
         return self._connection
 

@@ -19,7 +19,7 @@ PUBLIC: Final = {
     ("GET", "/openapi.json"),
     ("GET", "/review/sign-in"),
     ("POST", "/review/sign-in"),
-    ("GET", "/review/static/{name}"),
+    ("GET", "/review/static/{version}/{name}"),
 }
 METHODS_BESIDE: Final = {"HEAD"}
 JSON: Final = {"Content-Type": "application/json"}

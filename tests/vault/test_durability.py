@@ -10,6 +10,7 @@ from app.audit.events import AuditEvent
 from app.audit.verifying import verify
 from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import upgrade
+from app.db.session import Database
 from app.errors import DatabaseUnavailable, NotAuthenticated
 from app.vault import repository
 from tests.mapping_house import NORTH, KeyPair, MappingHouse, opened, originals
@@ -291,3 +292,24 @@ async def test_a_bound_on_transactions_that_the_operator_chose_stands(
         cursor = await connection.execute("SHOW transaction_timeout")
         assert await cursor.fetchone() == ("7s",)
         await connection.rollback()
+
+
+async def test_a_connection_that_says_nothing_is_not_left_open(
+    house: MappingHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "GROUP_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(repository, "IS_CONFINED", "SELECT pg_sleep(20)")
+    made: list[psycopg.AsyncConnection[tuple[object, ...]]] = []
+    connect = Database.connect
+
+    async def remembered(self: Database) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        made.append(await connect(self))
+        return made[-1]
+
+    monkeypatch.setattr(Database, "connect", remembered)
+
+    with pytest.raises(DatabaseUnavailable):
+        await house.record(originals())
+
+    assert made
+    assert all(connection.closed for connection in made)
