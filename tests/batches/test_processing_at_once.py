@@ -131,22 +131,29 @@ async def test_chunks_share_the_room_for_objects_with_pixels_to_be_read(
     assert bench.folder.most_lent == processing.IN_FLIGHT_PIXELS
 
 
-async def test_swollen_objects_come_one_at_a_time(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 100_000)
-    held, most = 0, 0
+def counted_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets, for each object to be recorded, how many are then held at once."""
+    counts: list[int] = []
+    held = 0
     record = bench.processor.vault.record
 
     async def recording(**given: object) -> None:
-        nonlocal held, most
+        nonlocal held
         held += 1
-        most = max(most, held)
+        counts.append(held)
         await asyncio.sleep(0.005)
         await record(**given)
         held -= 1
 
     monkeypatch.setattr(bench.processor.vault, "record", recording)
+    return counts
+
+
+async def test_swollen_objects_come_one_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processing, "SWOLLEN_BYTES", 100_000)
+    counts = counted_at_once(bench, monkeypatch)
     for number in range(6):
         dataset = builders.ct(builders.Identity())
         dataset.SOPInstanceUID = f"1.2.3.{number}"
@@ -158,7 +165,7 @@ async def test_swollen_objects_come_one_at_a_time(
 
     assert {result.state for result in results} == {ItemState.SUCCEEDED}
     assert max(path.stat().st_size for path in bench.folder.path.iterdir()) < 20_000
-    assert most == 1
+    assert max(counts) == 1
 
 
 async def test_a_swollen_object_that_fails_holds_nobody_up(
@@ -188,18 +195,7 @@ async def test_objects_that_swell_a_little_are_counted_together(
 ) -> None:
     """Each becomes 100 kB, which is allowed; all at once they would be ten times as much."""
     monkeypatch.setattr(processing, "SWOLLEN_BYTES", 250_000)
-    held = most = 0
-    record = bench.processor.vault.record
-
-    async def recording(**given: object) -> None:
-        nonlocal held, most
-        held += 1
-        most = max(most, held)
-        await asyncio.sleep(0.005)
-        await record(**given)
-        held -= 1
-
-    monkeypatch.setattr(bench.processor.vault, "record", recording)
+    counts = counted_at_once(bench, monkeypatch)
     for number in range(10):
         dataset = builders.ct(builders.Identity())
         dataset.SOPInstanceUID = f"1.2.3.{number}"
@@ -210,7 +206,7 @@ async def test_objects_that_swell_a_little_are_counted_together(
     results = await bench.run()
 
     assert {result.state for result in results} == {ItemState.SUCCEEDED}
-    assert most == 3
+    assert max(counts) == 3
 
 
 async def test_swelling_counts_only_what_an_object_grew_by(
