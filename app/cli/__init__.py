@@ -41,8 +41,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 # pydicom loads these where they happen to be installed. Commands use none of them (child processes
 # alone decode pixels); they cost 29 MB of memory and a fifth of the start-up time.
 UNUSED_LIBRARIES: Final = frozenset({"PIL", "gdcm", "numpy", "pylibjpeg", "requests"})
-# A process that talks to no terminal does without these as well.
-UNUSED_BY_WORKERS: Final = frozenset({"rich"})
+# Commands that draw nothing on a terminal do without these as well: structlog would load them.
+SERVERS: Final = frozenset({"serve", "worker"})
+UNUSED_BY_SERVERS: Final = frozenset({"pygments", "rich"})
 EXIT_REFUSED: Final = 1
 EXIT_BROKEN: Final = 70  # EX_SOFTWARE
 
@@ -98,6 +99,9 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; errors end in one line and an exit code, never in a traceback."""
     sys.meta_path.insert(0, LeftOut())
+    given = sys.argv[1:] if arguments is None else arguments
+    if not SERVERS.isdisjoint(given[:1]):
+        sys.meta_path.insert(0, LeftOut(UNUSED_BY_SERVERS))
     try:
         group.main(args=arguments, prog_name="deid-gateway", standalone_mode=True)
     except errors.GatewayError as error:

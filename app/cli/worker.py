@@ -1,11 +1,9 @@
 """``deid-gateway worker``: its options. What is done is in ``supervising`` and ``working``."""
 
-import sys
 from pathlib import Path
 
 import click
 
-from app.cli import UNUSED_BY_WORKERS, LeftOut
 from app.cli.cores import usable_cores
 from app.cli.options import load_settings
 
@@ -63,7 +61,6 @@ def _be_one() -> None:
     from app.cli.lifeline import Lifeline  # noqa: PLC0415 - held before anything takes time
 
     lifeline = Lifeline()
-    sys.meta_path.insert(0, LeftOut(UNUSED_BY_WORKERS))
     settings = lifeline.take_order()
     if settings is not None:
         from app.cli.working import run  # noqa: PLC0415 - as above

@@ -8,10 +8,9 @@ from enum import StrEnum
 from functools import lru_cache
 
 from app.deid.attributes import CHARACTER_SET, MANUFACTURER, MARKER_TAGS, OFFSET_TABLES
-from app.deid.data import all_types
+from app.deid.data import all_types, coded_words
 from app.deid.overlays import is_overlay
 from app.deid.private import View
-from app.deid.rules.identifiers import folded, words
 from app.deid.standard import ROWS, dictionary_vr
 from app.dicom.elements import CHARSET_VRS, key_tag
 from app.dicom.tokens import Dataset
@@ -164,13 +163,4 @@ def is_local_code(dataset: Dataset, view: View) -> bool:
 @lru_cache(maxsize=1)
 def public_words() -> frozenset[str]:
     """Return the words of the code meanings that the standard itself uses. Source: PS3.16."""
-    from pydicom.sr import _concepts_dict  # noqa: PLC0415 - large, and seldom needed
-
-    concepts: dict[str, dict[str, dict[str, tuple[str, object]]]] = _concepts_dict.concepts  # type: ignore[assignment]
-    return frozenset(
-        word
-        for scheme in concepts.values()
-        for codes in scheme.values()
-        for meaning, _ in codes.values()
-        for word in words(folded(meaning))
-    )
+    return frozenset(coded_words.WORDS.split())

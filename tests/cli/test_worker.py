@@ -171,12 +171,18 @@ def test_a_worker_process_needs_a_parent(database_url: str, data_dir: Path) -> N
     assert joined(database_url) == 0
 
 
-def test_a_worker_process_loads_nothing_that_it_does_not_need() -> None:
-    unwanted = {"rich", "numpy", "gdcm", "pylibjpeg", "alembic", "mako"}
+@pytest.mark.parametrize(
+    ("module", "alone_unwanted"), [("working", {"alembic", "mako"}), ("serving", set())]
+)
+def test_a_server_process_loads_nothing_that_it_does_not_need(
+    module: str, alone_unwanted: set[str]
+) -> None:
+    unwanted = alone_unwanted | {"rich", "pygments", "numpy", "gdcm", "pylibjpeg", "pydicom.sr"}
     code = (
-        "import sys; from app.cli import UNUSED_BY_WORKERS, LeftOut\n"
-        "sys.meta_path[:0] = [LeftOut(), LeftOut(UNUSED_BY_WORKERS)]\n"
-        f"import app.cli.working; print(sorted({unwanted!r} & set(sys.modules)))"
+        "import sys; from app.cli import UNUSED_BY_SERVERS, LeftOut\n"
+        "sys.meta_path[:0] = [LeftOut(), LeftOut(UNUSED_BY_SERVERS)]\n"
+        f"import app.cli.{module}; from app.deid.allowing import public_words; public_words()\n"
+        f"print(sorted({unwanted!r} & set(sys.modules)))"
     )
 
     done = subprocess.run(

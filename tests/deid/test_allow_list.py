@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset, dcmread  # noqa: TID251 - the oracle, not the border
 
 from app.deid.allowing import ALLOW_LIST_VERSION, Allowance, allowance, listed_tags
-from app.deid.data import all_types
+from app.deid.data import all_types, coded_words
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
 from app.deid.rulebook import rulebook_of
 from app.deid.standard import ROWS
@@ -21,7 +21,7 @@ from app.errors import ResidualIdentifier
 from app.pipeline import Context, deidentify
 from app.vault.pseudonyms import Pseudonyms
 from tests.builders import Identity, ct, part10, rtstruct, seg
-from tools import generate_types
+from tools import generate_types, generate_words
 
 STRICT = BUILT_IN["strict"]
 KEEPS_LABEL = """
@@ -164,6 +164,10 @@ def test_the_types_are_what_the_generator_makes() -> None:
     pytest.importorskip("highdicom", reason="its module tables are the source")
 
     assert generate_types.module_text() == Path(all_types.__file__).read_text(encoding="utf-8")
+
+
+def test_the_words_are_what_the_generator_makes() -> None:
+    assert generate_words.module_text() == Path(coded_words.__file__).read_text(encoding="utf-8")
 
 
 def icc_profile(*, version: int) -> bytes:
