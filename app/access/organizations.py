@@ -17,14 +17,14 @@ class Organizations:
 
     Args:
         database: where they are kept.
-        trail: appends audit rows; needed to change an organisation.
+        trail: appends audit rows; needed to make or change an organisation by hand.
     """
 
     def __init__(self, database: Database, trail: Trail | None = None) -> None:
         self._repository = OrganizationRepository(database)
         self._trail = trail
 
-    async def create(self, organization: str, name: str = "") -> None:
+    async def create(self, organization: str, name: str = "", *, actor: str) -> None:
         """Add an organisation; its name for people is the id where none is given.
 
         Raises:
@@ -32,7 +32,7 @@ class Organizations:
             AlreadyExists: the id is taken.
             DatabaseUnavailable: Postgres does not answer.
         """
-        if not await self._add(organization, name):
+        if not await self._add(organization, name, actor):
             raise AlreadyExists("There is an organisation by that id already")
 
     async def ensure(self, organization: str) -> bool:
@@ -42,7 +42,7 @@ class Organizations:
             InvalidRequest: the id is not valid.
             DatabaseUnavailable: Postgres does not answer.
         """
-        return not await self.exists(organization) and await self._add(organization, "")
+        return not await self.exists(organization) and await self._add(organization, "", "gateway")
 
     async def exists(self, organization: str) -> bool:
         """Ask whether there is an organisation by that id.
@@ -87,9 +87,11 @@ class Organizations:
         """
         return await self._repository.all()
 
-    async def _add(self, organization: str, name: str) -> bool:
+    async def _add(self, organization: str, name: str, actor: str) -> bool:
         if not re.fullmatch(ID_PATTERN, organization):
             raise InvalidRequest("An organisation's id is 1 to 24 letters, digits, _ or -")
         if len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
             raise InvalidRequest(f"A name is printable, up to {MAX_NAME_CHARACTERS} characters")
-        return await self._repository.add(organization, name or organization)
+        return await self._repository.add(
+            organization, name or organization, self._trail, actor=actor
+        )

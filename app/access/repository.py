@@ -27,6 +27,9 @@ INSERT INTO api_keys (
 """
 # Batches are above this package; a test compares the words.
 _OPEN_STATES: Final = ("queued", "processing", "publishing")
+_ADD_ORGANIZATION: Final = """
+INSERT INTO organizations (id, name) VALUES (%(id)s, %(name)s) ON CONFLICT DO NOTHING
+"""
 _KNOWN_ORGANIZATIONS: Final = "SELECT id FROM organizations WHERE id = ANY(%s)"
 _CHANGE: Final = """
 UPDATE organizations SET profile = %(profile)s, profiles = %(profiles)s,
@@ -165,15 +168,21 @@ class OrganizationRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, organization: str, name: str) -> bool:
-        """Insert an organisation; False where the id is taken."""
-        row = insert(organizations).values(id=organization, name=name)
-        with database_errors():
-            async with self._database.engine.begin() as connection:
-                added = await connection.execute(
-                    row.on_conflict_do_nothing().returning(organizations.c.id)
-                )
-                return added.scalar_one_or_none() is not None
+    async def add(self, organization: str, name: str, trail: Trail | None, *, actor: str) -> bool:
+        """Insert an organisation, with its audit row; False where the id is taken."""
+        values = {"id": organization, "name": name}
+        with database_errors(), acting_for(organization):
+            async with await self._database.connect() as connection:
+                added = await connection.execute(_ADD_ORGANIZATION, values)
+                if added.rowcount and trail is not None:
+                    await trail.record(
+                        connection,
+                        action="create-organization",
+                        organization=organization,
+                        actor=actor,
+                        detail={},
+                    )
+                return added.rowcount > 0
 
     async def all(self) -> list[Organization]:
         """Read every organisation."""

@@ -302,6 +302,9 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - one file must not end the work of all others
             where, kind = telemetry.place_of(error), type(error).__name__
             telemetry.log().error("object-not-processed", kind=kind, where=where)
+            await pipeline.record_refusal(
+                GatewayError(), self._context, vault=self._parts.vault, actor=self._actor
+            )
             return ItemResult(file, ItemState.FAILED, GatewayError.code, GatewayError.title)
 
     async def _staged(self, file: SourceFile) -> ItemResult:

@@ -121,6 +121,8 @@ async def _run_one(path: Path, task: Task, vault: Vault) -> Outcome:
         )
     except Exception as error:  # noqa: BLE001 - one file must not end the run of all others
         reason = f"internal error: {type(error).__name__} in {telemetry.place_of(error)}"
+        fault = errors.GatewayError()
+        await pipeline.record_refusal(fault, task.context, vault=vault, actor=task.actor)
         return Outcome(str(path), code=errors.GatewayError.code, reason=reason)
     finally:
         os.close(fd)

@@ -44,7 +44,8 @@ def add(settings: Settings, organization_id: str, *, name: str) -> None:
     """Add an organisation. Its id enters its pseudonyms and is never changed."""
 
     async def create(held: Administration) -> None:
-        await held.organizations.create(organization_id, name)
+        actor = f"cli:{operating_system_user()}"
+        await held.organizations.create(organization_id, name, actor=actor)
 
     administer(settings, create)
     click.echo(f"Added the organisation {organization_id}.")

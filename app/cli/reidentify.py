@@ -16,7 +16,7 @@ from app.audit.events import Action, AuditEvent
 from app.cli.options import Settings, operating_system_user, with_settings
 from app.settings.service import Role
 from app.telemetry import rfc3339
-from app.vault.disclosure.asking import SUCCESS, Answer, Asked
+from app.vault.disclosure.asking import SUCCESS, Answer, Asked, begun
 from app.vault.disclosure.purposes import PURPOSES, Purpose
 from app.vault.disclosure.questions import NAMES, Question
 from app.vault.mapping import Reidentified
@@ -168,7 +168,13 @@ def _show(answers: tuple[Answer, ...], *, is_list: bool) -> None:
 
 async def _answer(settings: Settings, asked: Asked) -> None:
     async with bootstrap.opened(settings) as gateway:
-        answers = await gateway.disclosure.answer(asked)
+        try:
+            answers = await gateway.disclosure.answer(asked)
+        except errors.GatewayError:
+            raise  # audited where it is decided
+        except Exception:
+            await gateway.vault.audit(replace(begun(asked), outcome=errors.GatewayError.code))
+            raise
         _show(answers, is_list=asked.is_batch and (asked.approval is None or len(answers) > 1))
         with suppress(errors.DatabaseUnavailable):  # then a process that serves tells it
             await gateway.disclosure.notices.deliver()

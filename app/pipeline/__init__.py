@@ -155,7 +155,7 @@ async def run(
             source, context, sender=actor.sender(), offload=offload, meanwhile=meanwhile
         )
     except GatewayError as error:
-        await _record_refusal(error, context, vault=vault, actor=actor)
+        await record_refusal(error, context, vault=vault, actor=actor)
         raise
     await _record(result, context, vault=vault, actor=actor)
     return result
@@ -184,10 +184,16 @@ async def _record(result: Deidentified, context: Context, *, vault: "Vault", act
     )
 
 
-async def _record_refusal(
+async def record_refusal(
     error: GatewayError, context: Context, *, vault: "Vault", actor: Actor
 ) -> None:
-    """Audit that an instance was refused: the code and the place, nothing of the instance."""
+    """Audit that an instance was refused: the code and the place, nothing of the instance.
+
+    ``run`` does so for what it refuses; a fault that nobody foresaw is told by whoever catches it.
+
+    Raises:
+        DatabaseUnavailable: the row is not known to be durable.
+    """
     await vault.audit(
         AuditEvent(
             action=Action.ANONYMIZE,

@@ -145,7 +145,9 @@ async def test_a_file_that_is_not_given_ends_so(bench: Bench, error, state: Item
     assert (result.state, result.code) == (state, error.code)
 
 
-async def test_what_nobody_foresaw_is_that_files_own_failure(bench: Bench, spoken) -> None:
+async def test_what_nobody_foresaw_is_that_files_own_failure(
+    bench: Bench, house: BatchHouse, spoken
+) -> None:
     for number, data in enumerate(objects(3)):
         bench.add(str(number), data)
     bench.folder.faults["1"] = [ZeroDivisionError("PLANTED")]
@@ -157,6 +159,8 @@ async def test_what_nobody_foresaw_is_that_files_own_failure(bench: Bench, spoke
     said = spoken.readouterr()
     assert "object-not-processed" in said.out + said.err
     assert "PLANTED" not in said.out + said.err + results[1].detail
+    outcomes = house.mapping.query("SELECT outcome FROM audit_events ORDER BY outcome")
+    assert [row["outcome"] for row in outcomes] == ["internal-error", "success", "success"]
 
 
 async def test_a_moment_without_the_source_is_waited_for(bench: Bench) -> None:

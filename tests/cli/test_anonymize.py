@@ -237,6 +237,9 @@ def test_a_fault_of_the_program_ends_one_file_only(
     assert "internal error: ValueError" in done.output
     assert "PLANTED" not in done.output
     assert "de-identified │ 1" in done.output
+    listed = invoke("audit", "export", "--format", "jsonl").output
+    assert listed.count('"internal-error"') == 1
+    assert "PLANTED" not in listed
 
 
 def test_objects_of_any_kind_go_through(invoke: Invoke, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from app import errors
 from app.cli import reidentify
+from app.vault.disclosure.service import Disclosure
 from tests.cli.conftest import WHO, Invoke
 
 WHY = ("--purpose", "TREAT", "--reference", "TICKET-1")
@@ -62,6 +63,23 @@ def test_without_a_reference_nothing_is_looked_up(invoke: Invoke, study: str) ->
     done = invoke("reidentify", study, "--purpose", "TREAT")
 
     assert isinstance(done.exception, errors.InvalidRequest)
+
+
+def test_a_fault_that_nobody_foresaw_is_in_the_audit(
+    invoke: Invoke, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def faulty(_disclosure: object, _asked: object) -> None:
+        raise ZeroDivisionError("PLANTED^NAME")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Disclosure, "answer", faulty)
+        done = invoke("reidentify", study, *WHY)
+
+    assert isinstance(done.exception, ZeroDivisionError)
+    told = invoke("audit", "export", "--format", "jsonl", "--action", "reidentify").output
+    [row] = map(json.loads, told.splitlines())
+    assert row["outcome"] == "internal-error"
+    assert "PLANTED" not in told
 
 
 def test_two_people_find_a_patient(invoke: Invoke, study: str, become) -> None:

@@ -124,7 +124,7 @@ async def opened(
     database = Database(url)
     if is_new:
         for organization in (NORTH, SOUTH):
-            await Organizations(database, AuditTrail()).ensure(organization)
+            await Organizations(database).ensure(organization)
     gateway = keys.content().at(4e9)
     recorder, box = Recorder(database, AuditTrail), WorkBox(gateway)
     shelf = Shelf(directory, max_bytes)
