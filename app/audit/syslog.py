@@ -2,8 +2,8 @@
 
 Syslog has no answers. So the end is used as one: a receiver that is told that nothing follows, and
 then ends the connection in good order, has read everything before that. Most end TLS itself, which
-nobody can forge. Some only close the connection; that counts when TCP has every byte confirmed and
-no reset came, which is what an unread byte would have caused.
+nobody can forge; but so does one that refuses us and reads nothing. So the end of TCP is awaited as
+well: it counts when every byte is confirmed and no reset came, which is what an unread byte causes.
 
 Source: RFC 5424, 6 (format); RFC 5425, 4.3 (octet counting), 4.4 (closure); PS3.15 2026d, A.6.
 """
@@ -35,6 +35,9 @@ _NOTICE, _WARNING = 5, 4
 _MAX_HOST_CHARACTERS: Final = 255
 _CLOSE_WAIT: Final = 8  # state of TCP: the other side has closed, this one has not
 _LOOK_AGAIN_S: Final = 0.01
+_CLOSES_S: Final = 1.0  # in which most receivers close after the end of TLS
+_READ_BYTES: Final = 4096
+_TELLS_OF_TCP: Final = sys.platform.startswith("linux")  # others do not tell what it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +158,38 @@ def _await_end(secure: ssl.SSLSocket) -> None:
     try:
         secure.unwrap()
     except ssl.SSLEOFError:  # closed without the end of TLS
-        if not sys.platform.startswith("linux"):  # others do not tell of TCP what it takes
+        if not _TELLS_OF_TCP:
             raise
-        deadline = time.monotonic() + TIMEOUT_S
-        while _unconfirmed(secure):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_LOOK_AGAIN_S)
+    else:
+        if not _has_closed(secure) or not _TELLS_OF_TCP:
+            return
+    deadline = time.monotonic() + TIMEOUT_S
+    while _unconfirmed(secure):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _has_closed(ended: socket.socket) -> bool:
+    """Await the end of TCP behind the end of TLS; say whether the other side closed by itself.
+
+    Raises:
+        OSError: it did not end in good order, or not at all.
+    """
+    ended.settimeout(_CLOSES_S)
+    try:
+        _read_to_end(ended)
+    except TimeoutError:  # it may be waiting for us
+        ended.shutdown(socket.SHUT_WR)
+        ended.settimeout(TIMEOUT_S)
+        _read_to_end(ended)
+        return False
+    return True
+
+
+def _read_to_end(ended: socket.socket) -> None:
+    while ended.recv(_READ_BYTES):
+        pass
 
 
 def _unconfirmed(closed: socket.socket) -> int:

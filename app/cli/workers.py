@@ -215,9 +215,14 @@ class _Child:
         return self._process.pid
 
     async def give(self, order: bytes) -> None:
-        with suppress(ConnectionError, RuntimeError):  # it ended at once; uvloop's word for it
+        try:
             self._input.write(order)
             await self._input.drain()
+        except ConnectionError:  # it ended at once
+            with suppress(ConnectionError):
+                await self._input.wait_closed()  # or early releases of Python 3.11 log it
+        except RuntimeError:  # uvloop's word for it
+            pass
 
     async def listen(self, silent_after_s: float) -> None:
         """Follow what the process says until it ends; kill it when it says nothing any more."""

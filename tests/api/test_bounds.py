@@ -18,7 +18,7 @@ from app.api.protocol import BoundedProtocol
 from app.errors import Overloaded
 from app.settings import Settings
 from tests.api.conftest import House, listening
-from tests.api.test_uploads import large, spool_of
+from tests.api.test_uploads import large, until_empty
 
 DICOM = "Content-Type: application/dicom\r\n"
 MIB = 1 << 20
@@ -144,7 +144,7 @@ async def test_a_reader_who_takes_nothing_is_cut(house: House, frames: int) -> N
             await asyncio.wait_for(lost.wait(), timeout=20)
 
     assert house.outcomes("anonymize") == ["success"]
-    assert not spool_of(house.gateway.settings)
+    await until_empty(house.gateway.settings)
 
 
 async def test_pipelined_answers_that_nobody_reads_are_not_piled_up(

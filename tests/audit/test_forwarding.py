@@ -1,7 +1,13 @@
 import asyncio
 import base64
 import re
-from collections.abc import Iterator
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -246,6 +252,77 @@ async def test_a_receiver_of_another_authority_is_not_trusted(
 def test_a_receiver_that_speaks_no_tls_gets_nothing(authority: Authority) -> None:
     with pytest.raises(AuditReceiverUnavailable):
         Receiver("127.0.0.1", 9, authority.file).send([b"1 x"])
+
+
+@contextmanager
+def stubborn(authority: Authority, end: Callable[[ssl.SSLSocket], None]) -> Iterator[Receiver]:
+    """A receiver that shakes hands with everybody, and ends every connection in its own way."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*(authority.folder / f"server.{kind}" for kind in ("pem", "key")))
+
+    def serve(listening: socket.socket) -> None:
+        plain, _ = listening.accept()
+        with context.wrap_socket(plain, server_side=True) as secure:
+            end(secure)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=[listening])
+        serving.start()
+        yield Receiver("127.0.0.1", listening.getsockname()[1], authority.file)
+        serving.join()
+
+
+def say_end(secure: ssl.SSLSocket) -> None:
+    """End TLS without waiting for the other side's word."""
+    secure.settimeout(0)
+    with suppress(OSError):
+        secure.unwrap()
+
+
+def test_a_receiver_that_ends_politely_and_has_not_read_has_nothing(authority: Authority) -> None:
+    def refuse(secure: ssl.SSLSocket) -> None:
+        select.select([secure], [], [])  # something is there, and stays unread
+        say_end(secure)
+        time.sleep(0.2)
+
+    with (
+        stubborn(authority, refuse) as receiver,
+        pytest.raises(AuditReceiverUnavailable),
+    ):
+        receiver.send([b"1 x"])
+
+
+def test_a_receiver_that_left_before_anything_came_has_nothing(authority: Authority) -> None:
+    gone = threading.Event()
+
+    def leave(secure: ssl.SSLSocket) -> None:
+        say_end(secure)
+        secure.close()
+        gone.set()
+
+    def late() -> Iterator[bytes]:
+        gone.wait()
+        yield b"1 x"
+
+    with (
+        stubborn(authority, leave) as receiver,
+        pytest.raises(AuditReceiverUnavailable),
+    ):
+        receiver.send(late())
+
+
+def test_a_receiver_that_waits_for_us_to_close_has_everything(authority: Authority) -> None:
+    read: list[bytes] = []
+
+    def wait(secure: ssl.SSLSocket) -> None:
+        while piece := secure.recv(100):
+            read.append(piece)
+        secure.unwrap().recv(1)
+
+    with stubborn(authority, wait) as receiver:
+        receiver.send([b"1 x", b"1 y"])
+
+    assert b"".join(read) == b"1 x1 y"
 
 
 def test_messages_are_counted_in_octets() -> None:

@@ -305,16 +305,21 @@ def test_an_interrupted_client_says_that_the_gateway_goes_on(
     (worker,) = wait_for_workers(gateway.process.pid, 1)
     os.kill(worker, signal.SIGSTOP)  # so that the batch does not end meanwhile
     try:
-        client = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *command, "--api-key-file", str(key)],
+        # Tests that run in the background ignore the signal, and so would their children.
+        as_by_hand = ["env", "--default-signal=INT", sys.executable, "-m", "app.cli"]
+        with subprocess.Popen(
+            [*as_by_hand, *command, "--api-key-file", str(key)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-        )
-        said = client.stderr.readline()
-        client.send_signal(signal.SIGINT)
-        _, rest = client.communicate(timeout=30)
+        ) as client:
+            said = client.stderr.readline()
+            client.send_signal(signal.SIGINT)
+            try:
+                _, rest = client.communicate(timeout=30)
+            finally:
+                client.kill()
     finally:
         os.kill(worker, signal.SIGCONT)
 

@@ -3,6 +3,8 @@
 import datetime as dt
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -119,10 +121,25 @@ def test_where_nothing_was_uploaded_nothing_is_removed(uploads):
     assert uploads.remove_unused(hours_ago(0), used=()) == 0
 
 
+@contextmanager
+def without(path: Path, rights: int) -> Iterator[None]:
+    """Take rights from a directory for a while."""
+    mode = path.stat().st_mode
+    path.chmod(mode & ~rights)
+    try:
+        yield
+    finally:
+        path.chmod(mode)
+
+
 def test_a_directory_that_cannot_be_written_says_so_without_its_name(reachable_path):
     uploads = Uploads(reachable_path / "PLANTED")
 
-    with unprivileged(), pytest.raises(StorageUnavailable) as unavailable:
+    with (
+        without(reachable_path, 0o222),
+        unprivileged(),
+        pytest.raises(StorageUnavailable) as unavailable,
+    ):
         uploads.create()
     assert "PLANTED" not in str(unavailable.value)
 
@@ -131,5 +148,9 @@ def test_a_directory_that_cannot_be_read_is_an_error_and_not_an_empty_one(reacha
     uploads = Uploads(reachable_path / "uploads")
     upload(uploads)
 
-    with unprivileged(), pytest.raises(StorageUnavailable):
+    with (
+        without(reachable_path / "uploads", 0o777),
+        unprivileged(),
+        pytest.raises(StorageUnavailable),
+    ):
         uploads.remove_unused(hours_ago(0), used=())
