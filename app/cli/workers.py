@@ -28,6 +28,7 @@ _START: Final = (
 )
 # Longer than what a process tells at once.
 LINE_BYTES: Final = 1 << 20
+_CLOSES_S: Final = 1.0
 OnDeath = Callable[[UUID], Awaitable[None]]
 
 
@@ -215,14 +216,9 @@ class _Child:
         return self._process.pid
 
     async def give(self, order: bytes) -> None:
-        try:
+        with suppress(ConnectionError, RuntimeError):  # it ended at once; uvloop's word for it
             self._input.write(order)
             await self._input.drain()
-        except ConnectionError:  # it ended at once
-            with suppress(ConnectionError):
-                await self._input.wait_closed()  # or early releases of Python 3.11 log it
-        except RuntimeError:  # uvloop's word for it
-            pass
 
     async def listen(self, silent_after_s: float) -> None:
         """Follow what the process says until it ends; kill it when it says nothing any more."""
@@ -235,6 +231,10 @@ class _Child:
 
     async def wait(self) -> None:
         await self._process.wait()
+        self._input.close()
+        # An order that nobody read any more is told here; early releases of 3.11 log it otherwise.
+        with suppress(ConnectionError, TimeoutError):
+            await asyncio.wait_for(self._input.wait_closed(), _CLOSES_S)
 
     def terminate(self) -> None:
         with suppress(ProcessLookupError):
