@@ -26,6 +26,7 @@ from app.vault.sealing_kems import Kem
 from app.vault.signing import Signer
 
 ACTIVATE_IN_S = 300
+LATEST_ACTIVATION_S = 366 * 24 * 60 * 60
 _kem = click.Choice([kem.value for kem in Kem])
 
 
@@ -88,7 +89,7 @@ def status(settings: Settings) -> None:
 @keys.command()
 @click.option(
     "--activate-in",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, LATEST_ACTIVATION_S),
     default=ACTIVATE_IN_S,
     help="Seconds until the new keys are used; every process must know them by then (default 300).",
 )

@@ -77,6 +77,17 @@ def test_a_rotation_that_is_refused_is_not_said_to_have_been_one(invoke: Invoke)
 
 
 @pytest.mark.usefixtures("done")
+def test_a_rotation_for_a_time_that_nobody_sees_is_refused_before_a_key_is_made(
+    invoke: Invoke,
+) -> None:
+    refused = invoke("keys", "rotate", "--activate-in", 99_999_999_999_999)
+
+    assert refused.exit_code == 2
+    assert rotations(invoke) == []
+    assert invoke("keys", "status").exit_code == 0
+
+
+@pytest.mark.usefixtures("done")
 def test_without_its_audit_row_no_key_is_rotated(
     invoke: Invoke, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
