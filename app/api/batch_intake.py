@@ -277,5 +277,7 @@ def _complaint(error: ValidationError) -> errors.InvalidRequest:
     if known:
         return errors.InvalidRequest(f"Not valid: {', '.join(known)}")
     if names:
-        return errors.InvalidRequest(f"There is an unknown field; known: {', '.join(_FIELDS)}")
+        return errors.InvalidRequest(
+            f"There is an unknown field; known: {', '.join(sorted(_FIELDS))}"
+        )
     return errors.InvalidRequest("The body is not a JSON object of the fields described")

@@ -129,6 +129,15 @@ def known_codes() -> Mapping[str, type[errors.GatewayError]]:
     }
 
 
+def explained(code: str) -> tuple[Problem, str] | None:
+    """Return what stands in every problem of a code, and what it means; None for an unknown one."""
+    kind = known_codes().get(code)
+    if kind is None:
+        return _OF_NO_CLASS.get(code)
+    meaning = (kind.__doc__ or kind.title).strip().splitlines()[0]
+    return Problem(status_of(kind), kind.code, kind.title, kind.title), meaning
+
+
 async def send_problem(
     send: Send, problem: Problem, request_id: str | None, *, more_body: bool = False
 ) -> None:
@@ -142,6 +151,18 @@ async def send_problem(
     ]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+
+_OF_NO_CLASS: Final[Mapping[str, tuple[Problem, str]]] = {
+    "internal-error": (
+        internal(),
+        "A fault of the gateway; the log tells more under the request id.",
+    ),
+    "method-not-allowed": (
+        of_status(HTTPStatus.METHOD_NOT_ALLOWED),
+        "The endpoint does not take this method.",
+    ),
+}
 
 
 def _headers_of(error: errors.GatewayError, status: int) -> Iterator[tuple[bytes, bytes]]:

@@ -8,7 +8,6 @@ And answers that take long by their nature get word that the server stops, so th
 import asyncio
 import json
 import time
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -82,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, in the form of every other refusal."""
-        self._say(replace(problems.of_status(HTTPStatus.BAD_REQUEST), detail=msg.rstrip(".")))
+        self._say(problems.of_error(errors.InvalidRequest(msg.rstrip("."))))
         self.transport.close()
         self._watch_reader()
 

@@ -1,6 +1,7 @@
 """Heads of requests are bounded in size and time, before anybody is known."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -37,6 +38,23 @@ async def test_a_head_without_end_is_cut(address: str, pieces: list[bytes]) -> N
     answer = await said_to(address, *pieces)
 
     assert answer == b"cut" or answer.startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"FETCH /healthz HTTP/1.1\r\n\r\n", LINE + b"Content-Length: -5\r\n\r\n"],
+    ids=["unknown-method", "negative-length"],
+)
+async def test_what_is_not_http_is_refused_with_a_code_that_can_be_looked_up(
+    address: str, head: bytes
+) -> None:
+    answer = await said_to(address, head)
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    async with httpx.AsyncClient() as client:
+        meaning = await client.get(f"{address}{problem['type']}")
+
+    assert (problem["status"], problem["code"]) == (400, "invalid-request")
+    assert meaning.status_code == 200
 
 
 async def test_a_head_that_is_never_finished_is_given_up(house: House) -> None:

@@ -155,7 +155,9 @@ async def test_the_routers_own_refusals_are_problem_documents(
     assert "PLANTED" not in answer.text
 
 
-@pytest.mark.parametrize("code", sorted(problems.known_codes()))
+@pytest.mark.parametrize(
+    "code", sorted([*problems.known_codes(), "internal-error", "method-not-allowed"])
+)
 async def test_the_type_of_every_problem_can_be_looked_up(
     client: httpx.AsyncClient, code: str
 ) -> None:

@@ -70,15 +70,13 @@ async def metrics(request: Request) -> Response:
     summary="What a problem code means",
     responses=problem_responses(404),
 )
-async def problem(code: str) -> ProblemMeaning:
+async def explain_problem(code: str) -> ProblemMeaning:
     """Explain the `type` of a problem document."""
-    kind = problems.known_codes().get(code)
-    if kind is None:
+    explained = problems.explained(code)
+    if explained is None:
         raise errors.NotFound("There is no such problem code")
-    meaning = (kind.__doc__ or kind.title).strip().splitlines()[0]
-    return ProblemMeaning(
-        code=code, status=problems.status_of(kind), title=kind.title, meaning=meaning
-    )
+    problem, meaning = explained
+    return ProblemMeaning(code=code, status=problem.status, title=problem.title, meaning=meaning)
 
 
 def is_local(scope: Scope) -> bool:
