@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from app import bootstrap
+from app import bootstrap, telemetry
 from app.audit import checkpoints as files
 from app.audit.events import Action
 from app.audit.forwarding import Forwarded, Forwarder
@@ -157,6 +157,9 @@ def forward(settings: Settings, *, address: str | None, once: bool) -> None:
     if named is None:
         raise Misconfigured("name the audit receiver with --to or DEID_AUDIT_SYSLOG")
     receiver = bootstrap.audit_receiver(settings, named)
+
+    if not once:
+        telemetry.configure(settings.log_level)
 
     async def send(held: Administration) -> Forwarded | None:
         forwarder = Forwarder(held.database, receiver)

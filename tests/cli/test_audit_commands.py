@@ -15,9 +15,12 @@ from psycopg import sql
 
 from app.audit.chain import GENESIS, link
 from app.audit.events import AuditEvent
+from app.audit.forwarding import Forwarder
 from app.audit.repository import record_alone
+from app.cli import audit
 from app.db.roles import DatabaseRole, ensure_user
 from app.db.session import Database
+from app.errors import AuditReceiverUnavailable
 from tests.cli.conftest import Invoke
 
 pytestmark = [pytest.mark.db, pytest.mark.usefixtures("written")]
@@ -167,6 +170,24 @@ def test_a_receiver_that_does_not_answer_is_exit_code_1(invoke: Invoke) -> None:
 
     assert done.exit_code == 1
     assert getattr(done.exception, "code", None) == "audit-receiver-unavailable"
+
+
+def test_a_receiver_that_is_away_is_told_in_the_log_of_a_process_that_forwards(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = asyncio.Event()
+
+    async def away(_: Forwarder) -> None:
+        stop.set()
+        raise AuditReceiverUnavailable
+
+    monkeypatch.setattr(Forwarder, "forward", away)
+    monkeypatch.setattr(audit, "told", lambda: stop)
+
+    done = invoke("audit", "forward", "--to", "tls://127.0.0.1:9")
+
+    assert done.exit_code == 0
+    assert '"audit-not-forwarded"' in done.stderr
 
 
 @pytest.fixture
