@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app import errors
 from app.cli.files import find
 from app.cli.options import Settings, with_settings
 from app.cli.report import report_of, show
@@ -81,11 +82,18 @@ def anonymize(  # noqa: PLR0913 - click hands every option over by itself
         outcomes = (
             run_here(job, files, advance) if jobs == 1 else run_apart(job, files, jobs, advance)
         )
-    if report is not None:
-        report.write_text(json.dumps(report_of(job, outcomes), indent=2) + "\n", encoding="utf-8")
     show(outcomes, seconds=time.perf_counter() - started)
+    if report is not None:
+        _write(report, json.dumps(report_of(job, outcomes), indent=2) + "\n")
     if not all(outcome.is_done for outcome in outcomes):
         sys.exit(EXIT_SOME_REFUSED)
+
+
+def _write(report: Path, text: str) -> None:
+    try:
+        report.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise errors.StorageUnavailable(f"The report cannot be written: {error.strerror}") from None
 
 
 @contextmanager

@@ -94,6 +94,19 @@ def test_the_report_says_what_became_of_every_file(
     assert not [planted for planted in ("PLANTED", *WHO.texts) if planted in text]
 
 
+def test_a_report_that_cannot_be_written_is_told_in_one_line(
+    invoke: Invoke, folder: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "nowhere" / "report.json"
+
+    done = invoke("anonymize", folder, "-o", tmp_path / "out", "--report", report)
+
+    assert isinstance(done.exception, errors.StorageUnavailable)
+    assert "report" in str(done.exception)
+    assert "de-identified" in done.output
+    assert len(files_below(tmp_path / "out")) == 2
+
+
 def test_every_instance_is_in_the_audit(
     invoke: Invoke, folder: Path, tmp_path: Path, database_url: str
 ) -> None:
