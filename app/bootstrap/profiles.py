@@ -46,7 +46,8 @@ class Profiles:
     """The ready-made profiles and those of a directory, read once.
 
     Raises:
-        errors.Misconfigured: a file in the directory is not a profile, or a name comes twice.
+        errors.Misconfigured: the directory cannot be listed, a file in it is not a profile, or a
+            name comes twice.
     """
 
     def __init__(
@@ -58,9 +59,8 @@ class Profiles:
         self._fingerprint = fingerprint_of(recognizer) if recognizer else ""
         self._pixel_rules = pixel_rules
         self._by_name = {name: self.as_used(profile) for name, profile in BUILT_IN.items()}
-        for path in sorted(directory.iterdir()) if directory else ():
-            if path.suffix in PROFILE_SUFFIXES:
-                self._add(path)
+        for path in _listed(directory) if directory else ():
+            self._add(path)
 
     def get(self, name: str) -> Profile:
         """Return one profile; raise errors.ProfileNotFound for an unknown name."""
@@ -89,6 +89,15 @@ class Profiles:
         if profile.name in self._by_name:
             raise errors.Misconfigured(f"the profile {path.name} has a name that is taken")
         self._by_name[profile.name] = self.as_used(profile)
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if path.suffix in PROFILE_SUFFIXES)
+    except OSError as error:
+        raise errors.Misconfigured(
+            f"the directory of profiles cannot be listed ({error.strerror})"
+        ) from None
 
 
 def profiles_of(settings: Settings) -> Profiles:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.db.acting import NAME, acting, confine
-from app.errors import DatabaseUnavailable, Misconfigured
+from app.errors import DatabaseUnavailable, InvalidRequest, Misconfigured
 
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 10_000
@@ -122,9 +122,16 @@ def connect_arguments(url: URL, *, idle_timeout_ms: int = IDLE_TIMEOUT_MS) -> di
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn every failure of driver and server into `DatabaseUnavailable`, without its text."""
+    """Turn every failure of driver and server into `DatabaseUnavailable`, without its text.
+
+    Raises:
+        InvalidRequest: a text cannot be encoded, such as an argument that was no UTF-8.
+        DatabaseUnavailable: anything else.
+    """
     try:
         yield
+    except UnicodeEncodeError:
+        raise InvalidRequest("A text holds a character that no text can hold") from None
     except (psycopg.Error, SQLAlchemyError, OSError) as error:
         raise unavailable(error) from None
 

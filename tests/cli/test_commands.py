@@ -312,6 +312,33 @@ def test_a_broken_profile_in_the_directory_is_named(
     assert "own.yaml" in str(done.exception)
 
 
+def test_a_directory_of_profiles_that_is_not_there_is_told(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEID_PROFILES_DIR", str(tmp_path / "nowhere"))
+
+    done = invoke("profiles", "list")
+
+    assert isinstance(done.exception, errors.Misconfigured)
+    assert "directory of profiles" in str(done.exception)
+
+
+@pytest.mark.db
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("api-keys", "revoke", "\udcff"),
+        ("audit", "list", "--actor", "\udcff"),
+        ("audit", "list", "--organization", "\udcff"),
+    ],
+    ids=["api-keys-revoke", "audit-list-actor", "audit-list-organization"],
+)
+def test_an_argument_that_is_no_utf_8_is_not_valid(
+    invoke: Invoke, arguments: tuple[str, ...]
+) -> None:
+    assert isinstance(invoke(*arguments).exception, errors.InvalidRequest)
+
+
 def test_the_description_of_the_interface_is_printed(invoke: Invoke) -> None:
     assert "/anonymize-stream" in json.loads(invoke("openapi").output)["paths"]
 
