@@ -12,6 +12,7 @@ from app.cli.administration import administer
 from app.cli.options import Settings, operating_system_user, with_settings
 
 UNBOUNDED = "none"
+MAX_DIGITS = 9
 
 
 class Quota(click.ParamType[int]):
@@ -28,6 +29,8 @@ class Quota(click.ParamType[int]):
             return -1
         if not (text.isascii() and text.isdecimal()):
             self.fail(f"give a whole number or {UNBOUNDED}", param, ctx)
+        if len(text) > MAX_DIGITS:
+            self.fail(f"give a number of at most {MAX_DIGITS} digits or {UNBOUNDED}", param, ctx)
         return int(text)
 
 

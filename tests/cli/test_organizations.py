@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import OrganizationNotFound
+from app.errors import DatabaseUnavailable, OrganizationNotFound
 from tests.cli.conftest import Invoke
 
 UNTOUCHED = "NORD: profile basic; others *; objects per day none; open batches none\n"
@@ -43,6 +43,8 @@ def test_bounds_can_be_taken_away_again(invoke: Invoke) -> None:
         ["--allow-profile", "nobody-made-this"],
         ["--objects-per-day", "-1"],
         ["--objects-per-day", "many"],
+        ["--objects-per-day", "9" * 20],
+        ["--open-batches", "9" * 10],
         ["--only-default-profile", "--allow-profile", "basic"],
     ],
 )
@@ -52,6 +54,7 @@ def test_what_cannot_be_is_refused(invoke: Invoke, given: list[str]) -> None:
     done = invoke("organizations", "set", "NORD", *given)
 
     assert done.exit_code != 0
+    assert not isinstance(done.exception, DatabaseUnavailable)
     assert invoke("organizations", "show", "NORD").output == UNTOUCHED
 
 
