@@ -103,9 +103,11 @@ def batch(
     if concurrency is not None or data_dir is not None:
         raise click.UsageError("--concurrency and --data-dir are for batches without --gateway")
     order = _order(source, asked, must_exist=False)
-    key = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else api_key
+    key = _key_in(api_key_file) if api_key_file else api_key
     if not key:
         raise click.UsageError("--gateway needs --api-key-file or GATEWAY_API_KEY")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise click.UsageError("What was given as the API key is none")
     sys.exit(_there(order, gateway, key))
 
 
@@ -125,6 +127,13 @@ def _kind_of(source: str, *, must_exist: bool) -> SourceKind:
     if must_exist and not path.is_dir():
         raise click.UsageError("SOURCE is neither a directory nor a file")
     return SourceKind.DIRECTORY
+
+
+def _key_in(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise click.UsageError(f"The API key cannot be read: {error.strerror}") from None
 
 
 def _here(order: Order, concurrency: int | None, data_dir: Path | None) -> int:

@@ -170,15 +170,17 @@ def test_an_interrupted_batch_is_done_by_workers_that_come_later(
         [".", "--priority", "SOON"],
         [".", "--gateway", "gateway.example"],
         [".", "--gateway", "http://127.0.0.1:1"],
+        [".", "--gateway", "http://127.0.0.1:1", "--api-key-file", "scan.dcm"],
         [".", "--gateway", "http://127.0.0.1:1", "--concurrency", "2"],
     ],
-    ids=["absent", "no-archive", "priority", "no-url", "no-key", "not-both"],
+    ids=["absent", "no-archive", "priority", "no-url", "no-key", "no-key-file", "not-both"],
 )
 def test_wrong_usage_is_told_before_anything_is_done(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "letter.txt").touch()
+    (tmp_path / "scan.dcm").write_bytes(b"\xff\x00DICM")
 
     assert invoke("batch", *arguments).exit_code == 2
     assert not (tmp_path / "data").exists()
