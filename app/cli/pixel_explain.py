@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from app import bootstrap
+from app import bootstrap, errors
 from app.cli.options import Settings, with_settings
 from app.cli.pixel_view import decision_lines
 from app.cli.runs import chosen_profile
@@ -60,7 +60,7 @@ def explain(  # noqa: PLR0913 - click hands every option over by itself
                 _judged(source, context, frame=frame - 1 if png else None, fill=fill)
             )
     if png is not None and drawn is not None:
-        png.write_bytes(drawn)
+        _write(png, drawn)
     if as_json:
         click.echo(json.dumps(told, indent=2))
     else:
@@ -76,6 +76,13 @@ def _with_option(profile: Profile) -> Profile:
         return profile
     options = combined([*profile.options, Option.CLEAN_PIXEL_DATA])
     return with_version(replace(profile, options=options, burned_in=BurnedInPolicy.REFUSE))
+
+
+def _write(png: Path, drawn: bytes) -> None:
+    try:
+        png.write_bytes(drawn)
+    except OSError as error:
+        raise errors.StorageUnavailable(f"The image cannot be written: {error.strerror}") from None
 
 
 async def _judged(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread  # noqa: TID251 - the oracle, not the border
 
+from app.errors import StorageUnavailable
 from tests.cli.conftest import Invoke, files_below
 from tests.pipeline.echo import BANNER, COLUMNS, ROWS, RULES, WHO, echo, encoded
 
@@ -80,6 +81,12 @@ def test_an_image_that_would_be_held_back_says_why_and_what_would_help(
     assert "reason   ocr not-read" in told.output
     assert "a complete mask rule" in told.output
     assert not (site / "data").exists()
+
+
+def test_a_drawing_that_cannot_be_written_is_told(invoke: Invoke, site: Path) -> None:
+    told = invoke("pixels", "explain", site / "known.dcm", "--png", site / "nowhere" / "x.png")
+
+    assert isinstance(told.exception, StorageUnavailable)
 
 
 def test_a_frame_that_is_not_there_is_named_as_the_fault(invoke: Invoke, site: Path) -> None:
