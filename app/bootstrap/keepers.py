@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from app import errors
 from app.audit.events import AuditEvent
 from app.audit.forwarding import Forwarder
 from app.audit.keeping import Keeper, kept
@@ -49,7 +50,7 @@ async def audit_kept(gateway: Gateway) -> AsyncIterator[None]:
     """Seal and forward the audit meanwhile, as the settings say.
 
     Raises:
-        errors.Misconfigured, errors.InvalidRequest: a receiver or a place is not fit.
+        errors.Misconfigured: a receiver or a place is not fit.
     """
     settings = gateway.settings
     async with AsyncExitStack() as stack:
@@ -58,7 +59,10 @@ async def audit_kept(gateway: Gateway) -> AsyncIterator[None]:
             # Clients of object stores cost 4 MB; most sites keep checkpoints in the database.
             from app.storage.destinations import open_destination  # noqa: PLC0415
 
-            destination = open_destination(settings.audit_checkpoint_to)
+            try:
+                destination = open_destination(settings.audit_checkpoint_to)
+            except errors.InvalidRequest as error:
+                raise errors.Misconfigured(f"DEID_AUDIT_CHECKPOINT_TO: {error.detail}") from None
             stack.push_async_callback(destination.close)
         sealer = Sealer(
             gateway.database,

@@ -1,12 +1,13 @@
 """Settings: what is accepted, what is refused at start, and that no complaint shows a value."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from app import settings
+from app import bootstrap, errors, settings
 from app.settings import Settings
 from app.settings.service import Role
 
@@ -139,3 +140,17 @@ def test_a_root_that_only_looks_bound_is_refused(
 
     with pytest.raises(settings.InvalidSettings, match="DEID_SOURCE_ROOTS"):
         settings.load()
+
+
+@pytest.mark.db
+async def test_a_place_for_checkpoints_that_is_none_is_named_by_its_setting(
+    configured: Callable[..., Settings],
+) -> None:
+    wrong = configured(audit_checkpoint_to="planted://place")
+
+    async with bootstrap.opened(wrong) as gateway:
+        with pytest.raises(errors.Misconfigured, match="DEID_AUDIT_CHECKPOINT_TO") as refused:
+            async with bootstrap.audit_kept(gateway):
+                pass
+
+    assert "planted" not in str(refused.value)
