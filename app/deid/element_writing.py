@@ -16,6 +16,7 @@ from app.deid.rules.documents import notice
 from app.deid.rules.numbers import is_number
 from app.deid.rules.temporal import is_temporal, is_timezone, shifted
 from app.deid.rules.text import TextCleaner, only_known
+from app.deid.rules.vocabulary import is_unit
 from app.deid.standard import dictionary_vr, is_uid, uid_kind, well_known_uid
 from app.deid.substitutes import Findings, Substitutes
 from app.deid.terms import only_terms
@@ -250,7 +251,7 @@ class ElementWriter:
         charset = self.charset if known in CHARSET_VRS else b""
         text = decode(self._value(dataset, index), charset).rstrip("\0 ")
         cleaned = cleaner.clean(text, vr=known)
-        if cleaned == text:
+        if cleaned == text or is_unit(tag, text):
             return element
         self.findings.warnings.append(Remark("kept-text-cleaned", tag_text(tag)))
         value = pad(encode(cleaned or "REMOVED", charset), vr)

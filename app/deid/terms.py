@@ -10,7 +10,7 @@ from functools import lru_cache
 from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 
 from app.deid.allowing import public_words
-from app.deid.rules.identifiers import TERMS
+from app.deid.rules.vocabulary import TERMS
 
 #: Rescale Type: a term, although it is no code string.
 RESCALE_TYPE = 0x00281054

@@ -24,11 +24,11 @@ from app.deid.rules.identifiers import (
     ANYWHERE,
     MIN_ID,
     NUMERIC,
-    TERMS,
     Identifier,
     is_ordinary,
 )
 from app.deid.rules.temporal import is_temporal, is_timezone
+from app.deid.rules.vocabulary import CODE_STRINGS, is_unit
 from app.deid.searching import Search, compile_search
 from app.deid.standard import is_uid, uid_role, well_known_uid
 from app.deid.substitutes import Originals
@@ -295,7 +295,8 @@ def _is_residue(  # noqa: PLR0911 - a table
     is_short = len(component) <= _MAX_NUMBER
     if is_short and vr in {b"DS", b"IS"} and NUMERIC.fullmatch(component.decode("latin-1")):
         return stop - start == len(component) and len(component) > ANYWHERE
-    return not (vr == b"CS" and component.decode("latin-1") in TERMS)
+    text = component.decode("latin-1")
+    return not ((vr == b"CS" and text in CODE_STRINGS) or is_unit(tag, text))
 
 
 def _is_ramp(data: bytes, start: int, stop: int) -> bool:

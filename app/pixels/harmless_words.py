@@ -10,7 +10,8 @@ from typing import Final
 
 from pydicom._dicom_dict import DicomDictionary
 
-from app.deid.rules.identifiers import TERMS, folded
+from app.deid.rules.identifiers import folded
+from app.deid.rules.vocabulary import TERMS
 
 _SCREEN = """
 2d 3d 4d abd abs ac accel achieva acq act acuson adapt adaptive add adj adult adv advanced aera

@@ -19,13 +19,13 @@ from app.vault.pseudonyms import Pseudonyms
 from tests.builders import INSTANCES, Identity, ct, part10
 
 WHO = Identity()
-CONTEXT = Context("DEMO", BUILT_IN["basic"], Pseudonyms(bytes(range(32)), "DEMO"))
 RAMP = bytes(range(256))
 WIDE_RAMP = b"".join(struct.pack("<H", n) for n in range(256))
 
 
-def result(dataset: Dataset) -> Dataset:
-    output = b"".join(deidentify(MemorySource(part10(dataset)), CONTEXT).chunks())
+def result(dataset: Dataset, profile: str = "basic") -> Dataset:
+    context = Context("DEMO", BUILT_IN[profile], Pseudonyms(bytes(range(32)), "DEMO"))
+    output = b"".join(deidentify(MemorySource(part10(dataset)), context).chunks())
     return dcmread(io.BytesIO(output))
 
 
@@ -102,6 +102,71 @@ def test_a_name_beside_an_ordinary_word_still_goes() -> None:
     cleaned = cleaner.clean("intercostal Costa, normal Norma xNormax", vr="LO")
 
     assert cleaned == "intercostal , normal x x"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "name"),
+    [
+        ("PhotometricInterpretation", "MONOCHROME2", "Mono^Chrome"),
+        ("ImageType", ["DERIVED", "SECONDARY", "AXIAL", "MAX_IP"], "Max^Tollgate"),
+        ("VolumeBasedCalculationTechnique", "MIN_IP", "Kim^Min"),
+        ("Modality", "ANN", "Tollgate^Ann"),
+        ("InPlanePhaseEncodingDirection", "ROW", "Row^Zed"),
+        ("VOILUTFunction", "LINEAR", "Linear^Zed"),
+        ("SeriesType", ["WHOLE BODY", "IMAGE"], "Whole^Zed"),
+        ("GraphicType", "POINT", "Point^Zed"),
+        ("FilterMaterial", "SILVER", "Silver^Zed"),
+    ],
+)
+@pytest.mark.parametrize("profile", ["basic", "strict"])
+def test_a_term_of_the_standard_stays_though_somebody_is_called_so(
+    keyword: str, value: object, name: str, profile: str
+) -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = name
+    setattr(dataset, keyword, value)
+
+    assert result(dataset, profile)[keyword].value == value
+
+
+@pytest.mark.parametrize("profile", ["teleradiology", "research"])
+def test_a_patient_may_be_called_like_what_is_said_of_dates(profile: str) -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = "Modified^Zed"
+
+    assert result(dataset, profile).LongitudinalTemporalInformationModified == "MODIFIED"
+
+
+def test_a_name_in_a_code_string_that_is_no_term_still_goes() -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = "Max^Tollgate"
+    dataset.ScanOptions = ["TOLLGATE", "MAX MODE"]
+
+    assert result(dataset).ScanOptions == ["REMOVED", "REMOVED"]
+
+
+@pytest.mark.parametrize("unit", ["min", "ml/min", "{H.B.}/min", "ml/min/m2", "mmol/l", "/min"])
+def test_a_unit_stays_though_somebody_is_called_so(unit: str) -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = "Min^Mmol"
+    dataset.ViewCodeSequence = [_unit(unit)]
+
+    assert result(dataset).ViewCodeSequence[0].CodeValue == unit
+
+
+@pytest.mark.parametrize("written", ["Min", "MIN-1", "Min/Mmol", "x min"])
+def test_a_name_in_a_code_value_that_is_no_unit_still_goes(written: str) -> None:
+    dataset = ct(WHO)
+    dataset.PatientName = "Min^Mmol"
+    dataset.ViewCodeSequence = [_unit(written)]
+
+    assert "min" not in result(dataset).ViewCodeSequence[0].CodeValue.lower()
+
+
+def _unit(value: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "UCUM", "unit"
+    return code
 
 
 def test_a_measured_number_is_no_spelling_of_an_id() -> None:

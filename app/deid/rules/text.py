@@ -14,7 +14,6 @@ from app.deid.rules.identifiers import (
     ANYWHERE,
     MIN_ID,
     NUMERIC,
-    TERMS,
     WORD,
     Identifier,
     Kind,
@@ -30,6 +29,7 @@ from app.deid.rules.identifiers import (
 )
 from app.deid.rules.letters import spellings
 from app.deid.rules.patterns import found_by_form
+from app.deid.rules.vocabulary import CODE_STRINGS
 
 # Longer values are found by their beginning: the time for a search must not grow with them.
 _MAX_ID, _MAX_PHRASE = 64, 32
@@ -197,7 +197,7 @@ class TextCleaner:
 
     def _clean_term(self, term: str, vr: str) -> str:
         bare = term.strip()
-        if vr == "CS" and bare in TERMS:
+        if vr == "CS" and bare in CODE_STRINGS:
             return term
         if vr in {"DS", "IS"} and NUMERIC.fullmatch(bare):
             # 120.000 is no spelling of the id 120000.
