@@ -1,7 +1,7 @@
 """The search for identifying values in bytes, compiled once for all instances of a patient.
 
 Looks for names in parts, ids with and without punctuation, dates, phrases; in the declared
-character set, UTF-8, UTF-16 and base64; in any case.
+character set, UTF-8, UTF-16, base64 and hexadecimal; in any case.
 """
 
 import base64
@@ -139,7 +139,7 @@ def _compile(values: Values) -> Search:
             for needle in _encoded(text, charset):
                 needles[needle] = needles.get(needle, True) and bounded
         for text in {identifier.text, *_base64_forms(identifier)}:
-            needles |= dict.fromkeys(_in_base64(text, charset), False)
+            needles |= dict.fromkeys(_coded(text, charset), False)
     suspicious = [
         s for s in squeezed if len(s) >= (_MIN_SQUEEZED_NUMBER if s.isdigit() else MIN_ID)
     ]
@@ -238,15 +238,16 @@ def _encoded(text: str, charset: bytes) -> set[bytes]:
     return {form for form in forms if len(form) > 2 and b"?" not in form}
 
 
-_MIN_FOR_BASE64 = 6
+_MIN_CODED = 6
 
 
-def _in_base64(text: str, charset: bytes) -> Iterator[bytes]:
-    """Yield what base64 makes of a text at each of the three alignments, ends left out."""
+def _coded(text: str, charset: bytes) -> Iterator[bytes]:
+    """Yield a text in hexadecimal, and in base64 at each of the three alignments, ends left out."""
     for value in (text, *re.split(r"[\\^=]", text)):
         for raw in {encoded_core(value, charset), value.encode(), value.encode("utf-16-le")}:
-            if len(raw) < _MIN_FOR_BASE64:
+            if len(raw) < _MIN_CODED:
                 continue
+            yield from (form.hex().encode() for form in {raw, raw.lower(), raw.upper()})
             for shift in range(3):
                 coded = base64.b64encode(bytes(shift) + raw).rstrip(b"=").lower()
                 # The characters that also carry bits of the neighbours differ with them.

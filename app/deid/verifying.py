@@ -2,8 +2,8 @@
 
 Reads the result with a reader of its own, checks that nothing of what must go is there, and
 searches the bytes for every identifying value of the original: names in parts, ids with and
-without punctuation, dates, phrases and UIDs; in the declared character set, UTF-8, UTF-16 and
-base64. What it finds refuses the instance.
+without punctuation, dates, phrases and UIDs; in the declared character set, UTF-8, UTF-16,
+base64 and hexadecimal. What it finds refuses the instance.
 """
 
 import binascii

@@ -3,6 +3,7 @@
 import base64
 import struct
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
@@ -64,6 +65,14 @@ def test_nothing_behind_the_last_native_pixel_leaves() -> None:
     dataset.PixelData += TOKEN.encode()
 
     assert survivors(part10(dataset), (TOKEN,)) == []
+
+
+@pytest.mark.parametrize("case", [str.upper, str.lower])
+@pytest.mark.parametrize("text", ["Zebedee Quillonbury", "QUILLONBURY", "PZ-7741-0093"])
+def test_hexadecimal_of_an_identifying_value_does_not_leave(
+    text: str, case: Callable[[str], str]
+) -> None:
+    assert survivors(with_text(f"x {case(text.encode().hex())}")) == []
 
 
 @pytest.mark.parametrize("number", range(len(WHO.texts)))
