@@ -11,6 +11,7 @@ from app.deid.attributes import (
     ENCAPSULATED_DOCUMENT,
     IDENTITY_TAGS,
     MARKER_TAGS,
+    OFFSET_TABLES,
     PIXEL_DATA,
     TIMEZONE,
 )
@@ -178,6 +179,8 @@ def _by_pixels(tag: int, where: Where, rules: Rulebook) -> Decision | None:
             return Decision(Effect.MARKER, Action.DUMMY, because, "document-cleaned")
         because = f"marker, PS3.15 {EDITION}, E.3.1: what is true of the pixels"
         return Decision(Effect.MARKER, Action.DUMMY, because)
+    if where.path and tag in OFFSET_TABLES:
+        return _remove("PS3.3 C.7.6.3.1.8: an offset table of no compressed frames")
     if where.path and tag == PIXEL_DATA and rules.cleans_pixels:
         return _remove(f"{title(Option.CLEAN_PIXEL_DATA)}: an image inside of another element")
     return None

@@ -273,8 +273,13 @@ class ElementWriter:
         return encode_text(CHARACTER_SET, "CS", declared, explicit=dataset.explicit)
 
     def _offset_table(self, dataset: Dataset, _plan: ShapePlan, index: int) -> bytes:
+        """Return the Extended Offset Table; of frames that are not compressed there is none."""
         tag = key_tag(dataset.keys[index])
-        table = self.substitutes.offset_tables.get(tag) or self._value(dataset, index)
+        table = self.substitutes.offset_tables.get(tag)
+        if table == b"":
+            self.findings.warnings.append(Remark("surplus-removed", tag_text(tag)))
+            return b""
+        table = table or self._value(dataset, index)
         return encode_element(tag, "OV", table, explicit=dataset.explicit)
 
     def _notice(self, dataset: Dataset, plan: ShapePlan, index: int) -> bytes:

@@ -42,7 +42,8 @@ class Substitutes:
         method: text appended to De-identification Method, at most 64 characters.
         codes: CID 7050 code values and meanings.
         declared_charset: Specific Character Set for an instance that came without; or empty.
-        offset_tables: tag → value of the Extended Offset Table's elements, if frames changed.
+        offset_tables: tag → value of the Extended Offset Table's elements, if frames changed;
+            empty where no frames are compressed, and the element goes.
         offset_days: by how many days the subject's dates move.
         pseudonym: keyed replacement of one AE title, valid as such.
         facts: tag → what the gateway states of this object's pixels.

@@ -9,6 +9,7 @@ from app.deid.attributes import (
     BURNED_IN,
     INSTITUTION_NAME,
     MANUFACTURER,
+    OFFSET_TABLES,
     PATIENT_ID,
     PATIENT_NAME,
 )
@@ -303,7 +304,7 @@ class Instance:
             offset_tables=(
                 frames.offset_tables(self.root.raw(0x7FE00001), self.root.raw(0x7FE00002))
                 if frames
-                else {}
+                else dict.fromkeys(OFFSET_TABLES, b"")
             ),
             facts=self.facts,
         )

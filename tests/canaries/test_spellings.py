@@ -6,12 +6,13 @@ import unicodedata
 from collections.abc import Callable
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGBaseline8Bit
 
 from tests.builders import Identity, ct, part10, raw_element, us_jpeg
 from tests.canaries.search import found, searchable
-from tests.canaries.test_canaries import deidentified, nothing_or
+from tests.canaries.test_canaries import deidentified, nothing_or, read_back
 
 WHO = Identity()
 TOKEN = "ZQTOKENXYZ"
@@ -58,6 +59,22 @@ def test_identity_in_a_kept_uid_attribute_does_not_leave(tag: int, value: str) -
 def test_text_in_the_place_of_an_offset_table_does_not_leave(text: bytes) -> None:
     assert survivors(one_frame(table=text), (text.decode(),)) == []
     assert survivors(one_frame(extended=text[:8]), (text[:8].decode(),)) == []
+
+
+@pytest.mark.parametrize("tag", [0x7FE00001, 0x7FE00002])
+@pytest.mark.parametrize("nested", [True, False])
+def test_an_offset_table_without_compressed_frames_goes(tag: int, nested: bool) -> None:
+    dataset = ct(WHO)
+    holder = dataset
+    if nested:
+        holder = Dataset()
+        dataset.ViewCodeSequence = [holder]
+    holder.add_new(tag, "OV", f"{TOKEN}  ".encode()[:8])
+
+    output = deidentified(part10(dataset))
+
+    assert found([TOKEN[:8]], searchable(output)) == []
+    assert read_back(output).PixelData == dataset.PixelData
 
 
 def test_nothing_behind_the_last_native_pixel_leaves() -> None:
