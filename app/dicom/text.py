@@ -5,6 +5,7 @@ kept from getting out.
 """
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,6 +16,12 @@ _ESCAPE = b"\x1b"
 # Delimiters that reset the code extension of ISO 2022. Source: PS3.5 2026d, 6.1.2.5.3.
 _RESETS = set(map(ord, "\\^=\n\r\t\f"))
 _ESCAPES = re.compile(rb"\x1b(?:\$[()]?|[(),\-./])[A-Z0-9]")
+
+# Katakana of ISO-IR 13 is of half width; its codec in Python has the full width as well, as two
+# bytes that the character set does not know. Source: PS3.3 2026d, C.12.1.1.2; PS3.5 2026d, H.
+_JIS_X_0201 = "shift_jis"
+_NO_KANJI = frozenset({_JIS_X_0201, "iso8859"})
+_NARROW = {ord(unicodedata.normalize("NFKC", chr(code))): code for code in range(0xFF61, 0xFFA0)}
 
 
 @lru_cache(maxsize=256)
@@ -51,6 +58,8 @@ def encode(text: str, charset: bytes) -> bytes:
     if text.isascii():
         return text.encode("ascii")
     encodings = encodings_of(charset)
+    if _JIS_X_0201 in encodings and _NO_KANJI.issuperset(encodings):
+        text = unicodedata.normalize("NFD", text).translate(_NARROW)
     if len(encodings) == 1:
         return text.encode(encodings[0], "replace")
     with warnings.catch_warnings():

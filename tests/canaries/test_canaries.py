@@ -123,6 +123,20 @@ def test_names_in_every_script_leave_kept_texts(charset: str) -> None:
     assert found(parts, searchable(output), codec) == []
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 13", "\\ISO 2022 IR 13"])
+def test_katakana_of_half_width_stays_so_where_a_name_is_taken_out(charset: str) -> None:
+    escape = b"\x1b)I" if "2022" in charset else b""
+    katakana = "ｶﾞﾝ､ﾊﾟｰｾﾝﾄ".encode("shift_jis")
+    dataset = ct(WHO)
+    dataset.SpecificCharacterSet = charset.split("\\")
+    text = raw_element(0x0018003A, "ST", b"Quillonbury " + escape + katakana)
+
+    output = deidentified(part10(dataset, extra={0x0018003A: text}))
+
+    assert katakana in output
+    assert found(WHO.texts, searchable(output)) == []
+
+
 @pytest.mark.parametrize("charset", SCRIPTS)
 def test_other_text_in_every_script_stays_readable(charset: str) -> None:
     kept = SCRIPTS[charset][0].split("^")[0].split("=")[-1]
