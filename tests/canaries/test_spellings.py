@@ -201,7 +201,8 @@ def test_a_number_is_found_without_the_zeros_before_it() -> None:
     ("tag", "vr"),
     [
         *((0x0040E001, "ST"), (0x00400032, "UT"), (0x00100214, "LO")),
-        *((0x00420010, "ST"), (0x00140100, "LO")),
+        *((0x00420010, "ST"), (0x00140100, "LO"), (0x30020020, "SH"), (0x00181801, "SH")),
+        *((0x0040A992, "ST"), (0x00440012, "LO"), (0x00880130, "SH")),
     ],
 )
 def test_identifiers_that_the_table_does_not_list_do_not_leave(tag: int, vr: str) -> None:
