@@ -119,6 +119,9 @@ def test_a_compound_name_is_found_in_one_word_and_in_two(written: str) -> None:
     [
         *("17. April 1931", "April 17th, 1931", "17th of April 1931", "17 avril 1931", "31-04-17"),
         *("1931.04.17", "17/4/31", "4/17/31", "APR-17-1931", "17APR1931", "17. 4. 1931"),
+        *("17 de abril de 1931", "17.IV.1931", "17 IV 1931", "17/04/2474", "17-4-2474"),
+        *("1931\u5e744\u670817\u65e5", "1931 \u5e74 04 \u6708 17 \u65e5"),
+        *("\u662d\u548c6\u5e744\u670817\u65e5", "1931\ub144 4\uc6d4 17\uc77c"),
     ],
 )
 def test_a_birth_date_is_found_in_its_usual_written_forms(written: str) -> None:

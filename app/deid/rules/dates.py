@@ -6,6 +6,7 @@ Modified dates come with their option; the Basic Profile removes dates or writes
 import datetime as dt
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from app.deid.rules.identifiers import folded
 
@@ -27,6 +28,17 @@ _MONTHS = tuple(
         "november novembre noviembre novembro",
         "december dezember décembre diciembre dicembre dezembro",
     )
+)
+
+
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
+_BUDDHIST = 543  # years that Thailand counts more
+# Eras of Japan: first day, and the year before their first.
+_ERAS = (
+    (dt.date(2019, 5, 1), 2018, "\u4ee4\u548c"),
+    (dt.date(1989, 1, 8), 1988, "\u5e73\u6210"),
+    (dt.date(1926, 12, 25), 1925, "\u662d\u548c"),
+    (dt.date(1912, 7, 30), 1911, "\u5927\u6b63"),
 )
 
 
@@ -63,6 +75,7 @@ def written_forms(day: dt.date) -> Iterator[str]:
             for yy in (y, y[2:]):
                 yield separator.join((dd, mm, yy))
                 yield separator.join((mm, dd, yy))
+    yield from _foreign_forms(day)
     nth = _ordinal(day.day)
     for month in month_names(day):
         for dd in dict.fromkeys((d, str(day.day))):
@@ -71,6 +84,26 @@ def written_forms(day: dt.date) -> Iterator[str]:
             yield from (f"{month} {dd}, {y}", f"{month} {dd} {y}", f"{month}-{dd}-{y}")
             yield from (f"{dd}-{month}-{y[2:]}", f"{month}-{dd}-{y[2:]}")
         yield from (f"{nth} {month} {y}", f"{nth} of {month} {y}", f"{month} {nth}, {y}")
+
+
+def _foreign_forms(day: dt.date) -> Iterator[str]:
+    """Yield a day as it is written with ideographs, Roman numbers, *de*, or a Buddhist year."""
+    y, m, d = f"{day:%Y}", f"{day:%m}", f"{day:%d}"
+    for mm, dd in dict.fromkeys(((m, d), (str(day.month), str(day.day)))):
+        for year in _years(day):
+            yield f"{year}\u5e74{mm}\u6708{dd}\u65e5"
+        yield f"{y}\ub144{mm}\uc6d4{dd}\uc77c"
+        for separator in ("-", ".", "/", " "):
+            yield separator.join((dd, _ROMAN[day.month - 1], y))
+            yield separator.join((dd, mm, str(day.year + _BUDDHIST)))
+        for month in _MONTHS[day.month - 1]:
+            yield f"{dd} de {month} de {y}"
+
+
+def _years(day: dt.date) -> list[str]:
+    """Return a day's year, also as Japan counts it."""
+    eras = (f"{era}{day.year - before}" for first, before, era in _ERAS if day >= first)
+    return [f"{day:%Y}", *islice(eras, 1)]
 
 
 def _ordinal(number: int) -> str:
@@ -93,7 +126,7 @@ def month_names(day: dt.date) -> list[str]:
 
 def date_pattern(day: dt.date) -> str:
     """Return a regular expression for folded text in which the day is written in any way."""
-    y = f"(?:{day:%Y}|{day:%y})"
+    y = f"(?:{day:%Y}|{day:%y}|{day.year + _BUDDHIST})"
     m, d = f"0?{day.month}", f"0?{day.day}"
     name = "(?:" + "|".join(map(re.escape, _folded_names(day))) + r")\.?"
     nth = f"{d}(?:st|nd|rd|th)?"
@@ -103,6 +136,8 @@ def date_pattern(day: dt.date) -> str:
         f"{day:%Y%m%d}|{day:%d%m%Y}|{day:%m%d%Y}",
         f"{y}{gap}{m}{gap}{d}|{d}{gap}{m}{gap}{y}|{m}{gap}{d}{gap}{y}",
         f"{nth}{link}{name}{link}{y}|{name}{any_gap}{nth}{gap}{y}|{y}{link}{name}{link}{nth}",
+        f"{d}{gap}{_ROMAN[day.month - 1]}{gap}{day:%Y}",
+        rf"(?:{'|'.join(_years(day))})\s?[\u5e74\ub144]\W{{0,3}}0?{day.month}\s?[\u6708\uc6d4]\W{{0,3}}{d}\s?[\u65e5\uc77c]",
     )
     return rf"(?<!\d)(?:{'|'.join(ways)})(?!\d)"
 
