@@ -201,6 +201,32 @@ def test_a_number_is_found_without_the_zeros_before_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        *((0x00402016, "LO", "QX884421"), (0x00402017, "LO", "QX884421")),
+        *((0x22000005, "LT", "QX884421"), (0x00100012, "LT", "Zedekiah Plumtree")),
+        *((0x0016004D, "UT", "Plumtree, Zedekiah"), (0x00401102, "ST", "Plumtree Lane 5")),
+        *((0x00080055, "AE", "PLUMTREE_AE"), (0x0040A027, "LO", "Plumtree Hospital")),
+    ],
+)
+def test_what_identifies_by_its_attribute_is_taken_out_of_kept_texts(
+    tag: int, vr: str, value: str
+) -> None:
+    dataset = ct(WHO)
+    dataset.add_new(tag, vr, value)
+    dataset.InterventionDescription = f"at {value} today"
+
+    assert "today" in read_back(deidentified(part10(dataset))).InterventionDescription
+    assert survivors(part10(dataset), (value, value.split(maxsplit=1)[0])) == []
+
+
+@pytest.mark.parametrize("written", ["88421177", "X88421177", "no. 88421177/1"])
+@pytest.mark.parametrize("name", ["88421177", "Trauma^88421177", "88421177^Unknown"])
+def test_a_number_in_the_place_of_a_name_is_found(name: str, written: str) -> None:
+    assert survivors(with_text(f"for {written} x", PatientName=name), ("88421177",)) == []
+
+
+@pytest.mark.parametrize(
     ("tag", "vr"),
     [
         *((0x0040E001, "ST"), (0x00400032, "UT"), (0x00100214, "LO")),
