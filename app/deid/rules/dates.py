@@ -31,6 +31,31 @@ _MONTHS = tuple(
 )
 
 
+# Polish, Czech, Slovak, Russian, Ukrainian, Turkish, Hungarian, Romanian, Croatian, Scandinavian,
+# Finnish and Greek, as they stand behind a day.
+_FOREIGN_MONTHS = tuple(
+    line.split()
+    for line in (
+        "stycznia ledna januára января січня ocak január ianuarie siječnja tammikuuta ιανουαρίου",
+        "lutego února februára февраля лютого "
+        "\u015fubat február februarie veljače helmikuuta φεβρουαρίου",
+        "marca března марта березня mart március martie ožujka mars marts maaliskuuta μαρτίου",
+        "kwietnia dubna apríla апреля квітня nisan április aprilie travnja huhtikuuta απριλίου",
+        "maja května mája мая травня may\u0131s május svibnja maj toukokuuta μαΐου",
+        "czerwca června júna июня червня haziran június iunie lipnja kesäkuuta ιουνίου",
+        "lipca července júla июля липня temmuz július iulie srpnja heinäkuuta ιουλίου",
+        "sierpnia srpna augusta августа серпня "
+        "ağustos augusztus kolovoza augusti elokuuta αυγούστου",
+        "września září septembra сентября вересня "
+        "eylül szeptember septembrie rujna syyskuuta σεπτεμβρίου",
+        "października října októbra октября жовтня "
+        "ekim október octombrie listopada lokakuuta οκτωβρίου",
+        "listopada listopadu novembra ноября листопада "
+        "kas\u0131m noiembrie studenoga marraskuuta νοεμβρίου",
+        "grudnia prosince decembra декабря грудня "
+        "aral\u0131k decembrie prosinca joulukuuta δεκεμβρίου",
+    )
+)
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 _BUDDHIST = 543  # years that Thailand counts more
 # Eras of Japan: first day, and the year before their first.
@@ -87,17 +112,17 @@ def written_forms(day: dt.date) -> Iterator[str]:
 
 
 def _foreign_forms(day: dt.date) -> Iterator[str]:
-    """Yield a day as it is written with ideographs, Roman numbers, *de*, or a Buddhist year."""
+    """Yield a day with Roman numbers, *de*, a Buddhist year, and in more languages.
+
+    Only what is ASCII: in other text every word is looked at, whatever the search says.
+    """
     y, m, d = f"{day:%Y}", f"{day:%m}", f"{day:%d}"
+    months = [f"de {month} de" for month in _MONTHS[day.month - 1]]
+    months += [_ROMAN[day.month - 1], *_FOREIGN_MONTHS[day.month - 1]]
+    ascii_months = list(filter(str.isascii, months))
     for mm, dd in dict.fromkeys(((m, d), (str(day.month), str(day.day)))):
-        for year in _years(day):
-            yield f"{year}\u5e74{mm}\u6708{dd}\u65e5"
-        yield f"{y}\ub144{mm}\uc6d4{dd}\uc77c"
-        for separator in ("-", ".", "/", " "):
-            yield separator.join((dd, _ROMAN[day.month - 1], y))
-            yield separator.join((dd, mm, str(day.year + _BUDDHIST)))
-        for month in _MONTHS[day.month - 1]:
-            yield f"{dd} de {month} de {y}"
+        yield from (f"{dd} {month} {y}" for month in ascii_months)
+        yield f"{dd}/{mm}/{day.year + _BUDDHIST}"
 
 
 def _years(day: dt.date) -> list[str]:
@@ -129,6 +154,7 @@ def date_pattern(day: dt.date) -> str:
     y = f"(?:{day:%Y}|{day:%y}|{day.year + _BUDDHIST})"
     m, d = f"0?{day.month}", f"0?{day.day}"
     name = "(?:" + "|".join(map(re.escape, _folded_names(day))) + r")\.?"
+    foreign = "|".join(map(folded, _FOREIGN_MONTHS[day.month - 1]))
     nth = f"{d}(?:st|nd|rd|th)?"
     any_gap = r"[\W_]*"
     gap, link = r"[\W_]{1,3}", r"[\W_]*(?:of|de|del|di)?[\W_]*"
@@ -136,7 +162,7 @@ def date_pattern(day: dt.date) -> str:
         f"{day:%Y%m%d}|{day:%d%m%Y}|{day:%m%d%Y}",
         f"{y}{gap}{m}{gap}{d}|{d}{gap}{m}{gap}{y}|{m}{gap}{d}{gap}{y}",
         f"{nth}{link}{name}{link}{y}|{name}{any_gap}{nth}{gap}{y}|{y}{link}{name}{link}{nth}",
-        f"{d}{gap}{_ROMAN[day.month - 1]}{gap}{day:%Y}",
+        f"{d}{gap}(?:{_ROMAN[day.month - 1]}|{foreign}){gap}{day:%Y}",
         rf"(?:{'|'.join(_years(day))})\s?[\u5e74\ub144]\W{{0,3}}0?{day.month}\s?[\u6708\uc6d4]\W{{0,3}}{d}\s?[\u65e5\uc77c]",
     )
     return rf"(?<!\d)(?:{'|'.join(ways)})(?!\d)"
