@@ -152,7 +152,14 @@ async def test_a_mistyped_study_is_refused_and_recorded_without_it(
     assert "PLANTED" not in str(house.audit()) + answer.text
 
 
-MEANINGLESS = ("limit=0", "limit=1001", "since=yesterday", "since=2026-01-01T00:00:00", "acton=x")
+MEANINGLESS = (
+    "limit=0",
+    "limit=1001",
+    "since=yesterday",
+    "since=2026-01-01T00:00:00",
+    "acton=x",
+    "actor=x&actor=y",
+)
 
 
 async def test_parameters_that_mean_nothing_are_refused(reader: httpx.AsyncClient) -> None:

@@ -275,6 +275,7 @@ async def test_a_misspelt_filter_is_refused(
         "?sate=held": 400,
         "?limit=0": 400,
         "?state=open": 400,
+        "?state=held&state=released": 400,
         "?profile=%00": 400,
         "?before=x": 404,
     }

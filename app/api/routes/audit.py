@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app import errors
 from app.access.principals import Principal
 from app.api.batch_answers import NO_STORE, next_page, page
+from app.api.batch_fields import query_fields
 from app.api.dependencies import (
     Services,
     authorise,
@@ -119,11 +120,17 @@ class CheckpointFile(BaseModel):
 
 
 async def _permitted(request: Request) -> tuple[Services, Principal, AuditEvent]:
-    """Find out who asks, before the parameters are looked at."""
+    """Find out who asks, before the parameters are looked at.
+
+    Raises:
+        errors.RoleNotServed, errors.NotAuthenticated, errors.NotAuthorised: as said.
+        errors.InvalidRequest: a query parameter comes twice.
+    """
     services = services_of(request.scope)
     require_role(services, NAME)
     event = AuditEvent(action=Action.READ_AUDIT, request_id=request_id_of(request.scope))
     principal = await authorise(services, request.scope, needed=NAME, event=event)
+    query_fields(request.scope["query_string"])
     return services, principal, event
 
 
