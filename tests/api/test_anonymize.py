@@ -203,7 +203,7 @@ async def test_an_unknown_profile_is_not_found(
 async def test_organisations_get_pseudonyms_that_cannot_be_linked(
     client: httpx.AsyncClient, house: House, instance: bytes
 ) -> None:
-    await house.gateway.organizations.create("OTHER", "Another organisation")
+    await house.gateway.organizations.create("OTHER", "Another organisation", actor="test")
     headers = await house.headers(organizations=frozenset({"OTHER"}))
 
     own = await client.post("/anonymize-stream", content=instance, headers=DICOM | headers)

@@ -136,7 +136,7 @@ async def test_what_goes_to_a_disk_is_done_where_that_disk_is(
 async def test_a_key_may_act_for_another_organisation_where_it_says_so(
     client: httpx.AsyncClient, house: House
 ) -> None:
-    await house.gateway.organizations.create("OTHER", "Another organisation")
+    await house.gateway.organizations.create("OTHER", "Another organisation", actor="test")
     headers = await house.headers(organizations=["OTHER"])
 
     answer = await prepare(client, house, headers, organization_id="OTHER", destination="elsewhere")
@@ -460,7 +460,7 @@ async def test_a_key_that_came_with_another_request_is_refused(
 async def test_organisations_do_not_share_their_keys(
     client: httpx.AsyncClient, house: House
 ) -> None:
-    await house.gateway.organizations.create("OTHER", "Another organisation")
+    await house.gateway.organizations.create("OTHER", "Another organisation", actor="test")
     key = {"Idempotency-Key": "nightly-17"}
     theirs = await house.headers(organization="OTHER") | key
     ours = await house.headers() | key

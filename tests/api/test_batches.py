@@ -129,7 +129,7 @@ async def test_what_is_not_there_is_not_found(
 async def test_another_organisations_batch_is_not_there(
     client: httpx.AsyncClient, house: House, headers: dict[str, str], own: str
 ) -> None:
-    await house.gateway.organizations.create("OTHER", "Another organisation")
+    await house.gateway.organizations.create("OTHER", "Another organisation", actor="test")
     theirs = await house.headers("other", organization="OTHER")
 
     answers = [await client.request(method, own + part, headers=theirs) for method, part in ROUTES]
@@ -200,7 +200,7 @@ async def test_batches_are_listed_by_state(
 async def test_an_organisation_sees_its_own_batches_alone(
     client: httpx.AsyncClient, house: House, own: str
 ) -> None:
-    await house.gateway.organizations.create("OTHER", "Another organisation")
+    await house.gateway.organizations.create("OTHER", "Another organisation", actor="test")
     theirs = await house.headers("other", organization="OTHER")
     both = await house.headers("both", organization="OTHER", organizations=["DEMO"])
 

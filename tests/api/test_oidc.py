@@ -220,7 +220,7 @@ async def test_a_token_without_an_organisation_of_this_gateway_is_denied_and_aud
 async def test_a_list_of_organisations_lets_the_caller_choose(
     client: httpx.AsyncClient, house: House, provider: OidcServer, instance: bytes
 ) -> None:
-    await house.gateway.organizations.create("SOUTH")
+    await house.gateway.organizations.create("SOUTH", actor="test")
     headers = DICOM | {"Authorization": f"Bearer {provider.token('traveller')}"}
 
     answers = [

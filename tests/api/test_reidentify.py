@@ -196,7 +196,7 @@ async def test_another_organisations_study_is_answered_like_one_that_was_never_i
 ) -> None:
     study = await study_of(client, house, instance)
     never = house.gateway.vault.pseudonyms("DEMO").cloud_study_id("1.2.3.4")
-    await house.gateway.organizations.create("OTHER", "Another organisation")
+    await house.gateway.organizations.create("OTHER", "Another organisation", actor="test")
     headers = await house.headers(organization="OTHER")
 
     answers = [

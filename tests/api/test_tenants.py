@@ -55,7 +55,7 @@ def identifiers(directory_or_bytes: Path | bytes) -> set[str]:
 async def test_one_patient_in_two_organisations_cannot_be_linked(
     client: httpx.AsyncClient, house: House, instance: bytes
 ) -> None:
-    await house.gateway.organizations.create("SOUTH")
+    await house.gateway.organizations.create("SOUTH", actor="test")
     sent = [
         await send(client, instance, await house.headers(organization=organization))
         for organization in ("DEMO", "SOUTH")
@@ -69,7 +69,7 @@ async def test_one_patient_in_two_organisations_cannot_be_linked(
 async def test_a_study_of_another_organisation_is_not_told(
     client: httpx.AsyncClient, house: House, instance: bytes
 ) -> None:
-    await house.gateway.organizations.create("SOUTH")
+    await house.gateway.organizations.create("SOUTH", actor="test")
     sent = await send(client, instance, await house.headers(organization="SOUTH"))
     batch = {"study_directory": str(house.gateway.settings.roots[0].absolute())}
     house.gateway.settings.roots[0].mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ async def test_a_key_without_a_profile_follows_its_organisation(
 async def test_a_key_may_not_bring_a_profile_to_an_organisation_that_has_it_not(
     client: httpx.AsyncClient, house: House, instance: bytes
 ) -> None:
-    await house.gateway.organizations.create("SOUTH")
+    await house.gateway.organizations.create("SOUTH", actor="test")
     await allow(house, "SOUTH", profile="strict", profiles=frozenset())
     headers = await house.headers(profiles=["strict"], organizations=["SOUTH"])
 

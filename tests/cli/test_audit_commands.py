@@ -66,7 +66,7 @@ def test_what_was_sealed_is_intact(invoke: Invoke, kept: tuple[Path, Path]) -> N
     done = invoke("audit", "verify", "--checkpoint", checkpoints, "--keys", keys)
 
     assert done.exit_code == 0
-    assert "DEMO: intact, 3 rows, 2 checkpoints agree, 0 rows behind the last one" in done.output
+    assert "DEMO: intact, 4 rows, 2 checkpoints agree, 0 rows behind the last one" in done.output
     assert "the gateway itself: intact, 1 rows" in done.output
 
 
