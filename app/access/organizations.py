@@ -52,6 +52,16 @@ class Organizations:
         """
         return await self._repository.exists(organization)
 
+    async def require(self, organization: str) -> None:
+        """Tell a mistyped id from an organisation that has nothing.
+
+        Raises:
+            OrganizationNotFound: there is none by that id.
+            DatabaseUnavailable: Postgres does not answer.
+        """
+        if not await self.exists(organization):
+            raise OrganizationNotFound
+
     async def policy(self, organization: str) -> OrganizationPolicy:
         """Return what an organisation allows.
 

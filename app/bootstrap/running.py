@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from app import errors, telemetry
+from app import telemetry
 from app.access.api_keys import ApiKeys
 from app.access.callers import Callers
 from app.access.organizations import Organizations
@@ -117,12 +117,12 @@ class Gateway:
         """Check that an organisation is there; development mode makes it.
 
         Raises:
-            errors.OrganizationNotFound: production mode makes none.
+            OrganizationNotFound: production mode makes none.
         """
         if not self.settings.is_production:
             await self.organizations.ensure(organization)
-        elif not await self.organizations.exists(organization):
-            raise errors.OrganizationNotFound
+        else:
+            await self.organizations.require(organization)
 
     async def _readiness(self) -> Mapping[str, bool]:
         checks = {"database": await self.database.is_ready()}

@@ -67,6 +67,8 @@ def list_keys(settings: Settings, *, organization: str | None) -> None:
     """List API keys; their tokens are not known any more."""
 
     async def fetch(held: Administration) -> list[ApiKeyRecord]:
+        if organization is not None:
+            await held.organizations.require(organization)
         return await held.api_keys.list(organization)
 
     for record in administer(settings, fetch):

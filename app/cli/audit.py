@@ -85,6 +85,8 @@ def checkpoint(settings: Settings, *, organization: str | None, out: Path | None
 
     async def seal() -> bytes:
         async with bootstrap.opened(chosen) as gateway:
+            if organization is not None:
+                await gateway.organizations.require(organization)
             await Sealer(gateway.database, gateway.signer).seal(at_once=True)
             only = None if organization is None else [organization]
             return files.written(await newest(gateway.database, only))

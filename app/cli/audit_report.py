@@ -52,6 +52,7 @@ def _verification(
 ) -> Any:  # noqa: ANN401 - an act of administration
     async def derive(database: Administration) -> list[Verification]:
         if organization is not None:
+            await database.organizations.require(organization)
             return [await verify(database.database, organization, keys=keys, held=held)]
         return [found async for found in verify_all(database.database, keys=keys, held=held)]
 

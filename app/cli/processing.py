@@ -56,6 +56,8 @@ def processing_report(settings: Settings, *, organization: str | None, form: str
     """Write what a record of processing activities needs: counts and policies, no patient."""
 
     async def count(held: Administration) -> list[Processing]:
+        if organization is not None:
+            await held.organizations.require(organization)
         return await processing(held.database)
 
     found = [

@@ -20,7 +20,7 @@ from app.audit.repository import record_alone
 from app.cli import audit
 from app.db.roles import DatabaseRole, ensure_user
 from app.db.session import Database
-from app.errors import AuditReceiverUnavailable
+from app.errors import AuditReceiverUnavailable, OrganizationNotFound
 from tests.cli.conftest import Invoke
 
 pytestmark = [pytest.mark.db, pytest.mark.usefixtures("written")]
@@ -120,6 +120,26 @@ def test_a_checkpoint_of_one_organisation_names_no_other(invoke: Invoke) -> None
     done = invoke("audit", "checkpoint", "--organization", "DEMO")
 
     assert [one["chain"] for one in json.loads(done.output)["checkpoints"]] == ["DEMO"]
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("audit", "verify"), 2),
+        (("audit", "checkpoint"), 1),
+        (("report", "processing"), 1),
+        (("api-keys", "list"), 1),
+    ],
+)
+def test_a_mistyped_organisation_is_told_from_one_that_has_nothing(
+    invoke: Invoke, command: tuple[str, ...], status: int
+) -> None:
+    done = invoke(*command, "--organization", "DEMOO")
+
+    assert done.exit_code == status
+    assert "intact" not in done.output
+    assert isinstance(done.exception, OrganizationNotFound) or "(organization" in done.stderr
 
 
 def test_events_are_listed_and_that_is_recorded(invoke: Invoke) -> None:
