@@ -6,9 +6,11 @@ Nothing above this package sees an error text of the driver: Postgres quotes val
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, NoReturn
 
 import psycopg
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -30,6 +32,22 @@ _SESSION_OPTIONS: Final = (
 )
 
 
+class RawConnection(psycopg.AsyncConnection[tuple[object, ...]]):
+    """A connection that is closed behind its block, even if its task is cancelled in the commit."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Commit or roll back, and close whatever comes of that."""
+        try:
+            await super().__aexit__(exc_type, exc_val, exc_tb)
+        finally:
+            await self.close()
+
+
 class Database:
     """One Postgres database: a pool of SQLAlchemy connections, and raw ones on request.
 
@@ -41,8 +59,9 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self._url = parse_url(url)
         self.engine = create_engine(url, pool_size=pool_size)
+        self._is_closed = False
 
-    async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+    async def connect(self) -> RawConnection:
         """Open a raw connection outside of the pool; the caller closes it.
 
         It names the organisations of the task that opens it.
@@ -50,7 +69,9 @@ class Database:
         Raises:
             psycopg.OperationalError: the server does not answer; never to be shown.
         """
-        connection = await psycopg.AsyncConnection.connect(**connect_arguments(self._url))
+        if self._is_closed:
+            _refuse()
+        connection = await RawConnection.connect(**connect_arguments(self._url))
         named = acting()
         if named is not None:
             try:
@@ -72,8 +93,14 @@ class Database:
         return True
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pool; who is late gets no connection, which nobody would close any more."""
+        self._is_closed = True
+        event.listen(self.engine.sync_engine, "do_connect", _refuse)
         await self.engine.dispose()
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise psycopg.OperationalError("the database is closed")
 
 
 def create_engine(url: str, *, pool_size: int = 8) -> AsyncEngine:

@@ -67,7 +67,7 @@ async def test_what_hangs_in_a_thread_does_not_keep_a_chunk_from_others(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(root(station), 20)
-    await station.submit()
+    batch = await station.submit()
     hangs, may_go = threading.Event(), threading.Event()
     seen: list[object] = []
     real = LentFile.read_into
@@ -99,8 +99,11 @@ async def test_what_hangs_in_a_thread_does_not_keep_a_chunk_from_others(
         stop.set()
     looking.join()
 
-    assert seen == [("pending", 0)]
-    await station.until_so(lambda: not station.left_in_work())
+    async with station.working():
+        ended = await station.ended(batch)
+        await station.until_so(lambda: not station.left_in_work())
+
+    assert (seen, ended.published_files) == ([("pending", 0)], 20)
 
 
 async def test_a_worker_without_a_database_waits_for_it_and_can_be_stopped(

@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import traceback
 
@@ -109,3 +110,51 @@ async def test_what_the_url_says_of_frozen_processes_wins(database_url: str) -> 
     await database.close()
 
     assert shown == "2s"
+
+
+@pytest.mark.db
+async def test_who_is_late_gets_no_connection(database_url: str) -> None:
+    database = Database(database_url)
+    assert await database.is_ready()
+
+    await database.close()
+
+    assert not await database.is_ready()
+    with pytest.raises(DatabaseUnavailable), database_errors():
+        await database.connect()
+
+
+@pytest.mark.db
+async def test_who_is_cancelled_while_committing_leaves_no_connection_open(
+    database_url: str,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as hand:
+        hand.execute("CREATE TABLE slow (n int)")
+        hand.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$"
+        )
+        hand.execute(
+            "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON slow"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        database = Database(database_url)
+        connection = await database.connect()
+
+        async def write() -> None:
+            async with connection:
+                await connection.execute("INSERT INTO slow VALUES (1)")
+
+        writing = asyncio.create_task(write())
+        async with asyncio.timeout(30):
+            while not hand.execute(_COMMITTING).fetchone():  # noqa: ASYNC110 - in the server
+                await asyncio.sleep(0.01)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+
+    assert connection.closed
+    await database.close()
+
+
+_COMMITTING = "SELECT 1 FROM pg_stat_activity WHERE query = 'COMMIT' AND wait_event = 'PgSleep'"
