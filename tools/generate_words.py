@@ -1,10 +1,9 @@
 """Write ``app/deid/data/coded_words.py``: the words of the code meanings that the standard uses.
 
-Usage: ``python tools/generate_words.py [TARGET]``. Reads the context groups of PS3.16 that pydicom
+Usage: ``python -m tools.generate_words``. Reads the context groups of PS3.16 that pydicom
 ships; ``app/deid/data/SOURCE.md`` says which edition they come from.
 """
 
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,5 @@ def module_text() -> str:
     return HEADER + "\n".join(lines) + '\n"""\n'
 
 
-def main(arguments: list[str]) -> int:
-    """Write the module."""
-    target = Path(arguments[0]) if arguments else TARGET
-    target.write_text(module_text(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    TARGET.write_text(module_text(), encoding="utf-8")
