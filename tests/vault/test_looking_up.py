@@ -230,9 +230,9 @@ async def test_the_audit_of_an_instance_names_its_pseudonym(house: MappingHouse)
 
 async def test_what_was_pasted_into_the_wrong_field_is_in_no_row(house: MappingHouse) -> None:
     with pytest.raises(PseudonymNotFound):
-        await found(house, study_uid="1.2.840.113619.4711")
+        await found(house, study_uid="1.2.840.113619.4711.815.4711")
 
-    assert "4711" not in str(house.query("SELECT * FROM audit_events"))
+    assert "4711.815" not in str(house.query("SELECT * FROM audit_events"))
 
 
 async def test_a_refused_question_is_recorded_before_it_is_answered(house: MappingHouse) -> None:
