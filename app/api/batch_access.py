@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from app import errors
 from app.access.principals import Principal
-from app.api.batch_fields import query_fields
+from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     Services,
     authorise,
@@ -32,13 +32,13 @@ async def permitted(scope: Scope, action: str) -> Permitted:
 
     Raises:
         errors.RoleNotServed, errors.NotAuthenticated, errors.NotAuthorised: as said.
-        errors.InvalidRequest: a query parameter comes twice.
+        errors.InvalidRequest: a query parameter is unknown, or comes twice.
     """
     services = services_of(scope)
     require_role(services, NAME)
     event = AuditEvent(action=action, request_id=request_id_of(scope))
     principal = await authorise(services, scope, needed=NAME, event=event)
-    query_fields(scope["query_string"])
+    require_declared(scope)
     return services, principal
 
 

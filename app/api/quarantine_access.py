@@ -10,7 +10,7 @@ from fastapi import Request
 from app import errors
 from app.access.principals import Principal
 from app.access.scopes import Scope
-from app.api.batch_fields import query_fields
+from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     Services,
     authorise,
@@ -88,7 +88,8 @@ def admission(action: str) -> Callable[[Request], Awaitable[Admission]]:
     """Return what a route depends on: finds out who asks, before parameters are looked at.
 
     It raises errors.RoleNotServed where this process does not review, what `authorise` does, and
-    errors.InvalidRequest where a query parameter comes twice; denials are audited as the action.
+    errors.InvalidRequest where a query parameter is unknown or comes twice; denials are audited as
+    the action.
     """
 
     async def ask(request: Request) -> Admission:
@@ -96,7 +97,7 @@ def admission(action: str) -> Callable[[Request], Awaitable[Admission]]:
         require_role(services, ROLE)
         event = AuditEvent(action=action, request_id=request_id_of(request.scope))
         principal = await authorise(services, request.scope, needed=Scope.REVIEW, event=event)
-        query_fields(request.scope["query_string"])
+        require_declared(request.scope)
         return Admission(request, services, principal, event)
 
     return ask

@@ -29,7 +29,6 @@ from app.vault.mapping import Reidentified
 
 MAX_BODY_BYTES: Final = 1 << 20
 NO_STORE: Final = {"Cache-Control": "no-store"}
-_KNOWN: Final = frozenset(LookParameters.model_fields)
 _JSON: Final = "application/json"
 
 Read = TypeVar("Read")
@@ -80,19 +79,6 @@ def stated_purpose(purposes: Purposes, headers: PurposeHeaders | None = None) ->
     )
 
 
-def require_known_parameters(request: Request) -> None:
-    """Refuse parameters that nobody reads, and those that come twice: a slip may cost a check.
-
-    Raises:
-        errors.InvalidRequest: there is one.
-    """
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(set(names)) != len(names):
-        raise errors.InvalidRequest("A query parameter comes twice")
-    if not _KNOWN.issuperset(names):
-        raise errors.InvalidRequest(f"The query parameters are {', '.join(sorted(_KNOWN))}")
-
-
 def question_of(given: Pseudonyms) -> Question:
     """Return the question that pseudonyms make.
 
@@ -127,9 +113,12 @@ def request_id(text: str) -> UUID:
         errors.ApprovalNotFound: it cannot be one.
     """
     try:
-        return UUID(text)
+        identity = UUID(text)
     except ValueError:
         raise errors.ApprovalNotFound from None
+    if str(identity) != text.lower():
+        raise errors.ApprovalNotFound
+    return identity
 
 
 async def body_of(request: Request) -> bytes:
@@ -196,7 +185,7 @@ def shown(approval: Approval) -> RequestRepresentation:
     )
 
 
-_ALL_NAMES: Final = _KNOWN | {"items"}
+_ALL_NAMES: Final = LookParameters.model_fields.keys() | {"items"}
 
 
 def _identity(found: Reidentified) -> Mapping[str, Any]:

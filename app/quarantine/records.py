@@ -230,8 +230,11 @@ async def listed(connection: "_Connection", organization: str, wanted: Wanted) -
 
     Raises:
         OrganizationNotFound: there is none by that id.
+        QuarantineNotFound: there is none by the id that the page begins behind.
     """
     number = await number_of(connection, organization)
+    if wanted.before is not None:  # behind one that is gone would look like the last page
+        await find(connection, organization, wanted.before)
     filters = (wanted.state, wanted.profile, wanted.source_kind)
     doubled = [None if one is None else str(one) for one in filters for _ in range(2)]
     page = (wanted.before, number, wanted.before, wanted.limit)

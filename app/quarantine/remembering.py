@@ -173,9 +173,12 @@ async def listed(
 
     Raises:
         OrganizationNotFound: there is none by that id.
+        MaskRuleNotFound: there is none by the id that the page begins behind.
         KeyUnavailable, InvalidRules: one cannot be read.
     """
     number = await number_of(connection, organization)
+    if wanted.before is not None:  # behind one that is gone would look like the last page
+        await find(connection, organization, wanted.before, box)
     state = None if wanted.state is None else str(wanted.state)
     page = (wanted.before, number, wanted.before, wanted.limit)
     rows = await (await connection.execute(_MANY, [number, state, state, *page])).fetchall()

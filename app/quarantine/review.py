@@ -80,6 +80,7 @@ class Review:
         """List what is or was held; nothing in it identifies anybody.
 
         Raises:
+            QuarantineNotFound: there is none by the id that the page begins behind.
             OrganizationNotFound, DatabaseUnavailable: as said.
         """
         with acting_for(organization):
@@ -193,6 +194,7 @@ class Review:
         """List remembered rules, the newest first.
 
         Raises:
+            MaskRuleNotFound: there is none by the id that the page begins behind.
             OrganizationNotFound, DatabaseUnavailable, KeyUnavailable: as said.
         """
         with acting_for(organization):

@@ -278,9 +278,18 @@ async def test_a_misspelt_filter_is_refused(
         "?state=held&state=released": 400,
         "?profile=%00": 400,
         "?before=x": 404,
+        f"?before={UUID(int=7)}": 404,
     }
     for query, status in refused.items():
         assert (await client.get(f"/quarantine{query}", headers=reviewer)).status_code == status
+
+
+async def test_a_page_behind_a_rule_that_is_not_there_is_not_found(
+    client: httpx.AsyncClient, reviewer: dict[str, str]
+) -> None:
+    for before in ("x", str(UUID(int=7))):
+        answer = await client.get(f"/quarantine/rules?before={before}", headers=reviewer)
+        assert (answer.status_code, answer.json()["code"]) == (404, "mask-rule-not-found")
 
 
 async def test_a_rule_is_remembered_approved_by_another_and_revoked(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
+from uuid import UUID
 
 import httpx
 import pytest
@@ -313,6 +314,18 @@ async def test_pages_of_requests_lead_on(
 
     shown = [one["request_id"] for page in (first, second) for one in page["requests"]]
     assert (shown, second["next"]) == (named[::-1], None)
+
+
+async def test_a_page_behind_a_request_that_is_gone_or_not_seen_is_not_found(
+    client: httpx.AsyncClient, house: House, study: str
+) -> None:
+    reader = await house.headers("reader", scopes=READER)
+    await requested(client, reader, study)
+    foreign = await requested(client, await house.headers("other", scopes=READER), study)
+
+    for before in (foreign, str(UUID(int=7)), "x", f"urn:uuid:{foreign}"):
+        answer = await client.get(f"{REQUESTS}?before={before}", headers=reader)
+        assert (answer.status_code, answer.json()["code"]) == (404, "approval-not-found"), before
 
 
 # --- Emergencies -------------------------------------------------------------------------------

@@ -123,7 +123,10 @@ async def _next_address(visit: Visit, organization: str, after: UUID | None) -> 
     review = review_of(visit)
     for before in (after, None) if after else (None,):
         wanted = Wanted(state=State.HELD, before=before, limit=1, oldest_first=True)
-        found = await review.listed(organization, wanted)
+        try:
+            found = await review.listed(organization, wanted)
+        except errors.QuarantineNotFound:  # its patient was erased meanwhile
+            continue
         if found and found[0].object_id != after:
             return f"{HELD}/objects/{organization}/{found[0].object_id}"
     return f"{HELD}?organization={organization}"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app import errors
 from app.access.principals import Principal
 from app.api.batch_answers import NO_STORE, next_page, page
-from app.api.batch_fields import query_fields
+from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     Services,
     authorise,
@@ -124,13 +124,13 @@ async def _permitted(request: Request) -> tuple[Services, Principal, AuditEvent]
 
     Raises:
         errors.RoleNotServed, errors.NotAuthenticated, errors.NotAuthorised: as said.
-        errors.InvalidRequest: a query parameter comes twice.
+        errors.InvalidRequest: a query parameter is unknown, or comes twice.
     """
     services = services_of(request.scope)
     require_role(services, NAME)
     event = AuditEvent(action=Action.READ_AUDIT, request_id=request_id_of(request.scope))
     principal = await authorise(services, request.scope, needed=NAME, event=event)
-    query_fields(request.scope["query_string"])
+    require_declared(request.scope)
     return services, principal, event
 
 
@@ -177,7 +177,7 @@ async def read_audit(
     f"{PATH}/checkpoint",
     summary="The newest signed checkpoint of the audit",
     response_model=CheckpointFile,
-    responses=problem_responses(401, 403, 503),
+    responses=problem_responses(400, 401, 403, 503),
 )
 async def newest_checkpoint(auditor: Auditor) -> Response:
     """Answer how far the organisation's chain was sealed. Needs the scope `audit`.

@@ -12,7 +12,7 @@ from app.access.principals import Principal
 from app.api import batch_openapi
 from app.api.batch_access import NAME, located
 from app.api.batch_answers import next_page, original_fields, page
-from app.api.batch_fields import query_fields
+from app.api.batch_fields import require_declared
 from app.api.batch_schemas import BATCH_EXAMPLE, BatchOriginals
 from app.api.dependencies import (
     Services,
@@ -49,7 +49,7 @@ async def _admitted(request: Request) -> tuple[Services, Principal, AuditEvent]:
     event = AuditEvent(action=ORIGINALS, request_id=request_id_of(request.scope))
     await authorise(services, request.scope, needed=NAME, event=event)
     principal = await authorise(services, request.scope, needed=reidentify.NAME, event=event)
-    query_fields(request.scope["query_string"])
+    require_declared(request.scope)
     return services, principal, event
 
 

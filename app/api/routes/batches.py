@@ -123,7 +123,7 @@ async def list_batches(
     "/batches/{batch_id}",
     summary="How a batch stands",
     response_model=BatchRepresentation,
-    responses=problem_responses(401, 403, 404, 503),
+    responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def get_batch(request: Request, batch_id: BatchId) -> Response:
     """Answer counts, rate, estimated end and problems by code. Needs the scope `batch`."""
@@ -166,7 +166,7 @@ async def list_items(
     "/batches/{batch_id}/events",
     summary="Watch a batch",
     response_class=Response,
-    responses={**batch_openapi.EVENTS, **problem_responses(401, 403, 404, 503)},
+    responses={**batch_openapi.EVENTS, **problem_responses(400, 401, 403, 404, 503)},
 )
 async def watch(
     request: Request,
@@ -195,7 +195,7 @@ async def watch(
     "/batches/{batch_id}/cancel",
     summary="Cancel a batch",
     response_model=BatchRepresentation,
-    responses=problem_responses(401, 403, 404, 409, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def cancel(request: Request, batch_id: BatchId) -> Response:
     """End a batch. Nothing of it is published any more, and what went out is removed again.
@@ -214,7 +214,7 @@ async def cancel(request: Request, batch_id: BatchId) -> Response:
     response_model=BatchRepresentation,
     responses={
         202: batch_openapi.ACCEPTED,
-        **problem_responses(401, 403, 404, 409, 503),
+        **problem_responses(400, 401, 403, 404, 409, 503),
     },
 )
 async def retry(request: Request, batch_id: BatchId) -> Response:

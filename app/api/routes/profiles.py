@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from app import errors, pipeline
 from app.access import scopes
 from app.access.principals import Principal
+from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     ANY,
     Services,
@@ -52,7 +53,7 @@ router = APIRouter()
 @router.get(
     "/profiles",
     summary="List the confidentiality profiles",
-    responses=problem_responses(401, 403, 503),
+    responses=problem_responses(400, 401, 403, 503),
 )
 async def list_profiles(request: Request, response: Response) -> ProfileList:
     """Answer the profiles that the caller may choose. Needs the scope `anonymize`."""
@@ -70,7 +71,7 @@ async def list_profiles(request: Request, response: Response) -> ProfileList:
 @router.get(
     "/profiles/{name}",
     summary="Show a confidentiality profile",
-    responses=problem_responses(401, 403, 404, 503),
+    responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def show_profile(
     request: Request, response: Response, name: Annotated[str, Path(examples=["basic"])]
@@ -100,7 +101,9 @@ async def _admitted(scope: Scope) -> tuple[Services, Principal]:
     services = services_of(scope)
     require_role(services, NAME)
     event = AuditEvent(action=Action.EXPLAIN, request_id=request_id_of(scope))
-    return services, await authorise(services, scope, needed=NAME, event=event)
+    principal = await authorise(services, scope, needed=NAME, event=event)
+    require_declared(scope)
+    return services, principal
 
 
 def _may_choose(principal: Principal, name: str) -> bool:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import errors
 from app.access.scopes import Scope
+from app.api.batch_fields import require_declared
 from app.api.dependencies import require_role, services_of
 from app.api.openapi import problem_responses
 from app.api.reidentify_access import (
@@ -18,7 +19,6 @@ from app.api.reidentify_access import (
     questions_of,
     recorded,
     request_id,
-    require_known_parameters,
     stated_purpose,
     told,
 )
@@ -61,7 +61,7 @@ async def reidentify(
     services, _, asked = await admitted(request, Scope.REIDENTIFY)
 
     def read() -> Asked:
-        require_known_parameters(request)
+        require_declared(request.scope)
         return _look(asked, parameters, headers)
 
     wanted = await recorded(services, asked, read)
@@ -89,6 +89,7 @@ async def reidentify_batch(request: Request, response: Response) -> BatchAnswer:
     """
     require_role(services_of(request.scope), NAME)
     services, _, asked = await admitted(request, Scope.REIDENTIFY_BATCH)
+    await recorded(services, asked, lambda: require_declared(request.scope))
     body = await body_of(request)
     most = services.disclosure.limits.max_batch
     wanted = await recorded(services, asked, lambda: _worklist(asked, body, most))

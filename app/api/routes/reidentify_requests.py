@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app import errors
 from app.access.principals import Principal
 from app.access.scopes import Scope
+from app.api.batch_fields import require_declared
 from app.api.dependencies import Services, require_role, services_of
 from app.api.openapi import problem_responses
 from app.api.reidentify_access import (
@@ -47,7 +48,9 @@ async def _entered(
     request: Request, needed: Scope, *or_else: Scope, action: str
 ) -> tuple[Services, Principal, Asked]:
     require_role(services_of(request.scope), NAME)
-    return await admitted(request, needed, *or_else, action=action)
+    found = await admitted(request, needed, *or_else, action=action)
+    require_declared(request.scope)
+    return found
 
 
 async def _reading(request: Request) -> tuple[Services, Principal, Asked]:
@@ -124,7 +127,7 @@ async def show_all(
 @router.get(
     PATH + "/{request_id}",
     summary="Show a request for approval",
-    responses=problem_responses(401, 403, 404, 503),
+    responses=problem_responses(400, 401, 403, 404, 503),
 )
 async def show(reader: Reader, response: Response, named: _Id) -> RequestRepresentation:
     """Show one request, like the list."""
@@ -139,7 +142,7 @@ async def show(reader: Reader, response: Response, named: _Id) -> RequestReprese
 @router.post(
     PATH + "/{request_id}/approve",
     summary="Approve a request",
-    responses=problem_responses(401, 403, 404, 409, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def approve(request: Request, response: Response, named: _Id) -> RequestRepresentation:
     """Let whoever asked have the answer within minutes, once. Needs the scope `approve`.
@@ -152,7 +155,7 @@ async def approve(request: Request, response: Response, named: _Id) -> RequestRe
 @router.post(
     PATH + "/{request_id}/deny",
     summary="Deny a request",
-    responses=problem_responses(401, 403, 404, 409, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 503),
 )
 async def deny(request: Request, response: Response, named: _Id) -> RequestRepresentation:
     """Refuse it for good. Needs the scope `approve`."""

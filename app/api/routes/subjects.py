@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import errors
-from app.api.batch_fields import query_fields
+from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     authorise,
     described,
@@ -112,10 +112,7 @@ def _stated(request: Request, purposes: Purposes, headers: PurposeHeaders) -> Pu
     Raises:
         errors.InvalidRequest: it is not fit, or parameters came that nobody reads.
     """
-    if not Purposes.model_fields.keys() >= query_fields(request.scope["query_string"]).keys():
-        raise errors.InvalidRequest(
-            f"The query parameters are {', '.join(sorted(Purposes.model_fields))}"
-        )
+    require_declared(request.scope)
     purpose = stated_purpose(purposes, headers)
     purpose.require_planned()
     return purpose

@@ -215,7 +215,13 @@ class Disclosure:
         before: UUID | None = None,
         limit: int = 100,
     ) -> list[Approval]:
-        """List requests, the newest first: of one caller, or of the whole organisation."""
+        """List requests, the newest first: of one caller, or of the whole organisation.
+
+        Raises:
+            ApprovalNotFound: this caller sees none by the id that the page begins behind.
+        """
+        if before is not None:  # a page behind one that is forgotten would look like the last one
+            await self.request_of(organization, before, caller=caller)
         with acting_for(organization):
             async with self._recorder.transaction() as connection:
                 number, _ = await safeguards.of(connection, organization)

@@ -127,6 +127,18 @@ async def test_objects_that_are_left_come_again_at_the_end(reviewer: Browser, de
     assert after_second.headers["Location"] == address(first)
 
 
+async def test_behind_an_object_that_is_gone_the_first_one_comes_next(
+    reviewer: Browser, desk: Desk
+) -> None:
+    first = await desk.hold()
+
+    following = await reviewer.get(f"{address('next')}?after={UUID(int=7)}")
+    listed = await reviewer.get(f"/review?organization=DEMO&after={UUID(int=7)}")
+
+    assert following.headers["Location"] == address(first)
+    assert listed.status_code == 404
+
+
 async def test_a_release_is_asked_for_twice(reviewer: Browser, desk: Desk, house: House) -> None:
     object_id = await desk.hold()
     await reviewer.get(address(object_id))
