@@ -1,5 +1,7 @@
 """Health, readiness, metrics, the description of the interface, and problem documents."""
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -27,6 +29,36 @@ async def test_a_process_with_database_and_keys_is_ready(client: httpx.AsyncClie
 
     assert answer.status_code == 200
     assert answer.json()["checks"] == {"database": True, "reidentification-key": True}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_load_balancers_probe_with_head(address: str, path: str) -> None:
+    async with httpx.AsyncClient(base_url=address) as prober:
+        shown, probed = await prober.get(path), await prober.head(path)
+        further = await prober.get(path)  # on the same connection: nothing of a body was sent
+
+    assert (probed.status_code, probed.content) == (200, b"")
+    assert probed.headers["Content-Length"] == shown.headers["Content-Length"]
+    assert further.json() == shown.json()
+
+
+async def test_a_head_says_that_a_part_does_not_answer(house: House) -> None:
+    async def readiness() -> dict[str, bool]:
+        return {"database": False}
+
+    services = replace(house.gateway.services(), readiness=readiness)
+    transport = httpx.ASGITransport(create_app(services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as prober:
+        probed = await prober.head("/readyz")
+
+    assert probed.status_code == 503
+    assert int(probed.headers["Retry-After"]) > 0
+
+
+async def test_the_description_names_get_alone(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+
+    assert [list(paths[path]) for path in ("/healthz", "/readyz")] == [["get"]] * 2
 
 
 async def test_requests_are_counted_by_route_and_status(

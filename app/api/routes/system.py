@@ -19,12 +19,15 @@ FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for",
 router = APIRouter()
 
 
+# Load balancers probe with HEAD; the server sends no body to it.
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Whether the process answers")
 async def healthz() -> Health:
     """Answer as long as the process runs; nothing else is asked."""
     return Health(status="ok")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Whether the process can do its work",
