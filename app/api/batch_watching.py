@@ -1,10 +1,10 @@
 """Staying with a batch: until it has ended, its caller has gone, or this server stops."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 from starlette.responses import Response
@@ -40,7 +40,7 @@ class Watchers:
     def __init__(self, most: int = MAX_WATCHERS) -> None:
         self._free = most
 
-    @contextmanager
+    @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """Take a place while watching.
 
@@ -113,16 +113,23 @@ class EventStream(Response):
         with self._watchers.place():
             start = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **start})
-            await while_wanted(scope, receive, self._stream(send))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            try:
+                await while_wanted(scope, receive, self._stream(send))
+            except errors.GatewayError:
+                await _end(send)  # told as a comment; the outermost layer counts it
+                raise
+            await _end(send)
 
     async def _stream(self, send: Send) -> None:
         try:
             async for event in self._events:
-                async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
+                await _say(send, event)
         except TimeoutError:
             return
+        except errors.GatewayError as error:
+            with contextlib.suppress(TimeoutError):
+                await _say(send, f": {error.code}\n\n".encode())
+            raise
         finally:
             await self._events.aclose()
 
@@ -161,6 +168,15 @@ def event_of(batch: Batch) -> bytes:
     name = "ended" if batch.state in ENDED else "progress"
     data = json.dumps(representation(batch, telemetry.utc_now()), separators=(",", ":"))
     return f"id: {batch.version}\nevent: {name}\ndata: {data}\n\n".encode("ascii")
+
+
+async def _say(send: Send, event: bytes) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+
+
+async def _end(send: Send) -> None:
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _gone(receive: Receive) -> None:

@@ -7,9 +7,9 @@ import json
 from collections.abc import AsyncIterator
 
 import httpx
+import psycopg
 import pytest
 
-from app import errors
 from app.api import batch_watching
 from app.api.batch_schemas import BatchRepresentation
 from app.api.batch_watching import Watchers
@@ -244,23 +244,30 @@ async def test_a_key_that_is_revoked_is_told_nothing_more(
         await listener.block()
         [key] = [key for key in await house.gateway.api_keys.list() if key.name == "leaving"]
         await house.gateway.api_keys.revoke(key.id)
-        with pytest.raises(httpx.RemoteProtocolError):
-            await listener.rest()
+        told = await listener.rest()
 
+    assert told[-1] == {"": "not-authenticated"}
     assert house.outcomes("batch-read") == ["not-authenticated"]
 
 
-async def test_a_batch_that_is_forgotten_cuts_its_streams(
-    speaking: httpx.AsyncClient, headers: dict[str, str], own: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_batch_that_is_forgotten_ends_its_streams_without_an_error(
+    speaking: httpx.AsyncClient, house: House, headers: dict[str, str], own: str
 ) -> None:
-    async def gone(*_named: object) -> None:
-        raise errors.BatchNotFound
-
     async with listening_to(speaking, own, headers) as listener:
-        await listener.block()
-        monkeypatch.setattr(BatchService, "get", gone)
-        with pytest.raises(httpx.RemoteProtocolError):
-            await listener.rest()
+        opening, first = await listener.block(), await listener.block()
+        with psycopg.connect(house.url) as connection:
+            connection.execute("DELETE FROM batches WHERE id = %s", [own.rpartition("/")[2]])
+        told = await listener.rest()
+    again = await speaking.get(f"{own}/events", headers=headers)
+
+    assert (opening, first["event"]) == ({"retry": "2000"}, "progress")
+    assert told == [{"": "batch-not-found"}]
+    assert again.status_code == 404
+    lines = [json.loads(line) for line in house.logs.getvalue().splitlines()]
+    assert [line for line in lines if line["level"] in {"error", "critical"}] == []
+    assert [line["code"] for line in lines if line["event"] == "request-refused"] == [
+        "batch-not-found"
+    ] * 2
 
 
 async def test_a_listener_who_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
