@@ -20,6 +20,7 @@ from app import errors
 from app.api.batch_parts import BatchIntake
 from app.api.spool import WRITE_BYTES, BodyLimits, Bytes, in_thread, next_piece
 from app.dicom.source import write_all
+from app.storage.staging_faults import storage_error
 
 FILE_PART: Final = b"archive"
 MAX_FIELD_BYTES: Final = 16 << 10
@@ -82,7 +83,7 @@ class ArchiveUpload:
         """Write what is pending once it is enough.
 
         Raises:
-            errors.StorageUnavailable: the staging area is full or cannot be written.
+            errors.StagingUnavailable: it cannot be written; StagingFull where there is no room.
         """
         if self._pending_bytes >= WRITE_BYTES:
             await self._write()
@@ -95,7 +96,7 @@ class ArchiveUpload:
 
         Raises:
             errors.InvalidRequest: it is empty.
-            errors.StorageUnavailable: the staging area is full or cannot be written.
+            errors.StagingUnavailable: it cannot be written; StagingFull where there is no room.
         """
         if not self.size:
             raise errors.InvalidRequest("The archive is empty")
@@ -111,10 +112,10 @@ class ArchiveUpload:
         try:
             space = os.fstatvfs(self._fd)
             if space.f_bavail * space.f_frsize < self._intake.min_free_bytes + len(data):
-                raise errors.StorageUnavailable("The staging area is full")
+                raise errors.StagingFull
             write_all(self._fd, data)
-        except OSError:
-            raise errors.StorageUnavailable("The staging area cannot be written") from None
+        except OSError as error:
+            raise storage_error(error) from None
         if self._hash is not None:
             self._hash.update(data)
 
@@ -124,8 +125,8 @@ class ArchiveUpload:
             name = renamed(self._hash.hexdigest())
             try:
                 uploads.path(self._name).replace(uploads.path(name))
-            except OSError:
-                raise errors.StorageUnavailable("The staging area cannot be written") from None
+            except OSError as error:
+                raise storage_error(error) from None
             self._name = name
             self.is_kept = True  # the first request's batch may be working on this very file
         uploads.keep(self._fd)
@@ -133,7 +134,7 @@ class ArchiveUpload:
     def _leave(self) -> None:
         os.close(self._fd)
         if not self.is_kept:
-            with suppress(errors.StorageUnavailable):  # Uploads.remove_unused will find it
+            with suppress(errors.StagingUnavailable):  # Uploads.remove_unused will find it
                 self._intake.uploads.remove(self._name)
 
 

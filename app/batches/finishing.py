@@ -21,10 +21,11 @@ from app.batches.imaging_study import IMAGING_STUDY_NAME, imaging_study
 from app.batches.manifest import MANIFEST_NAME, ManifestHeader, ManifestWriter, header_of
 from app.batches.publishing import OpenDestinations, attributes_of
 from app.batches.records import FinishClaim, ManifestEntry, object_name
-from app.batches.staging import StagingArea, storage_error
+from app.batches.staging import StagingArea
 from app.batches.work import BatchWork
 from app.errors import ObjectsGone, StorageUnavailable
 from app.storage.destinations import Destination
+from app.storage.staging_faults import storage_error
 from app.vault.signing import Signer
 
 MANIFEST_TYPE: Final = "application/json"

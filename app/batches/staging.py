@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
-from app.errors import Misconfigured, StagingFull, StagingUnavailable, StorageUnavailable
+from app.errors import Misconfigured, StorageUnavailable
+from app.storage.staging_faults import storage_error
 
 AREA_FILE: Final = "area.json"
 WORK: Final = ".work"
@@ -25,7 +26,6 @@ UPLOADS: Final = ".uploads"
 OBJECT_MODE: Final = 0o640
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MORE_TRIES: Final = 10
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StagingArea:
@@ -189,12 +189,6 @@ def create(path: str) -> int:
         return os.open(path, _NEW_FILE, OBJECT_MODE)
     except OSError as error:
         raise storage_error(error) from None
-
-
-def storage_error(error: OSError) -> StagingUnavailable:
-    """Name a failure of the staging area without its path."""
-    kind = StagingFull if error.errno in _FULL else StagingUnavailable
-    return kind(f"The staging area cannot be used: {error.strerror}")
 
 
 def _area_id(directory: Path) -> UUID:

@@ -16,8 +16,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Self
 
-from app.batches.staging import create, storage_error
+from app.batches.staging import create
 from app.pipeline import Deidentified
+from app.storage.staging_faults import storage_error
 from app.storage.threads import GroupedCalls
 
 THREADS: Final = 4

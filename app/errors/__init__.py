@@ -21,10 +21,10 @@ GatewayError
 │                    LabelImage · PixelWorkFailed · HeldObjectDamaged ·
 │                    PreviewUnavailable · BurnedInAnnotationSuspected · UndecidableElement ·
 │                    ResidualIdentifier ·
-│                    SourceNotAllowed · SymbolicLink · NotARegularFile · UnreadableFile ·
-│                    SubjectErased · DuplicateInstance · MissingReferencedFile · WorkerCrashed ·
-│                    NothingToPublish · StagingTooSmall · DestinationRefused (ObjectsGone) ·
-│                    CallbackNotAllowed
+│                    SourceNotAllowed · AmbiguousName · SymbolicLink · NotARegularFile ·
+│                    UnreadableFile · SubjectErased · DuplicateInstance ·
+│                    MissingReferencedFile · WorkerCrashed · NothingToPublish ·
+│                    StagingTooSmall · DestinationRefused (ObjectsGone) · CallbackNotAllowed
 ├── Unavailable      DatabaseUnavailable · KeyUnavailable · StorageUnavailable (SourceUnavailable ·
 │                    DestinationUnavailable · StagingUnavailable · StagingFull) · StagingYielded ·
 │                    InReview · QuarantineFull · ResourcesUnavailable · NoWorker · RoleNotServed ·
@@ -98,6 +98,7 @@ from app.errors.invalid import (
     UnsupportedTransferSyntax,
 )
 from app.errors.refused import (
+    AmbiguousName,
     BurnedInAnnotationSuspected,
     CallbackNotAllowed,
     DestinationRefused,
@@ -148,6 +149,7 @@ from app.errors.unavailable import (
 __all__ = [
     "AlreadyDecided",
     "AlreadyExists",
+    "AmbiguousName",
     "ApprovalDenied",
     "ApprovalExpired",
     "ApprovalNotFound",

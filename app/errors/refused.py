@@ -120,6 +120,13 @@ class SourceNotAllowed(Refused):
     title = "The source is not allowed"
 
 
+class AmbiguousName(Refused):
+    """Several members of an archive have this name; which of them is meant nobody can tell."""
+
+    code = "ambiguous-name"
+    title = "Several members of the archive have the same name"
+
+
 class SymbolicLink(Refused):
     """A symbolic link leads out of the allowed directory, to a directory, or nowhere."""
 

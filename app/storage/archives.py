@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, Self
 from app.dicom.source import MemorySource, Source, write_all
 from app.dicom.tokens import Limits
 from app.errors import (
+    AmbiguousName,
     ArchiveTooLarge,
     GatewayError,
     InvalidArchive,
@@ -176,8 +177,8 @@ def _members(
     for number, (info, name, stop) in enumerate(zip(infos, names, stops, strict=True)):
         if name.endswith("/") and not info.file_size:
             continue
-        is_cut = "\0" in info.orig_filename
-        is_named = not (is_cut or _UNSAFE.search(name)) and often[name] == 1
+        is_allowed = "\0" not in info.orig_filename and not _UNSAFE.search(name)
+        is_named = is_allowed and often[name] == 1
         yield Member(
             name=name if is_named else f"{name}{_NUMBER}{number}",
             start=info.header_offset,
@@ -186,8 +187,13 @@ def _members(
             size=info.file_size,
             crc=info.CRC,
             is_deflated=info.compress_type == zipfile.ZIP_DEFLATED,
-            error=_fault(info, bounds) if is_named else SourceNotAllowed,
+            error=_fault(info, bounds) if is_named else _unnamed(is_allowed=is_allowed),
         )
+
+
+def _unnamed(*, is_allowed: bool) -> type[GatewayError]:
+    """Say why a member cannot be listed by its name."""
+    return AmbiguousName if is_allowed else SourceNotAllowed
 
 
 def _name(info: zipfile.ZipInfo) -> str:

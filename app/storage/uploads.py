@@ -11,11 +11,11 @@ from typing import Final
 from app.errors import (
     NotARegularFile,
     SourceNotAllowed,
-    StorageUnavailable,
     SymbolicLink,
     UnreadableFile,
 )
 from app.storage.lending import open_regular
+from app.storage.staging_faults import storage_error
 
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,21 +37,21 @@ class Uploads:
         """Make an empty file and return its name and a descriptor to write to.
 
         Raises:
-            StorageUnavailable: the directory cannot be written.
+            StagingUnavailable: the directory cannot be written; StagingFull where there is no room.
         """
         name = secrets.token_hex(16)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.chmod(0o700)
             return name, os.open(self._directory / name, _CREATE, 0o600)
-        except OSError:
-            raise StorageUnavailable("The directory of uploads cannot be written") from None
+        except OSError as error:
+            raise storage_error(error) from None
 
     def keep(self, fd: int) -> None:
         """Make a complete upload durable, its name included; the caller closes the descriptor.
 
         Raises:
-            StorageUnavailable: it is not on disk.
+            StagingUnavailable: it is not on disk; StagingFull where there is no room.
         """
         try:
             os.fsync(fd)
@@ -60,8 +60,8 @@ class Uploads:
                 os.fsync(directory)
             finally:
                 os.close(directory)
-        except OSError:
-            raise StorageUnavailable("The upload cannot be written") from None
+        except OSError as error:
+            raise storage_error(error) from None
 
     def path(self, name: str) -> Path:
         """Return where an upload lies, whether it is there or not.
@@ -78,7 +78,7 @@ class Uploads:
 
         Raises:
             SourceNotAllowed: it is not there, or no upload has such a name.
-            StorageUnavailable: it cannot be opened now.
+            StagingUnavailable: it cannot be opened now.
         """
         try:
             return open_regular(os.fsencode(self.path(name)))[0]
@@ -90,12 +90,12 @@ class Uploads:
 
         Raises:
             SourceNotAllowed: no upload has such a name.
-            StorageUnavailable: it cannot be removed.
+            StagingUnavailable: it cannot be removed.
         """
         try:
             self.path(name).unlink(missing_ok=True)
-        except OSError:
-            raise StorageUnavailable("The upload cannot be removed") from None
+        except OSError as error:
+            raise storage_error(error) from None
 
     def remove_unused(self, before: dt.datetime, *, used: Collection[str]) -> int:
         """Remove what was last written before a moment and belongs to no batch; count it.
@@ -105,7 +105,7 @@ class Uploads:
             used: names that batches still need.
 
         Raises:
-            StorageUnavailable: the directory cannot be read, or something cannot be removed.
+            StagingUnavailable: the directory cannot be read, or something cannot be removed.
         """
         removed = 0
         for name in self._names():
@@ -120,13 +120,13 @@ class Uploads:
                 yield from (entry.name for entry in entries if _NAME.fullmatch(entry.name))
         except FileNotFoundError:
             return  # nothing was uploaded yet
-        except OSError:
-            raise StorageUnavailable("The directory of uploads cannot be read") from None
+        except OSError as error:
+            raise storage_error(error) from None
 
     def _is_older(self, name: str, before: dt.datetime) -> bool:
         try:
             return self.path(name).stat(follow_symlinks=False).st_mtime < before.timestamp()
         except FileNotFoundError:
             return False
-        except OSError:
-            raise StorageUnavailable("The directory of uploads cannot be read") from None
+        except OSError as error:
+            raise storage_error(error) from None

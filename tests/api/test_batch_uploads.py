@@ -1,6 +1,7 @@
 """Archives that are sent: taken whole and bounded, or gone without a trace."""
 
 import asyncio
+import errno
 import json
 import os
 import zipfile
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from app import bootstrap, errors
+from app.api import batch_uploads
 from app.api.application import create_app
 from app.batches.records import NewBatch
 from app.batches.service import BatchService
@@ -319,8 +321,30 @@ async def test_a_full_staging_area_takes_no_archive(
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as full:
             answer = await send(full, headers, archive())
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "storage-unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (503, "staging-full")
     assert answer.headers["Retry-After"]
+    assert uploads(house) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "staging-full"), (errno.EIO, "staging-unavailable")]
+)
+async def test_a_disk_that_takes_no_more_is_told_from_a_broken_one(
+    client: httpx.AsyncClient,
+    house: House,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: str,
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/secret/PLANTED")
+
+    monkeypatch.setattr(batch_uploads, "write_all", failing)
+    answer = await send(client, headers, archive())
+
+    assert (answer.status_code, answer.json()["code"]) == (503, code)
+    assert "PLANTED" not in answer.text + house.logs.getvalue()
     assert uploads(house) == []
 
 

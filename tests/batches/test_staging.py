@@ -14,6 +14,7 @@ import pytest
 from app.batches import staging
 from app.batches.staging import StagingArea
 from app.errors import Misconfigured, StagingFull, StagingUnavailable, StorageUnavailable
+from app.storage.staging_faults import storage_error
 
 BATCH = UUID("00000000-0000-4000-8000-000000000001")
 
@@ -190,7 +191,7 @@ def test_published_files_may_be_read_by_the_group(area: StagingArea) -> None:
     ],
 )
 def test_a_full_disk_is_told_from_a_broken_one(number: int, kind: type) -> None:
-    error = staging.storage_error(OSError(number, os.strerror(number), "/secret/PLANTED"))
+    error = storage_error(OSError(number, os.strerror(number), "/secret/PLANTED"))
 
     assert type(error) is kind
     assert "PLANTED" not in str(error)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from app.dicom.source import MemorySource
 from app.dicom.tokens import Limits
 from app.errors import (
+    AmbiguousName,
     ArchiveTooLarge,
     GatewayError,
     InvalidArchive,
@@ -269,8 +270,14 @@ def test_of_members_with_the_same_name_none_is_taken(path):
 
     listed = list(source_of(path, data).list())
 
-    assert [one.error for one in listed] == [SourceNotAllowed, SourceNotAllowed, None]
+    assert [one.error for one in listed] == [AmbiguousName, AmbiguousName, None]
     assert len({one.name for one in listed}) == 3
+
+
+def test_a_name_that_is_not_allowed_and_comes_twice_is_not_allowed(path):
+    data = archive({"../1": b"1", "../2": b"2"}).replace(b"../2", b"../1")
+
+    assert [one.error for one in source_of(path, data).list()] == [SourceNotAllowed] * 2
 
 
 def test_a_listing_resumes_among_what_is_refused(path):

@@ -1,6 +1,7 @@
 """Uploaded archives: private, by names that only the gateway makes, and removed when unused."""
 
 import datetime as dt
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SourceNotAllowed, StorageUnavailable
+from app.errors import SourceNotAllowed, StagingFull, StorageUnavailable
 from app.storage.uploads import Uploads
 from tests.storage.trees import unprivileged
 
@@ -61,6 +62,17 @@ def test_a_directory_that_others_could_enter_is_closed_to_them(uploads, tmp_path
     name = upload(uploads)
 
     assert stat.S_IMODE(uploads.path(name).parent.stat().st_mode) == 0o700
+
+
+def test_a_full_disk_is_told_as_such(uploads, monkeypatch):
+    def failing(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/secret/PLANTED")
+
+    monkeypatch.setattr(os, "open", failing)
+
+    with pytest.raises(StagingFull) as refused:
+        uploads.create()
+    assert "PLANTED" not in str(refused.value)
 
 
 def test_an_upload_can_be_opened_by_its_name_and_removed(uploads):
