@@ -10,6 +10,10 @@ from app.errors import AlreadyExists, InvalidRequest, OrganizationNotFound
 
 ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,24}"
 MAX_NAME_CHARACTERS: Final = 200
+_HOW_TO_ADD: Final = (
+    f"{OrganizationNotFound.title}; 'deid-gateway organizations list' shows them, "
+    "'deid-gateway organizations add' makes one"
+)
 
 
 class Organizations:
@@ -60,7 +64,7 @@ class Organizations:
             DatabaseUnavailable: Postgres does not answer.
         """
         if not await self.exists(organization):
-            raise OrganizationNotFound
+            raise OrganizationNotFound(_HOW_TO_ADD)
 
     async def policy(self, organization: str) -> OrganizationPolicy:
         """Return what an organisation allows.

@@ -159,7 +159,7 @@ async def opened(settings: Settings) -> AsyncIterator[Gateway]:
             sessions=None if holding.review is None else Sessions(keys.review_root()),
         )
         if not settings.is_production:
-            await gateway.require_organization(settings.organization)
+            await gateway.organizations.ensure(settings.organization)
         yield gateway
 
 

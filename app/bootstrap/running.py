@@ -113,17 +113,6 @@ class Gateway:
         self.closing.push_async_callback(gauges.close)
         return gauges
 
-    async def require_organization(self, organization: str) -> None:
-        """Check that an organisation is there; development mode makes it.
-
-        Raises:
-            OrganizationNotFound: production mode makes none.
-        """
-        if not self.settings.is_production:
-            await self.organizations.ensure(organization)
-        else:
-            await self.organizations.require(organization)
-
     async def _readiness(self) -> Mapping[str, bool]:
         checks = {"database": await self.database.is_ready()}
         if Role.REIDENTIFY in self.settings.roles:

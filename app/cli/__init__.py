@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Collection, Mapping
 from importlib.abc import MetaPathFinder
+from itertools import pairwise
 from typing import Final
 
 import click
@@ -63,6 +64,20 @@ class LeftOut(MetaPathFinder):
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse empty values for all commands: a variable that is not set, and not a choice.
+
+        An empty path would be the working directory, an empty name the default.
+        """
+        for before, value in pairwise(["", *args]):
+            name, _, given = value.partition("=")
+            if not value:
+                empty = before if before.startswith("-") else "An argument"
+                raise click.UsageError(f"{empty} is empty", ctx)
+            if value.startswith("--") and "=" in value and not given:
+                raise click.UsageError(f"{name} is empty", ctx)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""

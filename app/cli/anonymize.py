@@ -66,12 +66,9 @@ def anonymize(  # noqa: PLR0913 - click hands every option over by itself
     files = list(find(paths, outside=output))
     if not files:
         raise click.UsageError("There is no file in what you named")
-    chosen = {
-        "roles": frozenset({Role.ANONYMIZE}),
-        "organization": organization or settings.organization,
-    }
     job = Job(
-        settings.model_copy(update=chosen),
+        settings.model_copy(update={"roles": frozenset({Role.ANONYMIZE})}),
+        organization or settings.organization,
         chosen_profile(settings, profile),
         output,
         with_counts=report is not None,

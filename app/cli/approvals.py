@@ -14,7 +14,7 @@ from app.audit.repository import AuditTrail
 from app.bootstrap import Administration
 from app.cli.administration import administer
 from app.cli.options import Settings, with_settings
-from app.cli.reidentify import asked_of, event_of, of_organization, request_id, with_question
+from app.cli.reidentify import asked_of, event_of, reidentifying, request_id, with_question
 from app.vault.disclosure import safeguards
 from app.vault.disclosure.approvals import Approval, Decision, State
 from app.vault.disclosure.asking import Asked
@@ -40,9 +40,9 @@ def request(
     settings: Settings, *, worklist: Path | None, organization: str | None, **stated: str | None
 ) -> None:
     """Ask a second person; prints the request. Nothing is opened."""
-    chosen = of_organization(settings, organization)
+    chosen = reidentifying(settings)
     wanted = asked_of(stated, worklist, chosen.reidentify_batch_max)
-    asked = replace(Asked(event_of(chosen)), **wanted)
+    asked = replace(Asked(event_of(organization or settings.organization)), **wanted)
 
     async def ask() -> Approval:
         async with bootstrap.opened(chosen) as gateway:
@@ -57,13 +57,13 @@ def request(
 @with_settings
 def list_requests(settings: Settings, *, state: str | None, organization: str | None) -> None:
     """List requests, the newest first; they hold pseudonyms alone."""
-    chosen = of_organization(settings, organization)
+    chosen = organization or settings.organization
     wanted = None if state is None else State(state)
 
     async def fetch(disclosure: Disclosure) -> list[Approval]:
-        return await disclosure.requests(chosen.organization, caller=None, state=wanted)
+        return await disclosure.requests(chosen, caller=None, state=wanted)
 
-    for one in _deciding(chosen, fetch):
+    for one in _deciding(settings, fetch):
         click.echo(
             f"{one.request_id}  {one.state:8}  {telemetry.rfc3339(one.requested_at)}  "
             f"{one.purpose.code:8}  {len(one.questions):3}  {one.actor}  {one.purpose.reference}"
@@ -76,12 +76,12 @@ def list_requests(settings: Settings, *, state: str | None, organization: str | 
 @with_settings
 def show(settings: Settings, named: str, *, organization: str | None) -> None:
     """Show one request as JSON."""
-    chosen = of_organization(settings, organization)
+    chosen = organization or settings.organization
 
     async def fetch(disclosure: Disclosure) -> Approval:
-        return await disclosure.request_of(chosen.organization, request_id(named), caller=None)
+        return await disclosure.request_of(chosen, request_id(named), caller=None)
 
-    _print(_deciding(chosen, fetch))
+    _print(_deciding(settings, fetch))
 
 
 @approvals.command()
@@ -131,7 +131,7 @@ def policy(
     for name, text in (("per_hour", per_hour), ("per_day", per_day)):
         if text is not None:
             changes[name] = _bound(text)
-    event = event_of(settings.model_copy(update={"organization": organization}))
+    event = event_of(organization)
 
     async def work(held: Administration) -> Safeguards:
         recorder = Recorder(held.database, AuditTrail)
@@ -148,12 +148,12 @@ def policy(
 
 
 def _decide(settings: Settings, named: str, organization: str | None, decision: Decision) -> None:
-    chosen = of_organization(settings, organization)
+    chosen = organization or settings.organization
 
     async def work(disclosure: Disclosure) -> Approval:
         return await disclosure.decide(event_of(chosen), request_id(named), decision)
 
-    _print(_deciding(chosen, work))
+    _print(_deciding(settings, work))
 
 
 def _deciding(settings: Settings, work: Callable[[Disclosure], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what the work returns

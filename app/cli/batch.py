@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import click
 
+from app import errors
+from app.api.batch_preferences import idempotency_key
 from app.cli.batch_order import Order, SourceKind
 
 EXIT_NOT_ALL: Final = 1
@@ -112,8 +114,19 @@ def batch(
 
 
 def _order(source: str, asked: dict[str, Any], *, must_exist: bool) -> Order:
-    asked = {**asked, "idempotency_key": asked["idempotency_key"] or str(uuid4())}
+    key = _idempotency_key(asked["idempotency_key"])
+    asked = {**asked, "idempotency_key": key}
     return Order(source=source, kind=_kind_of(source, must_exist=must_exist), **asked)
+
+
+def _idempotency_key(given: str | None) -> str:
+    """Return a key that the interface would take as well."""
+    if given is None:
+        return str(uuid4())
+    try:
+        return idempotency_key([given]) or given
+    except errors.InvalidRequest as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _kind_of(source: str, *, must_exist: bool) -> SourceKind:

@@ -56,9 +56,9 @@ def run(order: Order, *, concurrency: int | None, data_dir: Path | None) -> int:
     Raises:
         errors.Misconfigured: a worker process may open too few files to work.
     """
-    settings = load_settings(
-        data_dir=data_dir, organization=order.organization, log_level=LogLevel.ERROR
-    ).model_copy(update={"roles": frozenset({Role.BATCH})})
+    settings = load_settings(data_dir=data_dir, log_level=LogLevel.ERROR).model_copy(
+        update={"roles": frozenset({Role.BATCH})}
+    )
     telemetry.configure(settings.log_level)
     descriptors.provide(descriptors.LEAST_OF_WORKER)
     count = concurrency or usable_cores()
@@ -69,7 +69,6 @@ def run(order: Order, *, concurrency: int | None, data_dir: Path | None) -> int:
 async def _run(order: Order, settings: Settings, count: int) -> int:
     telemetry.guard_event_loop(asyncio.get_running_loop())
     async with bootstrap.opened(settings) as gateway:
-        await gateway.require_organization(settings.organization)
         batch, upload = await hand_in(gateway, order)
         with View() as view:
             view.say(f"batch {batch.batch_id} (idempotency key {order.idempotency_key})")
@@ -166,10 +165,12 @@ async def hand_in(gateway: bootstrap.Gateway, order: Order) -> tuple[Batch, str]
         The batch, and the name of its copied archive; empty where the source is no archive.
 
     Raises:
-        errors.ProfileNotFound, errors.DestinationNotFound, errors.CallbackNotAllowed,
-        errors.InvalidRequest, errors.IdempotencyKeyReused: as said.
+        errors.OrganizationNotFound, errors.ProfileNotFound, errors.DestinationNotFound,
+        errors.CallbackNotAllowed, errors.InvalidRequest, errors.IdempotencyKeyReused: as said.
     """
-    intake, organization = _intake_of(gateway), gateway.settings.organization
+    intake = _intake_of(gateway)
+    organization = order.organization or gateway.settings.organization
+    await gateway.organizations.require(organization)
     profile = gateway.contexts.get(organization, order.profile or DEFAULT_PROFILE).profile
     if order.callback is not None:
         intake.callbacks.check(order.callback)

@@ -236,18 +236,12 @@ class _Asking:
     """Who asks for which organisation, with the settings of a process that reviews."""
 
     settings: Settings
+    organization: str
 
     @classmethod
     def of(cls, settings: Settings, organization: str | None) -> "_Asking":
-        chosen = {
-            "roles": frozenset({Role.REVIEW}),
-            "organization": organization or settings.organization,
-        }
-        return cls(settings.model_copy(update=chosen))
-
-    @property
-    def organization(self) -> str:
-        return self.settings.organization
+        chosen = settings.model_copy(update={"roles": frozenset({Role.REVIEW})})
+        return cls(chosen, organization or settings.organization)
 
     @property
     def event(self) -> AuditEvent:

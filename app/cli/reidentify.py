@@ -58,8 +58,8 @@ def reidentify(
     **stated: str | None,
 ) -> None:
     """Print the original identifiers of a study or patient as JSON. The audit records it."""
-    chosen = of_organization(settings, organization)
-    asked = Asked(event_of(chosen))
+    chosen = reidentifying(settings)
+    asked = Asked(event_of(organization or settings.organization))
     if approval is not None:
         if any(stated.values()) or worklist is not None:
             raise errors.InvalidRequest("An approval stands for everything; leave out the rest")
@@ -69,21 +69,16 @@ def reidentify(
     asyncio.run(_answer(chosen, asked))
 
 
-def of_organization(settings: Settings, organization: str | None) -> Settings:
-    """Return the settings of a process that re-identifies for one organisation."""
-    return settings.model_copy(
-        update={
-            "roles": frozenset({Role.REIDENTIFY}),
-            "organization": organization or settings.organization,
-        }
-    )
+def reidentifying(settings: Settings) -> Settings:
+    """Return the settings of a process that re-identifies."""
+    return settings.model_copy(update={"roles": frozenset({Role.REIDENTIFY})})
 
 
-def event_of(settings: Settings) -> AuditEvent:
-    """Return who asks, for the audit."""
+def event_of(organization: str) -> AuditEvent:
+    """Return who asks and for which organisation, for the audit."""
     return AuditEvent(
         action=Action.REIDENTIFY,
-        organization=settings.organization,
+        organization=organization,
         actor=f"cli:{operating_system_user()}",
     )
 

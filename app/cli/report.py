@@ -33,7 +33,7 @@ def show(outcomes: Sequence[Outcome], *, seconds: float) -> None:
 def report_of(job: Job, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return the report; it carries codes, pseudonyms, element paths and the input's own paths."""
     return {
-        "organization": job.settings.organization,
+        "organization": job.organization,
         "profile": job.profile.name,
         "profile_version": job.profile.version,
         "done": sum(outcome.is_done for outcome in outcomes),

@@ -28,6 +28,7 @@ class Job:
     """What every process of one run works by."""
 
     settings: Settings
+    organization: str
     profile: Profile
     output: Path
     with_counts: bool
@@ -35,7 +36,7 @@ class Job:
 
     def task(self, gateway: bootstrap.Gateway) -> Task:
         """Bind the job to the opened parts of this process."""
-        context = gateway.contexts.of(self.settings.organization, self.profile)
+        context = gateway.contexts.of(self.organization, self.profile)
         actor = pipeline.Actor(f"cli:{operating_system_user()}")
         return Task(context, actor, self.output, with_counts=self.with_counts, reports=self.reports)
 
@@ -58,7 +59,7 @@ def run_here(job: Job, files: Sequence[Path], advance: Advance) -> list[Outcome]
     async def run() -> list[Outcome]:
         outcomes: list[Outcome] = []
         async with bootstrap.opened(job.settings) as gateway:
-            await gateway.require_organization(job.settings.organization)
+            await gateway.organizations.require(job.organization)
             task = job.task(gateway)
             for chunk in _chunks(files):
                 outcomes += await run_chunk(chunk, task, gateway.vault)

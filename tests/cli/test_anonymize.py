@@ -167,11 +167,27 @@ def test_an_unknown_profile_is_refused_before_anything_is_written(
 def test_organisations_get_different_pseudonyms(
     invoke: Invoke, folder: Path, tmp_path: Path
 ) -> None:
+    invoke("organizations", "add", "OTHER")
     invoke("anonymize", folder, "-o", tmp_path / "own")
     invoke("anonymize", folder, "-o", tmp_path / "other", "--organization", "OTHER")
 
     assert not set(files_below(tmp_path / "own")) & set(files_below(tmp_path / "other"))
     assert len(files_below(tmp_path / "other")) == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_organisation_is_not_made_by_naming_it(
+    invoke: Invoke, folder: Path, tmp_path: Path, jobs: int
+) -> None:
+    where = ("-o", tmp_path / "out", "--jobs", jobs)
+
+    done = invoke("anonymize", folder, *where, "--organization", "TYPO")
+    own = invoke("anonymize", folder, *where, "--organization", "DEMO")
+
+    assert isinstance(done.exception, errors.OrganizationNotFound)
+    assert "organizations add" in str(done.exception)
+    assert own.exit_code == 0, own.output
+    assert "TYPO" not in invoke("organizations", "list").output
 
 
 def test_the_same_instance_twice_is_counted(invoke: Invoke, folder: Path, tmp_path: Path) -> None:

@@ -172,8 +172,14 @@ def test_an_interrupted_batch_is_done_by_workers_that_come_later(
         [".", "--gateway", "http://127.0.0.1:1"],
         [".", "--gateway", "http://127.0.0.1:1", "--api-key-file", "scan.dcm"],
         [".", "--gateway", "http://127.0.0.1:1", "--concurrency", "2"],
+        [".", "--idempotency-key", "a b"],
+        [".", "--idempotency-key", "k" * 256],
+        [".", "--idempotency-key", "k\u00e9y", "--gateway", "http://127.0.0.1:1"],
     ],
-    ids=["absent", "no-archive", "priority", "no-url", "no-key", "no-key-file", "not-both"],
+    ids=[
+        *("absent", "no-archive", "priority", "no-url", "no-key", "no-key-file", "not-both"),
+        *("key-with-a-space", "key-too-long", "key-not-ascii"),
+    ],
 )
 def test_wrong_usage_is_told_before_anything_is_done(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
@@ -184,6 +190,15 @@ def test_wrong_usage_is_told_before_anything_is_done(
 
     assert invoke("batch", *arguments).exit_code == 2
     assert not (tmp_path / "data").exists()
+
+
+def test_an_organisation_is_not_made_by_naming_it(
+    invoke: Invoke, study: Path, tmp_path: Path
+) -> None:
+    done = invoke("batch", study, "--to", tmp_path / "out", "--organization", "TYPO")
+
+    assert isinstance(done.exception, errors.OrganizationNotFound)
+    assert "TYPO" not in invoke("organizations", "list").output
 
 
 # --- What is asked for ---------------------------------------------------------------------------

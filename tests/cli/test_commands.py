@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from app import cli, errors
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, files_below
 
 ROOT = Path(__file__).parents[2]
 
@@ -321,6 +321,39 @@ def test_a_directory_of_profiles_that_is_not_there_is_told(
 
     assert isinstance(done.exception, errors.Misconfigured)
     assert "directory of profiles" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("anonymize", ".", "-o", ""), "-o is empty"),
+        (("anonymize", ".", "--output="), "--output is empty"),
+        (("anonymize", "", "-o", "out"), "An argument is empty"),
+        (("anonymize", ".", "-o", "out", "--organization", ""), "--organization is empty"),
+        (("manifest", "verify", ""), "argument is empty"),
+        (("batch", "", "--watch"), "An argument is empty"),
+        (("batch", ".", "--idempotency-key", ""), "--idempotency-key is empty"),
+        (("keys", "status", "--data-dir", ""), "--data-dir is empty"),
+        (("",), "argument is empty"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_empty_value_is_wrong_usage_and_not_the_default(
+    invoke: Invoke,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    done = invoke(*arguments)
+
+    assert (done.exit_code, said in done.output) == (2, True), done.output
+    assert not data_dir.exists()
+    assert files_below(tmp_path) == []
 
 
 @pytest.mark.db

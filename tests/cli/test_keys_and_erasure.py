@@ -172,7 +172,7 @@ def test_a_patient_is_erased_and_not_taken_again(
     "why",
     [
         ("--purpose", "request of the patient", "--reference", "DPO-1"),
-        ("--purpose", "PATRQT", "--reference", ""),
+        ("--purpose", "PATRQT", "--reference", " "),
         ("--purpose", "BTG", "--reference", "DPO-1", "--reason", "in haste"),
     ],
     ids=range(3),

@@ -62,3 +62,19 @@ def test_an_organisation_that_is_not_there_is_named_as_such(invoke: Invoke) -> N
     done = invoke("organizations", "set", "NORD", "--profile", "basic")
 
     assert isinstance(done.exception, OrganizationNotFound)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("reidentify", "7QM2X-9THV4-CBK8", "--purpose", "TREAT", "--reference", "T-1"),
+        ("approvals", "list"),
+        ("quarantine", "list"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_organisation_is_made_by_naming_it(invoke: Invoke, command: tuple[str, ...]) -> None:
+    done = invoke(*command, "--organization", "TYPO")
+
+    assert isinstance(done.exception, OrganizationNotFound)
+    assert "TYPO" not in invoke("organizations", "list").output
