@@ -5,13 +5,15 @@ Source: ISO/IEC 10918-1, annex B; ISO/IEC 14495-1, annex C.
 
 import re
 
+from app.dicom.codestreams_jpeg_scans import FRAME_HEADERS, Scans, refuse_hierarchy
+from app.dicom.codestreams_jpeg_tables import HOLDERS, Tables
 from app.dicom.edits import U16, Edit, Frame, finish, segment_end
 from app.errors import MalformedDicom
 
-_SOI, _EOI, _SOS, _COM, _SOF_LS = 0xD8, 0xD9, 0xDA, 0xFE, 0xF7
+_EOI, _SOS, _DNL, _COM = 0xD9, 0xDA, 0xDC, 0xFE
 _APP_FIRST, _APP_LAST = 0xE0, 0xEF
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
-_NEEDED = frozenset(range(0xC0, 0xD0)) - {0xC8} | {_SOS, *range(0xDB, 0xE0), _SOF_LS, 0xF8, 0xF9}
+_LINES_BYTES = 2
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 # In entropy-coded data FF is stuffed: with a zero byte, or in JPEG-LS with a zero bit.
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -27,8 +29,10 @@ class JpegWalk:
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
         self.position = 2
-        self.is_ls = False
         self.found: list[Edit] = []
+        self.tables = Tables()
+        self.scans = Scans(self.tables)
+        self.has_lines = False
 
     def edits(self) -> list[Edit]:
         """Walk from SOI to EOI."""
@@ -42,28 +46,54 @@ class JpegWalk:
                 self.found.append(Edit(self.position, start))
             marker = self.frame[start + 1]
             if marker == _EOI and scanned:
+                self.found += self.tables.edits(self.frame)
+                self.found.sort(key=lambda edit: edit.start)
                 return finish(self.found, start + 2, self.frame)
             self._segment(start, marker)
             pattern = self._scan_pattern() if marker == _SOS else _MARKER
             scanned = scanned or marker == _SOS
 
     def _scan_pattern(self) -> re.Pattern[bytes]:
-        return _MARKER_IN_LS_SCAN if self.is_ls else _MARKER_IN_SCAN
+        return _MARKER_IN_LS_SCAN if self.scans.is_ls else _MARKER_IN_SCAN
 
     def _segment(self, start: int, marker: int) -> None:
+        """Judge one segment; a marker of a restart or of no meaning has no place outside scans."""
         if marker in _NO_LENGTH:
             self.position = start + 2
+            self.found.append(Edit(start, self.position))
             return
-        is_metadata = marker == _COM or _APP_FIRST <= marker <= _APP_LAST
-        if not is_metadata and marker not in _NEEDED:
-            raise MalformedDicom("A compressed frame has an unknown marker")
         self.position = segment_end(self.frame, start, len(self.frame))
-        self.is_ls = self.is_ls or marker == _SOF_LS
-        if is_metadata:
-            present = bytes(self.frame[start : min(self.position, start + 24)])
-            canonical = _canonical_segment(present, self.position - start)
-            if canonical != present or len(canonical) != self.position - start:
-                self.found.append(Edit(start, self.position, canonical))
+        if marker == _COM or _APP_FIRST <= marker <= _APP_LAST:
+            self._metadata(start)
+        elif marker in HOLDERS:
+            self.tables.add(marker, start, bytes(self.frame[start + 4 : self.position]))
+        else:
+            self._header(start, marker)
+
+    def _metadata(self, start: int) -> None:
+        present = bytes(self.frame[start : min(self.position, start + 24)])
+        canonical = _canonical_segment(present, self.position - start)
+        if canonical != present or len(canonical) != self.position - start:
+            self.found.append(Edit(start, self.position, canonical))
+
+    def _header(self, start: int, marker: int) -> None:
+        """Cut a header of the frame or a scan to the length that its content has."""
+        refuse_hierarchy(marker)
+        body = bytes(self.frame[start + 4 : self.position])
+        if marker in FRAME_HEADERS:
+            size = self.scans.frame(marker, body)
+        elif marker == _SOS:
+            size = self.scans.scan(body)
+        elif marker == _DNL and len(body) >= _LINES_BYTES:
+            size = _LINES_BYTES
+        else:
+            raise MalformedDicom("A compressed frame has an unknown marker")
+        if marker == _DNL and self.has_lines:
+            self.found.append(Edit(start, self.position))
+        elif size < len(body):
+            self.found.append(Edit(start + 2, start + 4, (size + 2).to_bytes(2, "big")))
+            self.found.append(Edit(start + 4 + size, self.position))
+        self.has_lines = self.has_lines or marker == _DNL
 
 
 def _canonical_segment(segment: bytes, size: int) -> bytes:

@@ -64,6 +64,10 @@ def segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
+def even(frame: bytes) -> bytes:
+    return frame + bytes(len(frame) % 2)
+
+
 def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content) + 8) + kind + content
 
@@ -163,9 +167,16 @@ def decoded(frame: bytes, like: np.ndarray, syntax: str) -> np.ndarray:
     return dataset.pixel_array
 
 
+ONE_COMPONENT = segment(0xC0, b"\x08\x00\x08\x00\x08\x01\x01\x11\x00")
+SCAN = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00")
+
+
+def jpeg_of(*parts: bytes) -> bytes:
+    return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
+
+
 def jpeg_like(*parts: bytes) -> bytes:
-    scan = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00")
-    return b"\xff\xd8" + b"".join(parts) + scan + b"\x12\xff\x00\x34\xff\xd0\x56" + b"\xff\xd9"
+    return jpeg_of(*parts, ONE_COMPONENT, SCAN, b"\x12\xff\x00\x34\xff\xd0\x56\x78")
 
 
 def codestream_like(*, psot: int | None = None, tile_parts: bytes = b"") -> bytes:

@@ -150,8 +150,9 @@ def test_a_frame_under_a_neighbours_transfer_syntax_is_judged_by_its_content() -
 
 
 def test_an_odd_frame_gets_its_pad_byte() -> None:
-    frame = jpeg_like(segment(0xC4, bytes(16)))
-    odd = frame if len(frame) % 2 else jpeg_like(segment(0xC4, bytes(17)))
+    codes = b"\x00\x02" + bytes(15)
+    frame = jpeg_like(segment(0xC4, codes + b"\x00\x01"))
+    odd = frame if len(frame) % 2 else jpeg_like(segment(0xC4, codes[:1] + b"\x03" + bytes(18)))
 
     assert strip(odd, JPEG_BASELINE) == odd + b"\x00"
     assert metadata_edits(odd + b"\x00", JPEG_BASELINE) == []
