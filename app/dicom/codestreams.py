@@ -15,6 +15,7 @@ from app.dicom.codestreams_jpeg import JpegWalk
 from app.dicom.codestreams_jpeg_2000 import JPEG_2000_START, jpeg_2000_edits
 from app.dicom.codestreams_packed import deflate_edits, rle_edits
 from app.dicom.edits import Edit, Frame
+from app.dicom.frame_sizes import FrameSize
 from app.errors import MalformedDicom, UndecidableElement
 
 _JPEG_START = b"\xff\xd8"
@@ -60,7 +61,7 @@ def codestream_of(transfer_syntax_uid: str) -> Codestream:
 
 
 def metadata_edits(
-    frame: Frame, transfer_syntax_uid: str, *, segment_bytes: int | None = None
+    frame: Frame, transfer_syntax_uid: str, size: FrameSize | None = None
 ) -> list[Edit]:
     """Find everything in one frame that is not needed to decode its pixels.
 
@@ -72,8 +73,7 @@ def metadata_edits(
     Args:
         frame: the whole frame, its fragments joined.
         transfer_syntax_uid: of the SOP Instance.
-        segment_bytes: for RLE, the decoded size of one segment (rows * columns, an eighth of it
-            for one bit a pixel); without it what follows a segment's data stays.
+        size: of what RLE and deflate unpack to; without it what they hold behind the pixels stays.
 
     Raises:
         MalformedDicom: the frame contradicts its format, or ends too early.
@@ -84,9 +84,9 @@ def metadata_edits(
     if kind is Codestream.NATIVE:
         return []
     if kind is Codestream.RLE:
-        return rle_edits(frame, segment_bytes)
+        return rle_edits(frame, size)
     if kind is Codestream.DEFLATE:
-        return deflate_edits(frame)
+        return deflate_edits(frame, size)
     if kind in {Codestream.VIDEO, Codestream.UNKNOWN}:
         raise UndecidableElement("Metadata inside this kind of compressed frame cannot be found")
     return _image_edits(frame)

@@ -5,15 +5,18 @@ import zlib
 from itertools import pairwise
 
 from app.dicom.edits import Edit, Frame, finish
+from app.dicom.frame_sizes import FrameSize
 from app.errors import LimitExceeded, MalformedDicom
 
 _RLE_HEADER = struct.Struct("<16I")
-_RLE_NOTHING = b"\x80"  # a control byte that yields no pixel
+_NOTHING = 0x80  # a control byte that yields no pixel; runs of pixels as they are have lower ones
+_RLE_NOTHING = bytes((_NOTHING,))
+_MOST_REPEATED = 255  # repeats a byte once
 _MAX_INFLATED = 1 << 32
 _PIECE = 1 << 14  # inflates to 17 MB at most
 
 
-def rle_edits(frame: Frame, segment_bytes: int | None) -> list[Edit]:
+def rle_edits(frame: Frame, size: FrameSize | None) -> list[Edit]:
     """Check the offsets, blank the header's unused part and the gaps. Source: PS3.5 2026d, G."""
     if len(frame) < 64:
         raise MalformedDicom("An RLE frame is too short")
@@ -23,28 +26,36 @@ def rle_edits(frame: Frame, segment_bytes: int | None) -> list[Edit]:
     if not 1 <= count <= 15 or bounds[0] != 64 or not rising:
         raise MalformedDicom("An RLE frame has wrong segment offsets")
     edits = [Edit(4 + 4 * count, 64, bytes(60 - 4 * count))] if any(offsets[count:]) else []
-    if segment_bytes is None:
+    if size is None:
         return edits
+    unpacked = size.segment_bytes
+    if count != size.segments:
+        raise MalformedDicom("An RLE frame has other segments than its pixels have bytes")
     end = 64
     for start, stop in pairwise(bounds):
         segment = bytes(frame[start:stop])
-        end = start + _packed_size(segment, segment_bytes)
+        packed, shortened = _end_of_segment(segment, start, unpacked)
+        edits += shortened
+        end = start + packed
         gap = segment[end - start :]
         if stop < len(frame) and gap != b"\x00" and gap.strip(_RLE_NOTHING):
             edits.append(Edit(end, stop, _RLE_NOTHING * len(gap)))
     return finish(edits, end, frame)
 
 
-def _packed_size(segment: bytes, unpacked: int) -> int:
-    """Count the packed bytes that unpack to so many; about 0.1 µs for each run."""
-    position = 0
+def _end_of_segment(segment: bytes, start: int, unpacked: int) -> tuple[int, list[Edit]]:
+    """Find where the last pixel of the segment at ``start`` is, and let its run end there.
+
+    About 0.1 µs for each run.
+    """
+    position = run = control = 0
     try:
         while unpacked > 0:
-            control = segment[position]
-            if control < 128:
+            run, control = position, segment[position]
+            if control < _NOTHING:
                 position += control + 2
                 unpacked -= control + 1
-            elif control > 128:
+            elif control > _NOTHING:
                 position += 2
                 unpacked -= 257 - control
             else:
@@ -53,11 +64,23 @@ def _packed_size(segment: bytes, unpacked: int) -> int:
         position = len(segment) + 1
     if position > len(segment):
         raise MalformedDicom("An RLE segment ends too early")
-    return position
+    if not unpacked:
+        return position, []
+    if control < _NOTHING:
+        position += unpacked
+        control += unpacked
+    else:
+        control -= unpacked
+    # One byte is no repetition.
+    control = 0 if control > _MOST_REPEATED else control
+    return position, [Edit(start + run, start + run + 1, bytes((control,)))]
 
 
-def deflate_edits(frame: Frame) -> list[Edit]:
-    """Find the end of the deflated stream by inflating it in pieces. Source: PS3.5 2026d, A.4."""
+def deflate_edits(frame: Frame, size: FrameSize | None) -> list[Edit]:
+    """Find the end of the deflated stream by inflating it in pieces. Source: PS3.5 2026d, A.4.
+
+    What it inflates to is the pixels and nothing else.
+    """
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     read = inflated = 0
     try:
@@ -70,4 +93,7 @@ def deflate_edits(frame: Frame) -> list[Edit]:
         raise MalformedDicom("A deflated frame is damaged") from None
     if not inflate.eof:
         raise MalformedDicom("A deflated frame ends too early")
+    whole = inflated if size is None else size.native_bytes(inflated)
+    if inflated - whole > whole % 2:
+        raise MalformedDicom("A deflated frame holds more than its pixels")
     return finish([], read - len(inflate.unused_data), frame)

@@ -15,6 +15,7 @@ from app.dicom.codestreams import (
     metadata_edits,
 )
 from app.dicom.edits import Edit, edited_size
+from app.dicom.frame_sizes import FrameSize
 from app.dicom.source import Source
 from app.dicom.tokens import PixelValue
 from app.dicom.video import video_edits
@@ -105,9 +106,9 @@ def clean_frames(
     transfer_syntax: str,
     *,
     frame_count: int,
-    segment_bytes: int | None,
+    frame_size: FrameSize,
 ) -> CleanFrames | None:
-    """Strip the metadata inside compressed frames; None where there are no frames.
+    """Strip what is no pixel from encapsulated frames; None where there are no frames.
 
     Source: PS3.5 2026d, A.4 (encapsulation, Basic Offset Table).
 
@@ -115,31 +116,32 @@ def clean_frames(
         MalformedDicom, UndecidableElement: a frame is not understood.
     """
     if len(pixels.fragments) < 2:
+        if any(size for _, size in pixels.fragments):
+            raise MalformedDicom("There is an offset table, but no frame")
         return None
     table = pixels.fragments[0]
     offsets = _offset_table(source, table)
-    native = codestream_of(transfer_syntax) is Codestream.NATIVE
     frames = _streams(source, pixels, transfer_syntax, frame_count)
     changed = False
     segments: list[Segment] = []
     starts, lengths = [], []
     position = 0
     for parts in frames:
-        frame_size = sum(size for _, size in parts)
-        edits = [] if native else _edits(source, parts, transfer_syntax, segment_bytes)
+        held = sum(size for _, size in parts)
+        edits = _edits(source, parts, transfer_syntax, frame_size)
         starts.append(position)
         if edits:
             changed = True
-            size = edited_size(frame_size, edits)
+            size = edited_size(held, edits)
             segments.append(_ITEM(_ITEM_TAG, size))
-            segments += _edited(parts, edits, frame_size)
+            segments += _edited(parts, edits, held)
             position += 8 + size
             lengths.append(size)
         else:
             begin, end = parts[0][0] - 8, parts[-1][0] + parts[-1][1]
             segments.append(Range(begin, end - begin))
             position += end - begin
-            lengths.append(frame_size)
+            lengths.append(held)
     # An offset table that is none carries something else: it is written anew as well.
     changed = changed or bool(table[1] % 4) or offsets not in ((), tuple(starts))
     has_table = bool(offsets) and starts[-1] <= _MAX_OFFSET
@@ -196,13 +198,15 @@ def divide(
     Raises:
         MalformedDicom: the fragments cannot be divided, or should not be there at all.
     """
-    native = codestream_of(transfer_syntax) is Codestream.NATIVE
-    if native and transfer_syntax != ENCAPSULATED_NATIVE:
+    is_native = codestream_of(transfer_syntax) is Codestream.NATIVE
+    if is_native and transfer_syntax != ENCAPSULATED_NATIVE:
         raise MalformedDicom("The pixel data is encapsulated, which its transfer syntax is not")
     if len(pixels.fragments) < 2:
         return []
     table, fragments = pixels.fragments[0], pixels.fragments[1:]
-    frames = _divide(source, fragments, _offset_table(source, table), frame_count)
+    # Pixels may look like the beginning of any format.
+    kinds = source if not is_native else None
+    frames = _divide(kinds, fragments, _offset_table(source, table), frame_count)
     return [[fragments[number] for number in frame] for frame in frames]
 
 
@@ -210,12 +214,27 @@ def _edits(
     source: Source,
     parts: Sequence[tuple[int, int]],
     transfer_syntax: str,
-    segment_bytes: int | None,
+    frame_size: FrameSize,
 ) -> list[Edit]:
-    if codestream_of(transfer_syntax) is Codestream.VIDEO:
+    kind = codestream_of(transfer_syntax)
+    if kind is Codestream.VIDEO:
         return _video_edits(source, parts, transfer_syntax)
+    if kind is Codestream.NATIVE:
+        return _native_edits(source, parts, frame_size)
     data = b"".join(source.read(*part) for part in parts)
-    return metadata_edits(data, transfer_syntax, segment_bytes=segment_bytes)
+    return metadata_edits(data, transfer_syntax, frame_size)
+
+
+def _native_edits(
+    source: Source, parts: Sequence[tuple[int, int]], frame_size: FrameSize
+) -> list[Edit]:
+    """Return what cuts a frame behind its last pixel; nothing else of it is read."""
+    held = sum(size for _, size in parts)
+    pixels = frame_size.native_bytes(held)
+    padding = bytes(pixels % 2)
+    ranges = _ranges(parts, pixels, min(held, pixels + 2))
+    behind = b"".join(source.read(one.offset, one.size) for one in ranges)
+    return [] if behind == padding else [Edit(pixels, held, padding)]
 
 
 def _video_edits(
@@ -244,11 +263,14 @@ def _offset_table(source: Source, table: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _divide(
-    source: Source, fragments: Sequence[tuple[int, int]], offsets: Sequence[int], frame_count: int
+    source: Source | None,
+    fragments: Sequence[tuple[int, int]],
+    offsets: Sequence[int],
+    frame_count: int,
 ) -> list[range]:
     def begins_frame(index: int) -> bool:
         offset, size = fragments[index]
-        return begins_image(source.read(offset, min(size, 12)))
+        return source is not None and begins_image(source.read(offset, min(size, 12)))
 
     def images() -> int:
         return sum(map(begins_frame, range(len(fragments))))

@@ -5,6 +5,7 @@ from app.deid.attributes import PIXEL_DATA
 from app.deid.planning import Remark
 from app.dicom import part10
 from app.dicom.elements import encode_element, encode_text, key_tag, key_vr, tag_text
+from app.dicom.frame_sizes import FrameSize
 from app.dicom.frames import CleanFrames, Lent, Range, Segment, clean_frames
 from app.dicom.tokens import PixelValue
 from app.errors import UndecidableElement
@@ -37,7 +38,7 @@ class Layout:
         self.warnings = warnings
 
     def frames(self, masked: Masked | None) -> CleanFrames | None:
-        """Return compressed frames without their metadata; None for native pixels.
+        """Return encapsulated frames without what is no pixel; None for native pixels.
 
         Args:
             masked: those that take the place of the ones that came.
@@ -50,24 +51,27 @@ class Layout:
                 masked,
                 self.tokens.transfer_syntax,
                 has_table=any(size for _, size in pixels.fragments[:1]),
-                segment_bytes=self._rle_segment_bytes(),
+                frame_size=self._frame_size(),
             )
         frames = clean_frames(
             self.tokens.source,
             pixels,
             self.tokens.transfer_syntax,
             frame_count=self.root.integer(_FRAMES) if self.root.raw(_FRAMES).strip(b"\0 ") else 1,
-            segment_bytes=self._rle_segment_bytes(),
+            frame_size=self._frame_size(),
         )
         if frames is not None and frames.segments is not None:
             self.warnings.append(Remark("frame-metadata-removed", tag_text(PIXEL_DATA)))
         return frames
 
-    def _rle_segment_bytes(self) -> int | None:
-        """Return how many bytes an RLE segment decodes to; None where pixels are not bytes."""
-        if self.root.number(_BITS) % 8:
-            return None
-        return self.root.number(_ROWS) * self.root.number(_COLUMNS) or None
+    def _frame_size(self) -> FrameSize:
+        """Return what the instance says of a frame's pixels."""
+        return FrameSize(
+            pixels=self.root.number(_ROWS) * self.root.number(_COLUMNS),
+            samples=self.root.number(_SAMPLES) or 1,
+            bits=self.root.number(_BITS),
+            may_be_subsampled=self.root.text(_PHOTOMETRIC) == "YBR_FULL_422",
+        )
 
     def segments(
         self,

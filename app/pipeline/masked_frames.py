@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from app.dicom.frame_sizes import FrameSize
 from app.dicom.frames import CleanFrames, Lent, Range, Segment, clean_frames, lent_frames, size_of
 from app.dicom.tokens import PixelValue
 from app.pipeline.output import ResultSource
@@ -12,7 +13,7 @@ _ITEM_HEADER = 8
 
 
 def masked_frames(
-    masked: Masked, transfer_syntax: str, *, has_table: bool, segment_bytes: int | None
+    masked: Masked, transfer_syntax: str, *, has_table: bool, frame_size: FrameSize
 ) -> CleanFrames:
     """Return encapsulated frames; what hides inside of them goes as it does from others.
 
@@ -20,7 +21,7 @@ def masked_frames(
         masked: the frames.
         transfer_syntax: theirs.
         has_table: whether a Basic Offset Table is written.
-        segment_bytes: how many bytes an RLE segment decodes to, where that is known.
+        frame_size: what the instance says of their pixels.
     """
     lent = lent_frames(masked.source, masked.lengths, has_table=has_table)
     segments = lent.segments or []
@@ -33,7 +34,7 @@ def masked_frames(
         pixels,
         transfer_syntax,
         frame_count=len(masked.lengths),
-        segment_bytes=segment_bytes,
+        frame_size=frame_size,
     )
     if cleaned is None or cleaned.segments is None:
         return lent

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.dicom.codestreams import Codestream, codestream_of, metadata_edits
 from app.dicom.edits import Edit
+from app.dicom.frame_sizes import FrameSize
 from app.errors import MalformedDicom, UndecidableElement
 from app.pixels.codecs_headers import Header, header_of
 from app.pixels.codecs_rle import decode_rle, encode_rle
@@ -46,8 +47,13 @@ class Frame:
 
 def cleaned(data: bytes, picture: Picture) -> bytes:
     """Return a compressed frame without its metadata, of even length."""
-    segment_bytes = -(-picture.rows * picture.columns * min(picture.bits_allocated, 8) // 8)
-    edits = metadata_edits(data, picture.transfer_syntax, segment_bytes=segment_bytes)
+    size = FrameSize(
+        pixels=picture.rows * picture.columns,
+        samples=picture.samples,
+        bits=picture.bits_allocated,
+        may_be_subsampled=picture.photometric == "YBR_FULL_422",
+    )
+    edits = metadata_edits(data, picture.transfer_syntax, size)
     return _edited(data, edits)
 
 

@@ -15,6 +15,7 @@ from pydicom.uid import UID
 
 from app.dicom.codestreams import metadata_edits
 from app.dicom.edits import Edit, edited_size
+from app.dicom.frame_sizes import FrameSize
 
 CANARY = b"CANARY^ZEBEDEE"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
@@ -53,8 +54,8 @@ def edited(frame: bytes, edits: list[Edit]) -> bytes:
     return kept[0] + b"".join(e.replacement + k for e, k in zip(edits, kept[1:], strict=True))
 
 
-def strip(frame: bytes, syntax: str, segment_bytes: int | None = None) -> bytes:
-    edits = metadata_edits(memoryview(frame), syntax, segment_bytes=segment_bytes)
+def strip(frame: bytes, syntax: str, size: FrameSize | None = None) -> bytes:
+    edits = metadata_edits(memoryview(frame), syntax, size)
     stripped = edited(frame, edits)
     assert len(stripped) == edited_size(len(frame), edits)
     return stripped

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from app.dicom.codestreams import metadata_edits
+from app.dicom.frame_sizes import FrameSize
 from app.errors import LimitExceeded, MalformedDicom
 from tests.dicom.compressed import CANARY, DEFLATED, RLE, decoded, encoded, strip
+
+WORDS = FrameSize(64 * 64, 1, 16)
 
 
 @pytest.mark.parametrize("syntax", [RLE, DEFLATED])
@@ -16,11 +19,11 @@ def test_bytes_behind_rle_segments_and_deflated_streams_go(syntax: str) -> None:
     frame = encoded(pixels, syntax)
     planted = frame.rstrip(b"\x00") + b"\x00" * 2 + CANARY
 
-    stripped = strip(planted, syntax, segment_bytes=64 * 64)
+    stripped = strip(planted, syntax, WORDS)
 
     assert CANARY not in stripped
     assert np.array_equal(decoded(stripped, pixels, syntax), pixels)
-    assert metadata_edits(stripped, syntax, segment_bytes=64 * 64) == []
+    assert metadata_edits(stripped, syntax, WORDS) == []
 
 
 def test_the_gap_between_rle_segments_and_the_unused_header_are_blanked() -> None:
@@ -30,13 +33,13 @@ def test_the_gap_between_rle_segments_and_the_unused_header_are_blanked() -> Non
     header = struct.pack("<III", 2, 64, second + 16) + CANARY.ljust(52, b"X")
     planted = header + frame[64:second] + CANARY + b"\x00\x00" + frame[second:]
 
-    stripped = strip(planted, RLE, segment_bytes=64 * 64)
+    stripped = strip(planted, RLE, WORDS)
 
     assert CANARY not in stripped
     assert np.array_equal(decoded(stripped, pixels, RLE), pixels)
 
 
-def test_rle_without_the_segment_size_is_checked_and_left() -> None:
+def test_rle_without_the_size_of_a_frame_is_checked_and_left() -> None:
     pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
 
     assert metadata_edits(encoded(pixels, RLE), RLE) == []
@@ -52,11 +55,12 @@ def test_rle_without_the_segment_size_is_checked_and_left() -> None:
         struct.pack("<16I", 2, 64, 64, *bytes(13)) + b"\x00\x01",
         struct.pack("<16I", 1, 64, *bytes(14)) + b"\x05\x01",
         struct.pack("<16I", 1, 64, *bytes(14)) + b"\x80\x80",
+        struct.pack("<16I", 2, 64, 66, *bytes(13)) + b"\xf1\x01\xf1\x01",
     ],
 )
 def test_a_damaged_rle_frame_is_refused(frame: bytes) -> None:
     with pytest.raises(MalformedDicom):
-        metadata_edits(frame, RLE, segment_bytes=16)
+        metadata_edits(frame, RLE, FrameSize(16, 1, 8))
 
 
 def test_damaged_or_endless_deflated_frames_are_refused() -> None:
