@@ -309,8 +309,8 @@ class Compiler:
             if rules.has_allow_list or index in self.staying or tag in rules.cells:
                 nothing = encode_element(tag, self.vrs[index], b"", explicit=self.explicit)
                 return Op.NUMBER, index, known, nothing
-        elif (measures := MEASURES.get(tag)) and set(measures) <= set(self.tags):
-            return Op.BULK, index, tuple(map(self.tags.index, measures))
+        elif tag in MEASURES and set(MEASURES[tag]) <= set(self.tags):
+            return Op.BULK, index, tuple(map(self.tags.index, MEASURES[tag]))
         return None
 
     def _listed(self, index: int, known: str) -> tuple[Any, ...] | None:

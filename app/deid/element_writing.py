@@ -163,7 +163,8 @@ class ElementWriter:
     ) -> bytes:
         """Return samples or entries without what lies behind the last one. Operands: indices."""
         tag, value = key_tag(dataset.keys[index]), self._value(dataset, index)
-        most = longest(tag, [self._value(dataset, measure) for measure in measures])
+        found = [self._value(dataset, measure) for measure in measures]
+        most = longest(tag, found, len(value))
         if most is None or len(value) <= most:
             return self._element(dataset, index)
         self.findings.warnings.append(Remark("surplus-removed", tag_text(tag)))

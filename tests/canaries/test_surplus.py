@@ -1,4 +1,4 @@
-"""Nothing stays behind the last sample of a waveform or the last entry of a look-up table."""
+"""Nothing stays behind the last sample of a waveform, number of a list or entry of a table."""
 
 import io
 import struct
@@ -79,6 +79,81 @@ def test_a_palette_stays_as_long_as_its_descriptor_says(count: int, size: int) -
     read = dcmread(io.BytesIO(b"".join(made(part10(dataset, extra=extra)).chunks())))
 
     assert read[0x00281201].value == entries
+
+
+@pytest.mark.parametrize(("held", "kept"), [(256, 256), (276, 256), (512, 512), (522, 512)])
+def test_a_palette_of_bytes_takes_one_or_two_for_an_entry(held: int, kept: int) -> None:
+    entries = (bytes(range(256)) * 3)[:held]
+    extra = {
+        0x00281101: raw_element(0x00281101, "US", struct.pack("<3H", 256, 0, 8)),
+        0x00281201: raw_element(0x00281201, "OW", entries),
+    }
+
+    read = dcmread(io.BytesIO(b"".join(made(part10(ct(WHO), extra=extra)).chunks())))
+
+    assert read[0x00281201].value == entries[:kept]
+
+
+FLOATS = struct.pack("<24f", *range(24))
+
+
+def spectra(kind: str) -> Dataset:
+    dataset = ct(WHO)
+    dataset.Rows = dataset.Columns = 1
+    dataset.NumberOfFrames, dataset.DataRepresentation = 2, kind
+    dataset.DataPointRows, dataset.DataPointColumns = 2, 3
+    return dataset
+
+
+def grid() -> Dataset:
+    dataset = ct(WHO)
+    dataset.GridDimensions = [2, 2, 2]
+    return dataset
+
+
+def points() -> Dataset:
+    dataset = ct(WHO)
+    dataset.NumberOfSurfacePoints = 8
+    return dataset
+
+
+def vectors() -> Dataset:
+    dataset = ct(WHO)
+    dataset.NumberOfVectors, dataset.VectorDimensionality = 12, 2
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("dataset", "tag", "values"),
+    [
+        (spectra("COMPLEX"), 0x56000020, FLOATS),
+        (spectra("REAL"), 0x56000020, FLOATS[:48]),
+        (grid(), 0x00640009, FLOATS),
+        (points(), 0x00660016, FLOATS),
+        (vectors(), 0x00660021, FLOATS),
+        (ct(WHO), 0x54000110, bytes(8)),
+        (ct(WHO), 0x5400100A, bytes(8)),
+    ],
+    ids=["complex", "real", "grid", "points", "vectors", "minimum", "padding"],
+)
+def test_text_behind_numbers_goes(dataset: Dataset, tag: int, values: bytes) -> None:
+    vr = "OW" if tag >> 16 == 0x5400 else "OF"
+    for planted in (values, values + TEXT.encode() * 2):
+        dataset.add_new(tag, vr, planted)
+
+        read = dcmread(io.BytesIO(b"".join(made(part10(dataset)).chunks())))
+
+        assert read[tag].value == values
+
+
+def test_numbers_that_nothing_measures_stay() -> None:
+    dataset = spectra("REAL")
+    dataset.NumberOfFrames = None
+    dataset.add_new(0x56000020, "OF", FLOATS)
+
+    read = dcmread(io.BytesIO(b"".join(made(part10(dataset)).chunks())))
+
+    assert read[0x56000020].value == FLOATS
 
 
 def test_a_table_without_descriptor_stays() -> None:
