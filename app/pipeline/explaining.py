@@ -57,6 +57,9 @@ _FRAME_RULE: Final = Rule(RuleKind.WRITTEN, "written anew: frames without what h
 _EVEN_RULE: Final = Rule(RuleKind.WRITTEN, "written anew: of even length")
 # Warning about the pixels → why their value is not what it was.
 _PIXEL_CHANGES: Final = {
+    "embedded-overlay-removed": Rule(
+        RuleKind.WRITTEN, "written anew: without overlays in bits beside the pixel values"
+    ),
     "frame-metadata-removed": _FRAME_RULE,
     "pixel-surplus-removed": Rule(
         RuleKind.WRITTEN, "written anew: without what stood behind the last pixel"

@@ -9,6 +9,7 @@ from app.dicom.frame_sizes import FrameSize
 from app.dicom.frames import CleanFrames, Lent, Range, Segment, clean_frames
 from app.dicom.tokens import PixelValue
 from app.errors import UndecidableElement
+from app.pipeline.embedded_overlays import overlay_bits, refuse_in_frames, without_bits
 from app.pipeline.masked_frames import masked_frames
 from app.pipeline.root import RootValues
 from app.pipeline.side_work import Masked
@@ -53,6 +54,7 @@ class Layout:
                 has_table=any(size for _, size in pixels.fragments[:1]),
                 frame_size=self._frame_size(),
             )
+        refuse_in_frames(self.root, self.sop_class)
         frames = clean_frames(
             self.tokens.source,
             pixels,
@@ -109,11 +111,16 @@ class Layout:
         if masked is not None:
             return self._native(pixels, Lent(masked.source, 0, masked.size))
         surplus = self._surplus(pixels)
-        if pixels.length is None or not (surplus or pixels.length % 2):
+        bits = overlay_bits(self.root, self.sop_class) if pixels.length is not None else 0
+        if pixels.length is None or not (surplus or bits or pixels.length % 2):
             return [Range(pixels.start, pixels.stop - pixels.start)]
         if surplus:
             self.warnings.append(Remark("pixel-surplus-removed", tag_text(PIXEL_DATA)))
-        return self._native(pixels, Range(pixels.value, pixels.length - surplus))
+        value = Range(pixels.value, pixels.length - surplus)
+        if not bits:
+            return self._native(pixels, value)
+        self.warnings.append(Remark("embedded-overlay-removed", tag_text(PIXEL_DATA)))
+        return self._native(pixels, without_bits(self.root, value, bits, self.root.number(_BITS)))
 
     def _native(self, pixels: PixelValue, value: Range | Lent) -> list[Segment]:
         """Return a native pixel element of even length."""
