@@ -180,11 +180,28 @@ def jpeg_like(*parts: bytes) -> bytes:
     return jpeg_of(*parts, ONE_COMPONENT, SCAN, b"\x12\xff\x00\x34\xff\xd0\x56\x78")
 
 
+SIZ = segment(0x51, struct.pack(">H8IH", 0, 8, 8, 0, 0, 8, 8, 0, 0, 1) + b"\x07\x01\x01")
+
+
+def tile_part(
+    *segments: bytes, data: bytes = bytes(10), numbers: tuple[int, int, int] = (0, 0, 1)
+) -> bytes:
+    tile, part, parts = numbers
+    header = b"".join(segments)
+    length = struct.pack(">I", 12 + len(header) + 2 + len(data))
+    start = b"\xff\x90\x00\x0a" + struct.pack(">H", tile) + length + bytes((part, parts))
+    return start + header + b"\xff\x93" + data
+
+
+def codestream_of_parts(*parts: bytes) -> bytes:
+    return b"\xff\x4f" + SIZ + b"".join(parts) + b"\xff\xd9"
+
+
 def codestream_like(*, psot: int | None = None, tile_parts: bytes = b"") -> bytes:
-    data = b"\xff\x93" + bytes(10)
-    length = 12 + len(tile_parts) + len(data) if psot is None else psot
-    tile = b"\xff\x90\x00\x0a\x00\x00" + struct.pack(">I", length) + b"\x00\x01"
-    return b"\xff\x4f" + segment(0x51, bytes(38)) + tile + tile_parts + data + b"\xff\xd9"
+    part = tile_part(tile_parts)
+    if psot is not None:
+        part = part[:6] + struct.pack(">I", psot) + part[10:]
+    return codestream_of_parts(part)
 
 
 def jxl_container(*boxes: bytes) -> bytes:

@@ -30,6 +30,7 @@ from tests.dicom.compressed import (
     codestream_like,
     decoded,
     encoded,
+    even,
     frames_of,
     instance,
     jpeg_like,
@@ -147,7 +148,7 @@ def test_native_frames_have_no_metadata() -> None:
 
 
 def test_a_frame_under_a_neighbours_transfer_syntax_is_judged_by_its_content() -> None:
-    assert strip(codestream_like() + CANARY, JPEG_BASELINE) == codestream_like()
+    assert strip(codestream_like() + CANARY, JPEG_BASELINE) == even(codestream_like())
 
 
 def test_an_odd_frame_gets_its_pad_byte() -> None:
