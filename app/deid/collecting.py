@@ -21,9 +21,12 @@ def collect(
         view: the instance; its buffer is what the spans point into.
         dataset: one data set; sequences that are entered are gathered by themselves.
         plan: the data set's.
-        charset: Specific Character Set in force.
+        charset: Specific Character Set in force around it.
     """
     buffer = view.buffer
+    if plan.charset >= 0:
+        start, stop = dataset.value_span(plan.charset)
+        charset = buffer[start:stop]
     for found, indices in (
         (findings.values, plan.identifying),
         (findings.retained, plan.retained),

@@ -14,7 +14,7 @@ from app.deid.private import SafeElement
 from app.deid.standard import CID7050, EDITION
 
 # Raised when the engine treats the same profile differently, so that versions tell it.
-RULES_VERSION = 3
+RULES_VERSION = 4
 
 
 class BurnedInPolicy(StrEnum):

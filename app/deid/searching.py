@@ -12,7 +12,8 @@ from functools import lru_cache
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-from app.deid.rules.dates import day_of, numeric_forms, written_forms
+from app.deid.rules.dates import day_of, numeric_forms, short_days, written_forms
+from app.deid.rules.disguises import may_be_escaped, reversible
 from app.deid.rules.identifiers import (
     ANYWHERE,
     MIN_ID,
@@ -26,6 +27,8 @@ from app.deid.rules.identifiers import (
     is_replacement,
     name_parts,
 )
+from app.deid.rules.letters import latin_variants
+from app.deid.rules.places import phrases
 from app.dicom.text import decode, encoded_core
 from app.errors import LimitExceeded
 
@@ -68,10 +71,13 @@ class Search:
         """Say whether a value may stand in a text in another spelling than it came with.
 
         A quick look that is wrong at times: who is suspected is read word by word.
+
+        Args:
+            text: ASCII; several with ``SEPARATOR`` between them.
         """
         if self.squeezed is None or not text:
             return False
-        if not self.is_plain:
+        if not self.is_plain or _ESCAPE in text or may_be_escaped(text):
             return True
         dense = text.translate(_SQUEEZE, _DROPPED)
         windows = _windows(dense, self.longest)
@@ -79,7 +85,10 @@ class Search:
 
 
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
-_DROPPED = bytes(b for b in range(0x20, 0x7F) if b not in _LETTERS)
+#: What parts the texts that ``suspects`` is given.
+SEPARATOR = b"\x1e"
+_ESCAPE = b"\x1b"
+_DROPPED = bytes(b for b in range(0x80) if b not in _LETTERS and b not in SEPARATOR)
 _SQUEEZE = bytes(range(256)).lower()
 
 
@@ -138,6 +147,7 @@ def _compile(values: Values) -> Search:
             squeezed.add(id_core(text).encode())
             for needle in _encoded(text, charset):
                 needles[needle] = needles.get(needle, True) and bounded
+        squeezed |= {text.encode() for text in _other_spellings(identifier)}
         for text in {identifier.text, *_base64_forms(identifier)}:
             needles |= dict.fromkeys(_coded(text, charset), False)
     suspicious = [
@@ -200,13 +210,11 @@ def _id_forms(text: str) -> Iterator[Form]:
         if len(core) >= MIN_ID:
             yield value.strip(), len(core) <= ANYWHERE
             yield core, len(core) <= ANYWHERE
-        yield from ((run, True) for run in digit_runs(value))
+        yield from ((run, True) for run in digit_runs(folded(value)))
 
 
 def _phrase_forms(text: str) -> Iterator[Form]:
-    for value in text.split("\\"):
-        if len(id_core(value)) >= MIN_ID:
-            yield value.strip(), True
+    yield from ((value, True) for value in phrases(text))
 
 
 _FORMS: dict[Kind, Callable[[str], Iterator[Form]]] = {
@@ -216,6 +224,18 @@ _FORMS: dict[Kind, Callable[[str], Iterator[Form]]] = {
     Kind.ID: _id_forms,
     Kind.PHRASE: _phrase_forms,
 }
+
+
+def _other_spellings(identifier: Identifier) -> Iterator[str]:
+    """Yield, in small ASCII letters, what is found in text only, and word by word."""
+    if identifier.kind is Kind.NAME:
+        for word in ("".join(part).lower() for part in name_parts(identifier.text)):
+            if word.isascii():
+                yield from latin_variants(word)
+                yield from (word[::-1],) if reversible(word) else ()
+    elif identifier.kind in {Kind.DATE, Kind.BIRTH_DATE}:
+        day = day_of(identifier.text)
+        yield from short_days(day) if day else ()
 
 
 def _base64_forms(identifier: Identifier) -> Iterator[str]:

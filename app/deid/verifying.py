@@ -29,7 +29,7 @@ from app.deid.rules.identifiers import (
 )
 from app.deid.rules.temporal import is_temporal, is_timezone
 from app.deid.rules.vocabulary import CODE_STRINGS, is_unit
-from app.deid.searching import Search, compile_search
+from app.deid.searching import SEPARATOR, Search, compile_search
 from app.deid.standard import is_uid, uid_role, well_known_uid
 from app.deid.substitutes import Originals
 from app.dicom.elements import CHARSET_VRS, tag_text
@@ -58,7 +58,7 @@ _Leaf = tuple[int, int, int, ElementClass]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Texts:
-    """Text values of a result, NUL between them, for a look at other spellings.
+    """Text values of a result, a separator between them, for a look at other spellings.
 
     Attributes:
         free: of attributes where no identifying value may stand.
@@ -112,9 +112,17 @@ def verify(
             raise ResidualIdentifier("An identifying value was left in the result, encoded")
     texts = [leaf for leaf in leaves if leaf[3].vr in _TEXTS and not leaf[3].temporal]
     return Texts(
-        b"\0".join([data[start:stop] for start, stop, _, kind in texts if not kind.retained]),
-        b"\0".join([data[start:stop] for start, stop, _, kind in texts if kind.retained]),
+        joined([data[start:stop] for start, stop, _, kind in texts if not kind.retained]),
+        joined([data[start:stop] for start, stop, _, kind in texts if kind.retained]),
     )
+
+
+def joined(texts: list[bytes]) -> bytes:
+    """Return texts as one, told apart by a separator that stands in none of them."""
+    text = SEPARATOR.join(texts)
+    if text.count(SEPARATOR) >= max(len(texts), 1):
+        return SEPARATOR.join([one.replace(SEPARATOR, b"") for one in texts])
+    return text
 
 
 def holds_identifiers(document: bytes, identifiers: Iterable[Identifier]) -> bool:

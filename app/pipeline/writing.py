@@ -10,7 +10,7 @@ from app.deid.element_writing import Cleaners
 from app.deid.planning import Place, Remark, kept_text
 from app.deid.private import View
 from app.deid.rules.text import DescriptorCleaner, Recognizer, TextCleaner
-from app.deid.searching import compile_search
+from app.deid.searching import SEPARATOR, compile_search
 from app.deid.substitutes import Fact, Findings, Originals, Substitutes
 from app.deid.verifying import Texts, verify
 from app.dicom.elements import tag_text
@@ -140,8 +140,8 @@ class Writer:
             for data in filter(None, (made.header, made.tail))
         ]
         return Texts(
-            b"\0".join([part.free for part in parts]),
-            b"\0".join([part.retained for part in parts]),
+            SEPARATOR.join([part.free for part in parts]),
+            SEPARATOR.join([part.retained for part in parts]),
         )
 
     def _missing_charset(self) -> str:

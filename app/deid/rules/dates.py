@@ -88,6 +88,11 @@ def numeric_forms(day: dt.date) -> Iterator[str]:
         yield separator.join((m, d, y))
 
 
+def short_days(day: dt.date) -> set[str]:
+    """Return a day in six figures, in any order: they count only by themselves, and in text."""
+    return {f"{day:%d%m%y}", f"{day:%y%m%d}", f"{day:%m%d%y}"}
+
+
 def written_forms(day: dt.date) -> Iterator[str]:
     """Yield a day as people write it: with short years, bare figures and names of months."""
     yield from numeric_forms(day)
@@ -157,10 +162,12 @@ def date_pattern(day: dt.date) -> str:
     foreign = "|".join(map(folded, _FOREIGN_MONTHS[day.month - 1]))
     nth = f"{d}(?:st|nd|rd|th)?"
     any_gap = r"[\W_]*"
-    gap, link = r"[\W_]{1,3}", r"[\W_]*(?:of|de|del|di)?[\W_]*"
+    # Between figures a colon tells a time, but for a whole year.
+    gap, link = r"(?:[^\w:]|_){1,3}", r"[\W_]*(?:of|de|del|di)?[\W_]*"
     ways = (
-        f"{day:%Y%m%d}|{day:%d%m%Y}|{day:%m%d%Y}",
+        rf"{day:%Y%m%d}(?:[0-2]\d[0-5]\d(?:[0-5]\d)?)?|{day:%d%m%Y}|{day:%m%d%Y}",
         f"{y}{gap}{m}{gap}{d}|{d}{gap}{m}{gap}{y}|{m}{gap}{d}{gap}{y}",
+        f"{day:%Y}:{m}:{d}|{d}:{m}:{day:%Y}",
         f"{nth}{link}{name}{link}{y}|{name}{any_gap}{nth}{gap}{y}|{y}{link}{name}{link}{nth}",
         f"{d}{gap}(?:{_ROMAN[day.month - 1]}|{foreign}){gap}{day:%Y}",
         rf"(?:{'|'.join(_years(day))})\s?[\u5e74\ub144]\W{{0,3}}0?{day.month}\s?[\u6708\uc6d4]\W{{0,3}}{d}\s?[\u65e5\uc77c]",

@@ -5,8 +5,9 @@ be read in several ways is an atomic group: a long name of equal letters takes a
 """
 
 import re
+from collections.abc import Mapping
 
-from app.deid.rules.identifiers import folded
+from app.deid.rules.identifiers import ANYWHERE, folded
 
 # What is written for letters that others have not, and for two letters in their place.
 _LETTERS = {
@@ -22,15 +23,19 @@ _LETTERS = {
     "þ": "(?:þ|th)",
 }
 _DIGRAPHS = re.compile("[aou]e|aa|ss|dj|th")
-_EITHER = {
+_SIGNS = {"ae": "(?:ae|æ)", "oe": "(?:oe|œ)", "ss": "(?:ss|ß)", "th": "(?:th|þ)"}
+_EITHER = _SIGNS | {
     "ae": "(?:ae?|æ)",
     "oe": "(?:oe?|œ)",
     "ue": "ue?",
     "aa": "(?>aa?)",
-    "ss": "(?:ss|ß)",
     "dj": "dj?",
-    "th": "(?:th|þ)",
 }
+# A vowel that had an umlaut before somebody's keyboard left it out.
+_VOWELS = re.compile("[aou]e|aa|ss|dj|th|(?<![aeou])[aou](?!$)")
+_BARE = {vowel: f"{vowel}e?" for vowel in "aou"}
+# A name is not shortened to fewer letters: Doe to do, Haas to has.
+_MIN_SHORTENED = 4
 # Letters, folded, and how they are written in Latin ones: international, English, German, French.
 _CYRILLIC = (
     "\u0430 a|\u0431 b|\u0432 v w ff f|\u0433 g h|\u0434 d|\u0435 ye je yo jo e o|\u0436 zh j z sh|"
@@ -59,6 +64,48 @@ _OTHER_ALPHABETS = re.compile("|".join(sorted(_LATIN, key=len, reverse=True)))
 def spellings(word: str) -> str:
     """Return a pattern, for folded text, of a word in all its spellings."""
     if word.isascii():
-        return _DIGRAPHS.sub(lambda found: _EITHER[found[0]], re.escape(word.lower()))
+        return _latin_spellings(word.lower())
     pattern = "".join(_LETTERS.get(c.lower(), re.escape(folded(c))) for c in word)
     return _OTHER_ALPHABETS.sub(lambda found: _LATIN[found[0]], pattern)
+
+
+def _latin_spellings(word: str) -> str:
+    shortest = len(shortened(word))
+    if shortest < _MIN_SHORTENED and shortest < len(word):
+        return _written(word, _DIGRAPHS, _SIGNS)
+    if shortest < ANYWHERE <= len(word):
+        # What is too short to be looked for inside of words stands by itself.
+        loose = _written(word, _DIGRAPHS, _EITHER)
+        return rf"(?:{_written(word, _DIGRAPHS, _SIGNS)}|(?<![^\W_]){loose}(?![^\W_]))"
+    if shortest < ANYWHERE:
+        return _written(word, _DIGRAPHS, _EITHER)
+    return _written(word, _VOWELS, _EITHER | _BARE)
+
+
+def _written(word: str, letters: re.Pattern[str], ways: Mapping[str, str]) -> str:
+    return letters.sub(lambda found: ways.get(found[0], found[0]), re.escape(word))
+
+
+def shortened(word: str) -> str:
+    """Return a word in small ASCII letters with one letter for two where one had an umlaut."""
+    return _SHORTENED.sub(lambda found: found[0][0], word)
+
+
+_SHORTENED = re.compile("[aou]e|aa|dj")
+_BARE_VOWEL = re.compile("(?<![aeou])[aou](?!e|$)")
+
+
+def latin_variants(word: str) -> set[str]:
+    """Return a word in small ASCII letters with and without the letter that stands for an umlaut.
+
+    For the quick search: a few of the many, with one umlaut or with all.
+    """
+    short = shortened(word)
+    variants = {short} if len(short) >= _MIN_SHORTENED else set[str]()
+    if len(short) >= ANYWHERE:
+        variants.add(_BARE_VOWEL.sub(r"\g<0>e", short))
+        variants |= {
+            f"{short[: found.end()]}e{short[found.end() :]}"
+            for found in _BARE_VOWEL.finditer(short)
+        }
+    return variants - {word}

@@ -6,130 +6,23 @@ by any attribute), E.3.5.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from app.deid.rules.dates import date_pattern, day_of
+from app.deid.rules.finding import Matcher
 from app.deid.rules.identifiers import (
     ANYWHERE,
-    MIN_ID,
     NUMERIC,
     WORD,
     Identifier,
     Kind,
     composed,
-    counts_anywhere,
-    digit_runs,
     folded,
     id_core,
-    is_ordinary,
-    name_parts,
     name_words,
-    words,
 )
-from app.deid.rules.letters import spellings
 from app.deid.rules.patterns import found_by_form
 from app.deid.rules.vocabulary import CODE_STRINGS
-
-# Longer values are found by their beginning: the time for a search must not grow with them.
-_MAX_ID, _MAX_PHRASE = 64, 32
-_ANY_GAP = r"[\W_]*"
-
-
-def _bounded(pattern: str) -> str:
-    return rf"(?<![^\W_])(?:{pattern})(?![^\W_])"
-
-
-def _name_patterns(text: str) -> Iterator[str]:
-    for part in name_parts(composed(text)):
-        pattern = _ANY_GAP.join(map(spellings, part))
-        joined = "".join(part)
-        yield pattern if counts_anywhere(joined) else _bounded(pattern)
-
-
-def _date_patterns(text: str) -> Iterator[str]:
-    day = day_of(text)
-    if day is not None:
-        yield date_pattern(day)
-
-
-def _id_patterns(text: str) -> Iterator[str]:
-    for value in text.split("\\"):
-        core = [c for c in folded(value) if c.isalnum()]
-        if len(core) >= MIN_ID:
-            pattern = r"[\W_]{0,2}".join(map(re.escape, core[:_MAX_ID]))
-            if len(core) > _MAX_ID:
-                pattern += r"\S*"
-            yield pattern if len(core) > ANYWHERE else _bounded(pattern)
-        for run in digit_runs(value):
-            spaced = r"[\W_]?".join(run)
-            yield rf"(?<!\d){spaced}(?!\d)"
-
-
-def _phrase_patterns(text: str) -> Iterator[str]:
-    for value in text.split("\\"):
-        parts = [word[:_MAX_ID] for word in words(folded(composed(value)))[:_MAX_PHRASE]]
-        if sum(map(len, parts)) >= MIN_ID:
-            yield _bounded(r"[\W_]+".join(map(re.escape, parts)))
-
-
-_PATTERNS: dict[Kind, Callable[[str], Iterator[str]]] = {
-    Kind.NAME: _name_patterns,
-    Kind.BIRTH_DATE: _date_patterns,
-    Kind.DATE: _date_patterns,
-    Kind.ID: _id_patterns,
-    Kind.PHRASE: _phrase_patterns,
-}
-# The values of a patient's instances are the same, and compiling them takes longer than all else.
-_MAX_KEPT_VALUES, _MAX_KEPT_TEXTS, _MAX_KEPT_LENGTH = 256, 512, 256
-
-
-class _Matcher:
-    """Finds a set of identifying values in text; remembers short texts, which come again."""
-
-    __slots__ = ("_known", "_pattern")
-
-    def __init__(self, identifiers: frozenset[Identifier]) -> None:
-        patterns = {p for i in identifiers for p in _PATTERNS[i.kind](i.text)}
-        ordered = sorted(patterns, key=lambda pattern: (-len(pattern), pattern))
-        self._pattern = re.compile("|".join(ordered)) if ordered else None
-        self._known: dict[str, tuple[tuple[int, int], ...]] = {}
-
-    def spans(self, text: str) -> tuple[tuple[int, int], ...]:
-        """Return begin and end of each value in a composed text."""
-        known = self._known.get(text)
-        if known is None:
-            known = self._found(text)
-            if len(text) <= _MAX_KEPT_LENGTH:
-                if len(self._known) >= _MAX_KEPT_TEXTS:
-                    self._known.clear()
-                self._known[text] = known
-        return known
-
-    def is_whole(self, text: str) -> bool:
-        """Say whether a text is nothing but a value."""
-        return self._pattern is not None and self._pattern.fullmatch(folded(text)) is not None
-
-    def _found(self, text: str) -> tuple[tuple[int, int], ...]:
-        if self._pattern is None:
-            return ()
-        plain = folded(text)
-        found = list(_places(self._pattern, plain))
-        if _HYPHEN.search(plain):
-            # A name that somebody hyphenated: what stands around the hyphen is one word.
-            kept = [i for i in range(len(plain)) if not _HYPHEN.match(plain, i)]
-            dense = "".join(plain[i] for i in kept)
-            found += ((kept[a], kept[b - 1] + 1) for a, b in _places(self._pattern, dense))
-        return tuple(found)
-
-
-_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\u2011](?=[^\W\d_])")
-
-
-def _places(pattern: re.Pattern[str], plain: str) -> Iterator[tuple[int, int]]:
-    for match in pattern.finditer(plain):
-        if not is_ordinary(plain, *match.span()):
-            yield match.span()
 
 
 def _searched(identifier: Identifier) -> Identifier:
@@ -139,15 +32,19 @@ def _searched(identifier: Identifier) -> Identifier:
     return identifier
 
 
-def _matcher(identifiers: frozenset[Identifier]) -> _Matcher:
+# The values of a patient's instances are the same, and compiling them takes longer than all else.
+_MAX_KEPT_VALUES = 256
+
+
+def _matcher(identifiers: frozenset[Identifier]) -> Matcher:
     if len(identifiers) > _MAX_KEPT_VALUES:
-        return _Matcher(identifiers)
+        return Matcher(identifiers)
     return _kept_matcher(identifiers)
 
 
 @lru_cache(maxsize=64)
-def _kept_matcher(identifiers: frozenset[Identifier]) -> _Matcher:
-    return _Matcher(identifiers)
+def _kept_matcher(identifiers: frozenset[Identifier]) -> Matcher:
+    return Matcher(identifiers)
 
 
 _UID_RUN = re.compile(r"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
@@ -270,7 +167,7 @@ class DescriptorCleaner(TextCleaner):
         """Return ``text`` without what identifies; the same text where there is nothing."""
         if vr in _TERM_VRS:
             return super().clean(text, vr=vr)
-        parts = text.split("\\") if vr in _SEVERAL else [text]
+        parts = _DELIMITER.split(text) if vr in _SEVERAL else [text]
         return "\\".join(self._cleaned(part, vr) for part in parts)
 
     def _without_matches(self, text: str) -> str:
@@ -285,6 +182,8 @@ class DescriptorCleaner(TextCleaner):
         spans = list(found_by_form(plain))
         if self._recognize is not None:
             spans += self._recognize(plain)
+        if spans:  # of a value that looks like half of something else, the other half goes too
+            spans += (self._initials.around(plain, *one) for one in self._matcher.spans(plain))
         by_value = super().clean(_without(plain, spans) if spans else text, vr=vr)
         if by_value == text:
             return text
@@ -330,6 +229,8 @@ def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
 # What dangles when a name or number is taken away.
 _LOOSE_ENDS = " \t,;:/^=-_#"
 _SEVERAL = frozenset({"LO", "SH", "UC"})
+# Between values, and not the beginning of an escape such as that of JSON.
+_DELIMITER = re.compile(r"\\(?!u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})")
 
 
 def _is_under(run: str, uids: frozenset[str]) -> bool:
