@@ -110,7 +110,7 @@ class Compiler:
                 decide_content(tag, decision, content, place.rules)
                 for tag, decision in zip(self.tags, self.decisions, strict=True)
             ]
-        self.is_content = content is not None
+        self.content = content
         if REFERENCED_SERIES in self.tags and not place.where.removed:
             self.decisions = list(map(_kept_reference, self.decisions))
         self.ops: list[tuple[Any, ...]] = []
@@ -163,7 +163,7 @@ class Compiler:
     def _named(self, retained: tuple[tuple[int, Kind], ...]) -> Iterator[int]:
         """Yield what an option retains by name: an attribute, or the text of a content item."""
         yield from (index for index, _ in retained)
-        for index, tag in enumerate(self.tags if self.is_content else ()):
+        for index, tag in enumerate(self.tags if self.content else ()):
             if tag == TEXT_VALUE and self.decisions[index].effect is Effect.KEEP:
                 yield index
 
@@ -193,6 +193,8 @@ class Compiler:
         for index, (tag, vr) in enumerate(zip(self.tags, self.vrs, strict=True)):
             known = dictionary_vr(tag)
             kind = identifying_kind(tag, known if vr == "UN" and known else vr)
+            if tag == TEXT_VALUE and self.content is not None:
+                kind = self.content.kind
             if kind is not None:
                 yield index, kind
 

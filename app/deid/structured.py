@@ -11,6 +11,7 @@ from functools import lru_cache
 from app.deid.data import structured_content
 from app.deid.options import Option
 from app.deid.private import View
+from app.deid.rules.identifiers import Kind
 from app.dicom.elements import key_tag
 from app.dicom.tokens import Dataset
 
@@ -32,11 +33,13 @@ class ContentRule:
         value_type: of the item; empty where it names none.
         letter: ``K``, ``C``, or ``D`` where the value is replaced; empty where no row lists it.
         because: the row, or that there is none.
+        kind: what the item's text identifies, if its concept says so.
     """
 
     value_type: str
     letter: str
     because: str
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,23 @@ _CURRENT = dict(line.split("\t") for line in structured_content.RETIRED.splitlin
 CONCEPTS = tuple((*key, row.meaning) for key, row in _ROWS.items())
 
 
+# Concepts whose text is a number, or names a place or a device, whatever else stands in it.
+# Source: PS3.15 2026c, Table E.3.4-1.
+_IDS = (
+    "111700 111705 113511 113512 113513 113516 113871 113880 121016 121020 121021 121022 121030 "
+    "121041 121196 125010 128774 128775"
+)
+_PLACES = (
+    "110119 110190 111706 111724 113872 113873 113877 121009 121013 121017 121121 121193 121197 "
+    "121434 121435 122128"
+)
+_KINDS: Mapping[tuple[str, str], Kind] = (
+    {("DCM", value): Kind.ID for value in _IDS.split()}
+    | {("DCM", value): Kind.PHRASE for value in _PLACES.split()}
+    | {("NCDR", "53"): Kind.ID, ("LN", "74711-3"): Kind.ID}
+)
+
+
 @lru_cache(maxsize=4096)
 def content_rule(
     scheme: str, value: str, value_type: str, options: frozenset[Option]
@@ -80,7 +100,9 @@ def content_rule(
     filled = {letter for name, letter in row.options.items() if name in options}
     letter = "C" if "C" in filled else "K" if "K" in filled else "D"
     because = f"Table E.3.4-1 {row.meaning}, {value_type}: {row.basic}"
-    return ContentRule(value_type, letter, because + (f", here {letter}" if filled else ""))
+    because += f", here {letter}" if filled else ""
+    kind = _KINDS.get((scheme, value)) if value_type == "TEXT" else None
+    return ContentRule(value_type, letter, because, kind)
 
 
 def rule_of(dataset: Dataset, view: View, options: frozenset[Option]) -> ContentRule:

@@ -161,3 +161,38 @@ def test_names_of_requests_and_referenced_patients_go_from_text() -> None:
     left = left_of("Snodgrass, Thimblewick, QX-884421, RP 774121", source)
 
     assert not any(sign.isalnum() for sign in left[3:-6])
+
+
+@pytest.mark.parametrize(
+    ("concept", "value"),
+    [
+        *(("121022", "AX-88421"), ("121030", "QX884421"), ("121020", "QX884421")),
+        *(("113871", "plumtree7"), ("128774", "plumtree7"), ("113880", "SN-77412")),
+        *(("121009", "Plumtree Clinic"), ("113873", "Plumtree Clinic"), ("121121", "Room Plum")),
+        *(("110119", "PLUMTREE_AE"), ("110190", "ids.plumtree"), ("113877", "Plumtree scanner")),
+    ],
+)
+def test_what_one_item_of_a_report_names_goes_from_the_text_of_another(
+    concept: str, value: str
+) -> None:
+    source = sr(WHO)
+    source.ContentSequence = [
+        item("TEXT", COMMENT, TextValue=f"known as {value} today"),
+        item("TEXT", code(concept), TextValue=value),
+    ]
+
+    made = read_back(output(source, "clean_descriptors")).ContentSequence
+
+    assert [one.TextValue for one in made] == ["known as today", "REMOVED"]
+
+
+def test_the_name_of_a_device_that_is_retained_stays_in_its_item() -> None:
+    source = sr(WHO)
+    source.ContentSequence = [
+        item("TEXT", code("113877"), TextValue="Plumtree scanner"),
+        item("TEXT", code("121009"), TextValue="Plumtree Clinic"),
+    ]
+
+    made = read_back(output(source, "retain_device_identity")).ContentSequence
+
+    assert [one.TextValue for one in made] == ["Plumtree scanner", "REMOVED"]
