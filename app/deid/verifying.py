@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
-from app.deid.attributes import ENCAPSULATED_DOCUMENT
+from app.deid.attributes import ENCAPSULATED_DOCUMENT, PIXEL_DATA
 from app.deid.expecting import ElementClass, Expectation, Privates, expectation_of
 from app.deid.private import NO_DECLARATIONS, Declarations
 from app.deid.rulebook import BASIC, Rulebook
@@ -139,6 +139,23 @@ def holds_identifiers(document: bytes, identifiers: Iterable[Identifier]) -> boo
         for hidden in _hidden_texts(document)
         for span in search.hits(hidden)
     )
+
+
+def check_stream(data: bytes, originals: Originals, least: int) -> None:
+    """Search a part of a compressed stream, in which texts are there by chance if they are short.
+
+    Args:
+        data: the part.
+        originals: what must not be found.
+        least: bytes that a match has at least.
+
+    Raises:
+        ResidualIdentifier: naming Pixel Data.
+    """
+    for start, stop in compile_search(originals.values).hits(data):
+        if stop - start >= least and not _is_ramp(data, start, stop):
+            raise ResidualIdentifier(path=tag_text(PIXEL_DATA))
+    _check_uids(data, originals.uids)
 
 
 def _stands_in(document: bytes, start: int, stop: int) -> bool:

@@ -33,6 +33,7 @@ from app.errors import (
     UnsupportedSOPClass,
     UnsupportedTransferSyntax,
 )
+from app.pipeline.frame_search import search_frames
 from app.pipeline.layout import Layout
 from app.pipeline.picturing import picture_of
 from app.pipeline.pixel_advice import advice_without_option
@@ -172,6 +173,7 @@ class Instance:
         frames = self.layout.frames(masked)
         substitutes = self._substitutes(originals, replacements, frames)
         header, tail = self.writer.verified(substitutes)
+        self._search(frames)
         segments = self.layout.segments(replacements.sop_instance_uid, header, tail, frames, masked)
         size = sum(map(size_of, segments))
         return Deidentified(
@@ -197,6 +199,13 @@ class Instance:
             _source=self.tokens.source,
             _segments=tuple(segments),
         )
+
+    def _search(self, frames: CleanFrames | None) -> None:
+        """Look into compressed frames once more."""
+        pixels, originals = self.tokens.pixels, self.writer.originals
+        if frames is None or pixels is None or originals is None:
+            return
+        search_frames(self.tokens.source, pixels, frames, self.tokens.transfer_syntax, originals)
 
     def _masked(self, replacements: Replacements) -> Masked | None:
         """Return frames that take the place of those that came, if some do.

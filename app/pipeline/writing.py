@@ -42,6 +42,9 @@ class Writer:
         placed: the instance.
         recognize: finds persons and places in text that is cleaned.
         warnings: takes what the receiver should know.
+
+    Attributes:
+        originals: what must not be in the result, once that is known.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Writer:
         self.place, self.tail_place = placed.place, placed.tail_place
         self.view, self.tail_view = placed.view, placed.tail_view
         self.warnings = warnings
+        self.originals: Originals | None = None
         self._recognize = recognize
 
     def verified(self, substitutes: Substitutes) -> tuple[bytes, bytes]:
@@ -60,7 +64,7 @@ class Writer:
         """
         described = self._descriptor_cleaner()
         made = self._applied(substitutes, Cleaners(described=described))
-        originals = made.findings.originals()
+        self.originals = originals = made.findings.originals()
         if not self._is_clean(made, originals, substitutes):
             findings = made.findings
             uids = frozenset(findings.uids)

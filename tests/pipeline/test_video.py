@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from app.deid.profile import BUILT_IN, Profile, profile_from_text
 from app.dicom.source import MemorySource
-from app.errors import PixelsNeedReview, UndecidableElement
+from app.errors import PixelsNeedReview, ResidualIdentifier, UndecidableElement
 from app.pipeline import Context, Deidentified, deidentified
 from app.pipeline.side_work import PixelParts
 from app.pixels.children import Children
@@ -26,7 +26,7 @@ SPS, PPS, SLICE = b"\x67\x42\x00\x0a\xf8", b"\x68\xce\x38\x80", b"\x65\x88\x84\x
 STREAM = MARK + SPS + MARK + PPS + MARK + b"\x06\x05" + WHO.family.encode() + MARK + SLICE
 
 
-def video() -> Dataset:
+def video(stream: bytes = STREAM) -> Dataset:
     dataset = ct(WHO)
     dataset.SOPClassUID, dataset.Modality = ENDOSCOPY, "ES"
     dataset.Rows = dataset.Columns = 16
@@ -34,7 +34,7 @@ def video() -> Dataset:
     dataset.PlanarConfiguration, dataset.NumberOfFrames = 0, 30
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = encapsulate([STREAM + b"\0" * (len(STREAM) % 2)])
+    dataset.PixelData = encapsulate([stream + b"\0" * (len(stream) % 2)])
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
     return dataset
@@ -45,7 +45,7 @@ def profile(policy: str) -> Profile:
     return profile_from_text(text)
 
 
-async def done(using: Profile) -> Deidentified:
+async def done(using: Profile, stream: bytes = STREAM) -> Deidentified:
     rules = load_rules()
 
     async def of(_organization: str) -> Any:
@@ -61,7 +61,7 @@ async def done(using: Profile) -> Deidentified:
         )
         pseudonyms = Pseudonyms(bytes(range(32)), "DEMO")
         context = Context("DEMO", using, pseudonyms, pixels=parts)
-        return await deidentified(MemorySource(part10(video(), H_264)), context)
+        return await deidentified(MemorySource(part10(video(stream), H_264)), context)
 
 
 async def test_an_accepted_video_passes_without_what_is_no_picture() -> None:
@@ -88,3 +88,11 @@ async def test_a_video_that_the_profile_does_not_accept_waits_for_a_person() -> 
 async def test_without_the_option_a_video_is_refused() -> None:
     with pytest.raises(UndecidableElement):
         await done(BUILT_IN["basic"])
+
+
+@pytest.mark.parametrize("size", [100, 1_048_560, 1_500_000])
+async def test_a_video_with_an_identifying_value_between_its_pictures_is_refused(size: int) -> None:
+    inside = SLICE + b"\x55" * size + WHO.family.encode() + b"\x55" * 700
+
+    with pytest.raises(ResidualIdentifier):
+        await done(profile("accept"), STREAM + MARK + inside + MARK + SLICE)
