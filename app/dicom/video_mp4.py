@@ -4,11 +4,19 @@ Source: ISO/IEC 14496-12 (boxes), 14496-15 (carriage of H.264 and H.265).
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.dicom.edits import Edit
-from app.dicom.video_units import Reader, is_needed
+from app.dicom.video_mp4_sizes import (
+    HEAD_BYTES,
+    content_bytes,
+    h_264_units,
+    h_265_units,
+    known_brands,
+    nothing_in,
+)
+from app.dicom.video_units import Reader, behind_the_end, is_needed, most_bytes
 from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
 
 _U32 = struct.Struct(">I").unpack_from
@@ -33,7 +41,9 @@ _ENTRIES = {b"avc1": b"avcC", b"avc3": b"avcC", b"hvc1": b"hvcC", b"hev1": b"hvc
 _MAX_COLOUR = 11
 _ENTRY_BOXES = frozenset((b"pasp", b"colr", b"btrt", b"fiel", b"clap"))
 _SELF_CONTAINED = b"\0\0\0\1\0\0\0\x0curl \0\0\0\1"
-_ENTRY_HEAD, _NAME_AT, _NAME_SIZE = 86, 50, 32
+_ENTRY_HEAD = 86
+# Bytes of an entry that are reserved, or how its encoder is called: place and size.
+_NOTHING_IN_ENTRY = ((8, 6), (16, 16), (50, 32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,17 @@ class _Walk:
     def _keep(self, box: _Box) -> None:
         if self._tables.setdefault(box.kind, box) is not box:
             raise UndecidableElement("A video has more than one track")
+        if box.kind == b"ftyp":
+            body = self.read(box.content, box.stop - box.content)
+            self._put(box.content, known_brands(body))
+        self._cut(box)
+
+    def _cut(self, box: _Box) -> None:
+        """Blank what stands in a box behind its content."""
+        held = box.stop - box.content
+        size = content_bytes(box.kind, self.read(box.content, min(held, HEAD_BYTES)))
+        if size is not None and size < held:
+            self._put(box.content + size, bytes(held - size))
 
     def _blank(self, box: _Box) -> None:
         """Make a box one of free space, whatever is in it."""
@@ -134,7 +155,8 @@ class _Walk:
         body = self.read(box.content, min(box.stop - box.content, 24))
         if body[8:12] != b"vide":
             raise UndecidableElement("A video has sound or other tracks")
-        self._put(box.content + 24, bytes(max(box.stop - box.content - 24, 0)))
+        self._put(box.content + 4, bytes(4))
+        self._put(box.content + 12, bytes(max(box.stop - box.content - 12, 0)))
 
     def _references(self, box: _Box) -> None:
         """Take one reference only: that the media data are in the same file."""
@@ -142,9 +164,11 @@ class _Walk:
             raise UndecidableElement("A video refers to other files")
 
     def _untime(self, box: _Box) -> None:
-        """Blank when a track was made and changed; a duration stays."""
+        """Blank when a track was made and changed, and what is reserved; a duration stays."""
         version = self.read(box.content, 1)
         self._put(box.content + 4, bytes(16 if version == b"\1" else 8))
+        for start, stop in nothing_in(box.kind, version, box.stop - box.content):
+            self._put(box.content + start, bytes(stop - start))
 
     def _descriptions(self, box: _Box) -> None:
         """Judge the one entry that says how samples are encoded."""
@@ -152,7 +176,8 @@ class _Walk:
         wanted = _ENTRIES.get(entry.kind)
         if wanted is None or entry.stop != box.stop or (wanted == b"hvcC") != self.is_h_265:
             raise UndecidableElement("A video is encoded in a way that no rule covers")
-        self._put(entry.start + _NAME_AT, bytes(_NAME_SIZE))
+        for at, size in _NOTHING_IN_ENTRY:
+            self._put(entry.start + at, bytes(size))
         start = entry.start + _ENTRY_HEAD
         while start < entry.stop:
             inner = self._box(start, entry.stop)
@@ -165,15 +190,18 @@ class _Walk:
         if box.kind == wanted:
             body = self.read(box.content, box.stop - box.content)
             try:
-                units = _h_265_units(body) if self.is_h_265 else _h_264_units(body)
+                units, end = h_265_units(body) if self.is_h_265 else h_264_units(body)
                 self._length_size = (body[21 if self.is_h_265 else 4] & 3) + 1
                 self._parameters(box, body, units)
+                self._put(box.content + end, bytes(len(body) - end))
             except IndexError:
                 raise MalformedDicom("The configuration of a video ends too early") from None
         elif is_profile or box.kind not in _ENTRY_BOXES:
             self._blank(box)
+        else:
+            self._cut(box)
 
-    def _parameters(self, box: _Box, body: bytes, units: Iterator[tuple[int, int]]) -> None:
+    def _parameters(self, box: _Box, body: bytes, units: Sequence[tuple[int, int]]) -> None:
         """Put filler in the place of units beside the parameter sets."""
         for start, stop in units:
             if not is_needed(body[start : start + 1], is_h_265=self.is_h_265):
@@ -184,6 +212,7 @@ class _Walk:
         if not self._length_size or not self._media:
             raise MalformedDicom("A video has no samples")
         spans = sorted(self._spans())
+        yield from self._dependencies(len(spans))
         inside = sum(b.content <= start < b.stop for b in self._media for start, _ in spans)
         if inside != len(spans):
             raise MalformedDicom("Samples of a video lie outside of its media data")
@@ -198,6 +227,12 @@ class _Walk:
                 yield from self._sample(start, stop)
                 position = stop
             yield from self._gap(position, box.stop)
+
+    def _dependencies(self, count: int) -> Iterator[Edit]:
+        """Blank what stands behind the byte of each sample that says what it depends on."""
+        box = self._tables.get(b"sdtp")
+        if box is not None:
+            yield from self._gap(min(box.content + 4 + count, box.stop), box.stop)
 
     def _gap(self, start: int, stop: int) -> Iterator[Edit]:
         if stop - start > _MAX_GAP:
@@ -216,6 +251,9 @@ class _Walk:
                 raise MalformedDicom("A unit of a video has a wrong length")
             if not is_needed(data[begin : begin + 1], is_h_265=self.is_h_265):
                 yield Edit(start + begin, start + position, self._filler(length))
+                continue
+            most = most_bytes(data[begin : begin + 1], is_h_265=self.is_h_265)
+            yield from behind_the_end(self.read, start + begin, start + position, most)
 
     def _filler(self, length: int) -> bytes:
         head = b"\x4c\x01" if self.is_h_265 else b"\x0c"
@@ -266,37 +304,6 @@ class _Walk:
         count = _U32(table.ljust(8, b"\0"), 4)[0]
         numbers = _numbers(table[8:], count * 3, 4)
         return list(zip(numbers[::3], numbers[1::3], strict=True))
-
-
-def _h_264_units(body: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the parameter sets of an ``avcC`` box. Source: ISO/IEC 14496-15, 5.3.3."""
-    at = 6
-    for _ in range(body[5] & 0x1F):
-        yield (unit := _unit_at(body, at))
-        at = unit[1]
-    pictures, at = body[at], at + 1
-    for _ in range(pictures):
-        yield (unit := _unit_at(body, at))
-        at = unit[1]
-
-
-def _unit_at(body: bytes, at: int) -> tuple[int, int]:
-    """Return begin and end of a unit behind its length."""
-    stop = at + 2 + int.from_bytes(body[at : at + 2], "big")
-    if stop > len(body) or stop == at + 2:
-        raise MalformedDicom("The configuration of a video ends too early")
-    return at + 2, stop
-
-
-def _h_265_units(body: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the units of an ``hvcC`` box. Source: ISO/IEC 14496-15, 8.3.3."""
-    position = 23
-    for _ in range(body[22]):
-        count = int.from_bytes(body[position + 1 : position + 3], "big")
-        position += 3
-        for _ in range(count):
-            yield (unit := _unit_at(body, position))
-            position = unit[1]
 
 
 def _per_chunk(runs: list[tuple[int, int]], index: int) -> int:

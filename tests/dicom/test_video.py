@@ -105,10 +105,13 @@ def test_an_mpeg_2_stream_decodes_to_the_same_pictures(mpeg_2: tuple[bytes, Path
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+PICTURE = b"\0\0\1\0\x00\x0f\xff\xf8"
+
+
 def test_the_time_of_a_group_of_pictures_is_blanked() -> None:
     sequence = b"\0\0\1\xb3\x04\x00\x40\x13\xff\xff\xe0\x20"
 
-    cleaned = blanked(sequence + b"\0\0\1\xb8\x5a\x6b\xcd\xff" + b"\0\0\1\0\x11", MPEG_2)
+    cleaned = blanked(sequence + b"\0\0\1\xb8\x5a\x6b\xcd\xff" + PICTURE, MPEG_2)
 
     assert b"\0\0\1\xb8\x00\x08\x00\x60" in cleaned
 
