@@ -74,6 +74,13 @@ def test_a_number_in_a_table_that_is_no_ramp_is_still_refused() -> None:
         ("Patel^Vik", "PATELLA left"),
         ("Lee^Philip", "Philips Medical Systems"),
         ("Corona^Zed", "coronary angiography, CORONAL"),
+        ("Conti^Stern", "continuous, sternum, parasternal"),
+        ("Mitra^Spina", "mitral valve, cerebrospinal fluid"),
+        ("Matos^Tomas", "neurofibromatosis, hematomas"),
+        ("Inger^Thora", "THORAX and finger"),
+        ("Linea^Paris", "linear, in comparison"),
+        ("Klein^Stein", "Kleinhirn, Nierenstein, verkleinert"),
+        ("Droit^Petit", "hanche droite, petite masse"),
         ("Test^Patient", "phantom for a test of patient positions"),
     ],
 )
