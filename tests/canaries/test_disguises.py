@@ -7,7 +7,7 @@ from app.deid.rules.identifiers import Kind
 from app.deid.rules.text import DescriptorCleaner, TextCleaner
 from app.deid.searching import SEPARATOR, compile_search
 from app.deid.verifying import joined
-from tests.builders import Identity
+from tests.builders import Identity, part10, raw_element
 from tests.canaries.test_canaries import deidentified, read_back
 from tests.canaries.test_descriptors import CLEANED, result
 from tests.canaries.test_spellings import with_text
@@ -149,9 +149,32 @@ def test_a_name_with_escapes_in_it_goes(name: str, written: str) -> None:
 
 
 def test_a_name_as_a_program_prints_it_goes() -> None:
-    left = left_of("M\\xfcllers \\ud835\\udc0cullers", PatientName="M\u00fcllers^Zed")
+    written = "M\\xfcllers \\ud835\\udc0cullers M\\'fcllers"
+    left = left_of(written, PatientName="M\u00fcllers^Zed")
 
     assert left == ["for here", "for here"]
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "cp1252"])
+def test_a_name_that_was_read_in_the_wrong_character_set_goes(codec: str) -> None:
+    for name in ("M\u00fc\u00dfigk", "\u00d6stlund", "Dvo\u0159\u00e1k"):
+        written = name.encode().decode(codec)
+
+        assert left_of(written, PatientName=f"{name}^Zed") == ["for here", "for here"]
+
+
+def test_a_text_in_another_character_set_than_declared_is_cleaned_and_not_refused() -> None:
+    source = read_back(with_text("x", PatientName="M\u00fc\u00dfigk^Zed"))
+    source.SpecificCharacterSet = "ISO_IR 100"
+    source.PatientName = "M\u00fc\u00dfigk^Zed"
+    raw = "for M\u00fc\u00dfigk here".encode()
+    del source.InterventionDescription
+    data = part10(source, extra={_KEPT: raw_element(_KEPT, "LO", raw)})
+
+    assert read_back(deidentified(data))[_KEPT].value == "for here"
+
+
+_KEPT = 0x0018003A  # Intervention Description
 
 
 def test_a_short_name_behind_an_escape_goes() -> None:

@@ -33,11 +33,18 @@ class Reading:
         return self.starts[start], self.stops[stop - 1]
 
 
-# Escapes of addresses, of mail, of HTML and XML, and of JSON and programs.
+# Letters that UTF-8 looks like where it is read as Latin-1, or as Windows has it.
+_WINDOWS = (
+    "\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018-\u201d"
+    "\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
+)
+_BEHIND = f"[\u0080-\u00bf{_WINDOWS}]"
+# Escapes of addresses, of mail, of HTML and XML, of JSON and programs, and of RTF.
 _ESCAPES = re.compile(
     r"(?P<percent>(?:%[0-9a-fA-F]{2})+)|(?P<quoted>(?:=[0-9A-F]{2})+)|(?P<soft>=\r?\n)"
     r"|(?P<entity>&(?:amp;)?(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8}[0-9]{0,2});)"
-    r"|(?P<units>(?:\\u[0-9a-fA-F]{4})+)|(?P<bytes>(?:\\x[0-9a-fA-F]{2})+)"
+    r"|(?P<units>(?:\\u[0-9a-fA-F]{4})+)|(?P<bytes>(?:\\[x'][0-9a-fA-F]{2})+)"
+    rf"|(?P<misread>(?:[\u00c2-\u00df]{_BEHIND}|[\u00e0-\u00ef]{_BEHIND}{{2}})+)"
 )
 
 
@@ -55,7 +62,9 @@ _ESCAPES_IN_BYTES = re.compile(
 
 def unescaped(text: str) -> Reading | None:
     """Return a text with its escapes undone; None where it has none."""
-    if not any(sign in text for sign in "%=&\\") or _ESCAPES.search(text) is None:
+    if text.isascii() and not any(sign in text for sign in "%=&\\"):
+        return None
+    if _ESCAPES.search(text) is None:
         return None
     letters: list[str] = []
     starts: list[int] = []
@@ -86,18 +95,29 @@ def _undone(found: re.Match[str]) -> Iterator[tuple[str, int, int]]:
             width = 6 if ord(letter) <= _LAST_OF_ONE_UNIT else 12
             yield letter, start, start + width
             start += width
+    elif kind == "misread":
+        raw = b"".join(map(_as_byte, found.group()))
+        yield from _of_bytes(raw, start, 1)
     elif kind != "soft":
-        yield from _of_bytes(found.group(), start, 4 if kind == "bytes" else 3)
+        width = 4 if kind == "bytes" else 3
+        raw = bytes(
+            int(found.group()[i - 2 : i], 16) for i in range(width, found.end() - start + 1, width)
+        )
+        yield from _of_bytes(raw, start, width)
 
 
 _LAST_OF_ONE_UNIT = 0xFFFF
 
 
-def _of_bytes(escape: str, start: int, width: int) -> Iterator[tuple[str, int, int]]:
-    """Yield the characters of escaped bytes: UTF-8, or Latin-1 where they are none."""
-    raw = bytes.fromhex(
-        "".join(escape[i + width - 2 : i + width] for i in range(0, len(escape), width))
-    )
+def _as_byte(letter: str) -> bytes:
+    return letter.encode("latin-1" if ord(letter) < _BYTES else "cp1252")
+
+
+_BYTES = 0x100
+
+
+def _of_bytes(raw: bytes, start: int, width: int) -> Iterator[tuple[str, int, int]]:
+    """Yield the characters of bytes that stand there: UTF-8, or Latin-1 where they are none."""
     try:
         letters, codec = raw.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:

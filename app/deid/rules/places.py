@@ -48,7 +48,17 @@ _ORGANISATIONS = frozenset(
     "krankenhaus ltd medicare ospedale praxis stiftung trust universitair universitat universitats "
     "university ziekenhuis zentrum".split()
 )
-_WORDS = frozenset(_DEPARTMENTS.split()) | {term.lower() for term in TERMS} | _ORGANISATIONS
+# Manufacturers and their devices, which machines are called after.
+_DEVICES = (
+    "agfa canon carestream clinac cyberknife elekta esaote ethos fuji fujifilm ge halcyon hitachi "
+    "hologic konica linac mindray minolta philips radixact samsung shimadzu siemens synergy "
+    "systems tomotherapy toshiba truebeam varian versa"
+)
+_WORDS = (
+    frozenset(f"{_DEPARTMENTS} {_DEVICES}".split())
+    | {term.lower() for term in TERMS}
+    | _ORGANISATIONS
+)
 _ROOMS = frozenset(
     "bay bed bett block building chambre etage floor level op planta room raum saal sala salle "  # noqa: SIM905
     "station suite theatre unit ward wing zimmer".split()
