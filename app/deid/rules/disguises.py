@@ -35,8 +35,8 @@ class Reading:
 
 # Letters that UTF-8 looks like where it is read as Latin-1, or as Windows has it.
 _WINDOWS = (
-    "\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018-\u201d"
-    "\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
+    "\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018"
+    "\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
 )
 _BEHIND = f"[\u0080-\u00bf{_WINDOWS}]"
 # Escapes of addresses, of mail, of HTML and XML, of JSON and programs, and of RTF.
