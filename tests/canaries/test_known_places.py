@@ -81,6 +81,8 @@ def test_the_issuer_of_a_number_goes_from_text(keyword: str) -> None:
         ("PatientAddress", "Plumtree Lane 5, 12345 Springfield", "12345 Springfield"),
         ("PatientAddress", "Plumtree Lane 5^^Springfield", "Plumtree Lane 5"),
         ("PatientTelephoneNumbers", "+49 89 1234567", "+4989/1234-567"),
+        ("PatientTelecomInformation", "mailto:zeb@plumtree.example", "zeb@plumtree.example"),
+        ("PatientTelecomInformation", "Email: zeb@plum.example; tel:089 99", "zeb@plum.example"),
         ("ReferringPhysicianTelephoneNumbers", "089-1234567", "(089) 1234567"),
     ],
 )

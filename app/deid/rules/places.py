@@ -64,6 +64,8 @@ _ROOMS = frozenset(
     "station suite theatre unit ward wing zimmer".split()
 )
 _COMPONENTS = re.compile(r"[,;^|\r\n]+")
+# What stands before an address to say of what kind it is.
+_SCHEME = re.compile(r"\A(?:mailto|e-?mail|tel|fax|sip|https?)\s?:/{0,2}\s?", re.IGNORECASE)
 _MIN_FIGURES, _MANY = 3, 5
 
 
@@ -77,9 +79,8 @@ def phrases(text: str) -> Iterator[str]:
         whole = value.strip()
         if _is_particular(whole):
             yield whole
-        parts = [part.strip() for part in _COMPONENTS.split(value)] if len(whole) > MIN_ID else []
-        for part in parts if len(parts) > 1 else []:
-            if len(words(part)) > 1 and _is_particular(part):
+        for part in (_SCHEME.sub("", part.strip()) for part in _COMPONENTS.split(value)):
+            if part != whole and len(words(part)) > 1 and _is_particular(part):
                 yield part
 
 
