@@ -28,7 +28,7 @@ from app.deid.rules.identifiers import (
     name_parts,
 )
 from app.deid.rules.letters import latin_variants
-from app.deid.rules.places import phrases
+from app.deid.rules.places import ids, phrases
 from app.dicom.text import decode, encoded_core
 from app.errors import LimitExceeded
 
@@ -205,7 +205,7 @@ def _birth_date_forms(text: str) -> Iterator[Form]:
 
 
 def _id_forms(text: str) -> Iterator[Form]:
-    for value in text.split("\\"):
+    for value in ids(text):
         core = id_core(value)
         if len(core) >= MIN_ID:
             yield value.strip(), len(core) <= ANYWHERE

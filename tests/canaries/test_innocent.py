@@ -82,6 +82,8 @@ def test_a_number_in_a_table_that_is_no_ramp_is_still_refused() -> None:
         ("Klein^Stein", "Kleinhirn, Nierenstein, verkleinert"),
         ("Droit^Petit", "hanche droite, petite masse"),
         ("Test^Patient", "phantom for a test of patient positions"),
+        ("Trauma^Outside", "trauma, films from outside"),
+        ("Emergency^Radiology", "emergency: neuroradiology"),
     ],
 )
 def test_an_ordinary_word_stays_though_it_holds_a_name(name: str, text: str) -> None:
@@ -101,6 +103,21 @@ def test_a_korean_word_stays_though_its_syllables_begin_like_a_name(form: str) -
     text = unicodedata.normalize(form, "흉부 검사, 홍길동 골다공증, 황 기도")
 
     assert cleaner.clean(text, vr="LO") == "흉부 검사, 골다공증, 황 기도"
+
+
+def test_an_id_that_is_a_mere_word_is_nobodys() -> None:
+    dataset = ct(WHO)
+    dataset.StudyID, dataset.DetectorID = "CHEST", "FLAT PANEL"
+    dataset.RequestedProcedureID = "CT-HEAD"
+    dataset.InterventionDescription = "CT of head and chest, flat panel"
+
+    assert result(dataset).InterventionDescription == "CT of head and chest, flat panel"
+
+
+def test_an_id_of_a_word_and_a_number_still_goes() -> None:
+    cleaner = TextCleaner([Value(Kind.ID, "CHEST77"), Value(Kind.ID, "PLUM")], frozenset())
+
+    assert cleaner.clean("chest: CHEST-77, plum", vr="LO") == "chest: ,"
 
 
 def test_a_name_beside_an_ordinary_word_still_goes() -> None:

@@ -30,7 +30,7 @@ from app.deid.rules.identifiers import (
     words,
 )
 from app.deid.rules.letters import spellings
-from app.deid.rules.places import phrases
+from app.deid.rules.places import ids, phrases
 
 # Longer values are found by their beginning: the time for a search must not grow with them.
 _MAX_ID, _MAX_PHRASE = 64, 32
@@ -63,7 +63,7 @@ def _date_patterns(text: str) -> Iterator[str]:
 
 
 def _id_patterns(text: str) -> Iterator[str]:
-    for value in text.split("\\"):
+    for value in ids(text):
         core = [c for c in folded(value) if c.isalnum()]
         if len(core) >= MIN_ID:
             pattern = r"[\W_]{0,2}".join(map(re.escape, core[:_MAX_ID]))

@@ -1,6 +1,7 @@
-"""Names of places and organisations as they are searched for in text: what is particular of them.
+"""Places, organisations and ids as they are searched for in text: what is particular of them.
 
-A department may be called *Radiology*: the word alone says nothing of anybody, and stays.
+A department may be called *Radiology*, and the id of a study may be *CHEST*: the word alone says
+nothing of anybody, and stays.
 """
 
 import re
@@ -82,6 +83,21 @@ def phrases(text: str) -> Iterator[str]:
         for part in (_SCHEME.sub("", part.strip()) for part in _COMPONENTS.split(value)):
             if part != whole and len(words(part)) > 1 and _is_particular(part):
                 yield part
+
+
+# Words that stand in the place of ids, beside those of places.
+_NO_IDS = frozenset(
+    "contrast detector exam examination flat image none panel plate protocol routine standard "  # noqa: SIM905
+    "study test".split()
+)
+
+
+def ids(text: str) -> Iterator[str]:
+    """Yield what is searched for of the ids in an attribute: not those that are mere words."""
+    for value in text.split("\\"):
+        parts = words(folded(value))
+        if not all(part.isalpha() and (part in _WORDS or part in _NO_IDS) for part in parts):
+            yield value
 
 
 def _is_particular(text: str) -> bool:
