@@ -21,12 +21,12 @@ from app.errors import GatewayError, Misconfigured
 from app.vault.keyrings.envelope import provider_of
 from app.vault.keyrings.files import read_private
 from app.vault.keys import Wrappers, ensure_key_files
+from app.vault.keys_rotation import LATEST_ACTIVATION_S
 from app.vault.keys_store import KeyFiles, KeySource
 from app.vault.sealing_kems import Kem
 from app.vault.signing import Signer
 
 ACTIVATE_IN_S = 300
-LATEST_ACTIVATION_S = 366 * 24 * 60 * 60
 _kem = click.Choice([kem.value for kem in Kem])
 
 

@@ -17,6 +17,7 @@ from app.errors import Conflict, GatewayError, InvalidRequest
 from app.quarantine.records import held_by_version
 from app.vault.keys import Dated, GatewayKeys, KeyContent
 from app.vault.keys_ring import LOOK_EVERY_S
+from app.vault.keys_rotation import never_used
 from app.vault.keys_store import KeyFiles, KeySource
 from app.vault.resealing import data_key_versions, reseal_data_keys
 from app.vault.sealing import Opener
@@ -58,10 +59,13 @@ async def reseal_everything(settings: Settings, source: KeySource, *, at_once: i
     """Seal anew whatever an older key sealed, once every process has the new keys.
 
     Raises:
+        InvalidRequest: a key never comes into use, so that there is nothing to wait for.
         Misconfigured, KeyUnavailable: the private keys are not held here.
         DatabaseUnavailable: Postgres does not answer; start again, what was done stays done.
     """
     opener = Opener(source.private())
+    if list(never_used(source.content(), time.time())):
+        raise InvalidRequest("A key never comes into use; 'keys status' names it")
     await _until_in_use(source.content())
     keys = source.content().at(time.time())
     async with bootstrap.administration(settings) as held:

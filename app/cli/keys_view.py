@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.telemetry import rfc3339
 from app.vault.keys import KeyContent
+from app.vault.keys_rotation import never_used, without_never_used
 from app.vault.sealing_kems import SealingKey
 
 
@@ -45,10 +46,15 @@ def shown(content: KeyContent, *, now: float) -> Iterator[str]:
         yield "  knows no review key: nothing can be held; 'keys init' makes one"
     else:
         yield f"  holds for review with version {held.review_key_version}"
-    coming = content.next_activation(now)
-    if coming is not None:
-        newest = max(content.sealing)
-        yield f"  version {newest} comes into use at {_moment(coming)}"
+    coming = without_never_used(content, now)
+    at = coming.next_activation(now)
+    if at is not None:
+        yield f"  version {max(coming.sealing)} comes into use at {_moment(at)}"
+    never = list(never_used(content, now))
+    for kind, version in never:
+        yield f"  {kind} key version {version} never comes into use: its time lies too far ahead"
+    if never:
+        yield "  run 'keys rotate': it replaces what never comes into use; no other key changes"
 
 
 def _moment(seconds: int) -> str:

@@ -313,7 +313,10 @@ def _versions(texts: Mapping[str, Any], read: Callable[[Any], _Read]) -> dict[in
 
 
 def _one(one: Mapping[str, Any], lengths: tuple[int, ...] = (KEY_BYTES,)) -> Dated:
-    return Dated(_key_bytes(one["key"], lengths), int(one["active_at"]))
+    active_at = one["active_at"]
+    if type(active_at) is not int:
+        raise TypeError
+    return Dated(_key_bytes(one["key"], lengths), active_at)
 
 
 def _dated(versions: Mapping[int, Dated]) -> dict[str, dict[str, object]]:

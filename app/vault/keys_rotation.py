@@ -4,12 +4,43 @@ The pseudonym root is never rotated: a new one would make new pseudonyms.
 """
 
 import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from app.errors import InvalidRequest
 from app.vault.keys import FIRST_VERSION, KEY_BYTES, Dated, KeyContent, ReidentifyKeys
 from app.vault.sealing_kems import Kem, OpeningKey, fresh_private_key
 from app.vault.signing import signing_public_key
+
+LATEST_ACTIVATION_S: Final = 366 * 24 * 60 * 60
+
+
+def never_used(content: KeyContent, now: float) -> Iterator[tuple[str, int]]:
+    """Yield kind and version of keys that come into use later than any rotation says."""
+    kinds = {
+        "sealing": content.sealing,
+        "batch": content.work,
+        "signing": content.signing,
+        "review": content.review,
+    }
+    for kind, versions in kinds.items():
+        left = _within_reach(versions, now)
+        yield from ((kind, version) for version in sorted(versions) if version not in left)
+
+
+def without_never_used(content: KeyContent, now: float) -> KeyContent:
+    """Leave out what `never_used` names.
+
+    Where none is left of the sealing or review keys, the oldest is in use, as if its time had come.
+    """
+    return replace(
+        content,
+        sealing=_in_use(content.sealing, now),
+        work=_within_reach(content.work, now),
+        signing=_within_reach(content.signing, now),
+        review=_in_use(content.review, now),
+    )
 
 
 def with_next_private_key(private: ReidentifyKeys, content: KeyContent, kem: Kem) -> ReidentifyKeys:
@@ -80,6 +111,19 @@ def without_version(
     left = {v: key for v, key in private.sealing_private_keys.items() if v != version}
     sealing = {v: dated for v, dated in content.sealing.items() if v != version}
     return ReidentifyKeys(left), replace(content, sealing=sealing)
+
+
+def _within_reach(versions: Mapping[int, Dated], now: float) -> dict[int, Dated]:
+    latest = now + LATEST_ACTIVATION_S
+    return {version: dated for version, dated in versions.items() if dated.active_at <= latest}
+
+
+def _in_use(versions: Mapping[int, Dated], now: float) -> dict[int, Dated]:
+    left = _within_reach(versions, now)
+    if left or not versions:
+        return left
+    oldest = min(versions)
+    return {oldest: Dated(versions[oldest].key, 0)}
 
 
 def _fresh(active_at: int) -> Dated:

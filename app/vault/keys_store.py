@@ -32,7 +32,13 @@ from app.vault.keys_review import (
     without_review_version,
     written_review,
 )
-from app.vault.keys_rotation import require_settled, rotated, with_next_private_key, without_version
+from app.vault.keys_rotation import (
+    require_settled,
+    rotated,
+    with_next_private_key,
+    without_never_used,
+    without_version,
+)
 from app.vault.sealing_kems import Kem, OpeningKey
 
 ENVIRONMENT: Final = "in the environment"
@@ -152,7 +158,7 @@ class KeyFiles:
 
         The review's key is among them where its private half lies here. Private halves are written
         first: nothing may be sealed to a key that nobody holds. Killed in between, it is taken up
-        again by the next rotation.
+        again by the next rotation. Versions whose time never comes are replaced.
 
         Args:
             activate_in_s: when the new versions come into use.
@@ -166,8 +172,8 @@ class KeyFiles:
             KeyUnavailable: the provider does not answer or refuses.
         """
         with self._changing():
-            content, private = self.content(), self.private()
             now = time.time()
+            content, private = without_never_used(self.content(), now), self.private()
             require_settled(content, now)
             wanted = kem or OpeningKey(_newest(private)).kem
             more = with_next_private_key(private, content, wanted)

@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import keys_resealing
 from app.cli.options import operating_system_user
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, InvalidRequest, Misconfigured
 from app.vault.keyrings import files
 from tests.cli.conftest import Invoke
 
@@ -85,6 +85,56 @@ def test_a_rotation_for_a_time_that_nobody_sees_is_refused_before_a_key_is_made(
     assert refused.exit_code == 2
     assert rotations(invoke) == []
     assert invoke("keys", "status").exit_code == 0
+
+
+def change_times(data_dir: Path, active_at: object) -> Path:
+    """Write another time into the newest version of every key of the key file."""
+    [path] = [path for path in data_dir.rglob("*.json") if "pseudonym_root" in path.read_text()]
+    content = json.loads(path.read_text())
+    for kind in ("sealing_public_keys", "work_keys", "signing_seeds", "review_public_keys"):
+        content[kind][max(content[kind], key=int)]["active_at"] = active_at
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.usefixtures("done")
+@pytest.mark.parametrize("active_at", [10**20, 10**400, 99_999_999_999])
+def test_a_key_whose_time_never_comes_is_named_and_replaced_by_a_rotation(
+    invoke: Invoke, data_dir: Path, active_at: int
+) -> None:
+    invoke("keys", "rotate")
+    change_times(data_dir, active_at)
+
+    before = invoke("keys", "status")
+    waiting = invoke("keys", "reseal")
+    rotated = invoke("keys", "rotate", "--activate-in", 0)
+    after = invoke("keys", "status")
+
+    assert (before.exit_code, after.exit_code) == (0, 0), (before.output, after.output)
+    for kind in ("sealing", "batch", "signing", "review"):
+        assert f"{kind} key version 2 never comes into use" in before.stdout
+    assert "'keys rotate'" in before.stdout
+    assert "seals to key version 1" in before.stdout
+    assert "private key file     usable" in before.stdout
+    assert isinstance(waiting.exception, InvalidRequest)
+    assert rotated.exit_code == 0, rotated.output
+    assert "seals to key version 2" in after.stdout
+    assert "never" not in after.stdout
+
+
+@pytest.mark.usefixtures("done")
+def test_a_key_file_with_a_time_that_is_no_number_is_damaged(
+    invoke: Invoke, data_dir: Path
+) -> None:
+    invoke("keys", "rotate")
+    path = change_times(data_dir, "PLANTED")
+
+    for wrong in ('"PLANTED"', "1e999", "null", "true", "0.5"):
+        path.write_text(path.read_text().replace('"PLANTED"', wrong))
+        told = invoke("keys", "status").exception
+        assert isinstance(told, Misconfigured), wrong
+        assert "is damaged" in str(told)
+        path.write_text(path.read_text().replace(f'"active_at": {wrong}', '"active_at": "PLANTED"'))
 
 
 @pytest.mark.usefixtures("done")
