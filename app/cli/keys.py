@@ -49,7 +49,10 @@ def init(settings: Settings, *, kem: str) -> None:
     made = ensure_key_files(held.path, held.reidentify_path, held.wrappers, Kem(kem))
     is_review_made = held.ensure_review(Kem(kem))
     if not made:
-        click.echo(f"Kept the key file {settings.key_path}")
+        click.echo(f"Kept the key file {settings.key_path}: it was there already")
+        for path in (held.reidentify_path, held.review_path):
+            if not path.exists():
+                click.echo(f"Not here: {path}. Nothing can make it again; it may lie elsewhere.")
     if is_review_made:
         click.echo(f"Made the review key    {held.review_path}")
         click.echo("Move it to the machine that serves the role review; keep a copy as well.")

@@ -199,7 +199,10 @@ def ensure_key_files(
             private = load_reidentify_keys(reidentify_path, by.reidentification)
             files.create(path, packed(_fresh_content(private), GATEWAY, by.gateway))
     except OSError as error:
-        raise Misconfigured(f"the key files cannot be made in {path.parent} ({error.strerror})")  # noqa: B904
+        places = " and ".join(dict.fromkeys(map(str, (path.parent, reidentify_path.parent))))
+        raise Misconfigured(
+            f"the key files cannot be made in {places} ({error.strerror})"
+        ) from None
     return True
 
 

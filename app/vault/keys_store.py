@@ -251,7 +251,11 @@ class KeyFiles:
             with files.locked(self.path.parent):
                 yield
         except OSError as error:
-            raise Misconfigured(f"the key files cannot be written ({error.strerror})") from None
+            places = (self.path, self.reidentify_path, self.review_path)
+            named = " and ".join(dict.fromkeys([str(path.parent) for path in places]))
+            raise Misconfigured(
+                f"the key files in {named} cannot be written ({error.strerror})"
+            ) from None
 
 
 def _newest(private: ReidentifyKeys) -> bytes:

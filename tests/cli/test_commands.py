@@ -99,6 +99,29 @@ def test_keys_are_made_once_and_never_overwritten(invoke: Invoke, data_dir: Path
     assert (data_dir / "keys" / "gateway-keys.json").read_bytes() == first
 
 
+def test_what_is_missing_beside_a_kept_key_file_is_named(invoke: Invoke, data_dir: Path) -> None:
+    invoke("keys", "init")
+    (data_dir / "keys" / "reidentification-key.json").unlink()
+
+    done = invoke("keys", "init")
+
+    assert done.exit_code == 0
+    assert f"Not here: {data_dir / 'keys' / 'reidentification-key.json'}" in done.output
+    assert "review-key.json" not in done.output
+
+
+@pytest.mark.parametrize("command", ["init", "status", "rotate"])
+def test_a_key_file_that_is_a_directory_is_told(
+    invoke: Invoke, data_dir: Path, command: str
+) -> None:
+    (data_dir / "keys" / "gateway-keys.json").mkdir(parents=True)
+
+    done = invoke("keys", command)
+
+    assert isinstance(done.exception, errors.Misconfigured)
+    assert "gateway-keys.json is not a regular file" in str(done.exception)
+
+
 def test_the_state_of_the_keys_shows_no_key(invoke: Invoke, data_dir: Path) -> None:
     invoke("keys", "init")
     secret = json.loads((data_dir / "keys" / "gateway-keys.json").read_text())["pseudonym_root"]

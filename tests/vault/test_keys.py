@@ -113,6 +113,8 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Misconfigured, match="regular file"):
         load_keys(tmp_path / "pipe")
+    with pytest.raises(Misconfigured, match="regular file"):
+        load_keys(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +173,10 @@ def test_a_damaged_private_key_file_does_not_get_a_key_file(files: tuple[Path, P
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(Misconfigured, match="cannot be made"):
+    with pytest.raises(Misconfigured, match=r"cannot be made.*/file"):
         ensure_key_files(tmp_path / "file" / "keys.json", tmp_path / "private.json")
+    with pytest.raises(Misconfigured, match=r"cannot be made.*/file"):
+        ensure_key_files(tmp_path / "keys.json", tmp_path / "file" / "private.json")
 
 
 def test_no_key_is_in_a_representation(files: tuple[Path, Path]) -> None:

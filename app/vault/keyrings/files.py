@@ -30,10 +30,11 @@ def read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise Misconfigured(f"the key file {path} cannot be read ({error.strerror})") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Misconfigured(f"the key file {path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Misconfigured(f"the key file {path} is not a regular file")
         if _is_open_to_others(status, os.geteuid()):
             raise Misconfigured(f"the key file {path} is open to others; chmod it to 0600")
         content = file.read(MAX_FILE_BYTES + 1)
