@@ -37,6 +37,7 @@ _CLOSE_WAIT: Final = 8  # state of TCP: the other side has closed, this one has 
 _LOOK_AGAIN_S: Final = 0.01
 _CLOSES_S: Final = 1.0  # in which most receivers close after the end of TLS
 _READ_BYTES: Final = 4096
+_MOST_BEHIND: Final = 64 << 10  # bytes that a receiver may send behind the end of TLS
 _TELLS_OF_TCP: Final = sys.platform.startswith("linux")  # others do not tell what it takes
 
 
@@ -176,20 +177,32 @@ def _has_closed(ended: socket.socket) -> bool:
     Raises:
         OSError: it did not end in good order, or not at all.
     """
-    ended.settimeout(_CLOSES_S)
     try:
-        _read_to_end(ended)
+        _read_to_end(ended, _CLOSES_S)
     except TimeoutError:  # it may be waiting for us
         ended.shutdown(socket.SHUT_WR)
-        ended.settimeout(TIMEOUT_S)
-        _read_to_end(ended)
+        _read_to_end(ended, TIMEOUT_S)
         return False
     return True
 
 
-def _read_to_end(ended: socket.socket) -> None:
-    while ended.recv(_READ_BYTES):
-        pass
+def _read_to_end(ended: socket.socket, within_s: float) -> None:
+    """Throw away what comes behind the end of TLS, where nothing should, until TCP ends.
+
+    Raises:
+        TimeoutError: it did not end in this time, whatever came meanwhile.
+        OSError: too much came, or it did not end in good order.
+    """
+    deadline, received = time.monotonic() + within_s, 0
+    while (left_s := deadline - time.monotonic()) > 0:
+        ended.settimeout(left_s)
+        part = ended.recv(_READ_BYTES)
+        if not part:
+            return
+        received += len(part)
+        if received > _MOST_BEHIND:
+            raise ConnectionAbortedError
+    raise TimeoutError
 
 
 def _unconfirmed(closed: socket.socket) -> int:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import psycopg
 import pytest
 
+from app.audit import syslog
 from app.audit.events import AuditEvent
 from app.audit.forwarding import Forwarded, Forwarder
 from app.audit.keeping import kept
@@ -323,6 +325,45 @@ def test_a_receiver_that_waits_for_us_to_close_has_everything(authority: Authori
         receiver.send([b"1 x", b"1 y"])
 
     assert b"".join(read) == b"1 x1 y"
+
+
+class Talking:
+    """A connection whose other side sends something again and again, and never ends."""
+
+    def __init__(self, size: int, pause_s: float = 0.0) -> None:
+        self.now = 0.0
+        self.received = 0
+        self._size = size
+        self._pause_s = pause_s
+        self._timeout_s = 0.0
+
+    def settimeout(self, seconds: float) -> None:
+        self._timeout_s = seconds
+
+    def shutdown(self, _how: int) -> None:
+        """Say that nothing follows; nobody listens."""
+
+    def recv(self, most: int) -> bytes:
+        assert self.received < 10 << 20, "nobody ends this"
+        self.now += min(self._pause_s, self._timeout_s)
+        if self._pause_s > self._timeout_s:
+            raise TimeoutError
+        self.received += min(self._size, most)
+        return bytes(min(self._size, most))
+
+
+@pytest.mark.parametrize(("size", "pause_s"), [(4096, 0.0), (1, 0.5)], ids=["much", "slowly"])
+def test_a_receiver_that_goes_on_talking_behind_the_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, size: int, pause_s: float
+) -> None:
+    talking = Talking(size, pause_s)
+    monkeypatch.setattr(syslog, "time", SimpleNamespace(monotonic=lambda: talking.now))
+
+    with pytest.raises(OSError):  # noqa: PT011 - of whatever kind: it is not known to have read
+        syslog._has_closed(talking)
+
+    assert talking.received <= syslog._MOST_BEHIND + 4096
+    assert talking.now <= syslog.TIMEOUT_S + 2
 
 
 def test_messages_are_counted_in_octets() -> None:
