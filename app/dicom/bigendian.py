@@ -8,6 +8,8 @@ import array
 import struct
 
 from app.dicom.elements import LONG_VRS, UNDEFINED_LENGTH, VRS, path_text
+from app.dicom.tokens import Dataset, Limits
+from app.dicom.walker import HeaderEndsEarly, Walker
 from app.errors import LimitExceeded, MalformedDicom, Truncated
 
 # Bytes per value of the VRs whose byte order matters. UN is unknown by definition: left as it is.
@@ -30,6 +32,8 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 def to_little_endian(data: bytes, *, max_depth: int, max_elements: int) -> bytes:
     """Return the same data set in explicit VR little endian; items get defined lengths.
+
+    Items of an unknown VR stay as they are, for they are little endian already.
 
     Raises:
         Truncated, MalformedDicom, LimitExceeded: as the tokeniser does.
@@ -70,7 +74,9 @@ class _Converter:
                 length, value = _U16(self.data, position + 6)[0], position + 8
             content, position = self._value(tag, vr, value, length, depth)
             if vr in LONG_VRS:
-                parts.append(_OUT_LONG(group, element, raw_vr, 0, len(content)))
+                is_open = vr == "UN" and length == UNDEFINED_LENGTH
+                size = UNDEFINED_LENGTH if is_open else len(content)
+                parts.append(_OUT_LONG(group, element, raw_vr, 0, size))
             else:
                 parts.append(_OUT_SHORT(group, element, raw_vr, len(content)))
             parts.append(content)
@@ -79,6 +85,8 @@ class _Converter:
         return b"".join(parts), position
 
     def _value(self, tag: int, vr: str, value: int, length: int, depth: int) -> tuple[bytes, int]:
+        if vr == "UN" and length == UNDEFINED_LENGTH:
+            return self._unknown(tag, value, depth)
         if vr == "SQ":
             return self._items(value, None if length == UNDEFINED_LENGTH else value + length, depth)
         if length == UNDEFINED_LENGTH:
@@ -92,6 +100,22 @@ class _Converter:
             # Pixel cells wider than a word were written whole, most significant byte first.
             return _swapped(raw, _CELL_VRS.get(self.bits_allocated, vr)), value + length
         return _swapped(raw, vr), value + length
+
+    def _unknown(self, tag: int, value: int, depth: int) -> tuple[bytes, int]:
+        """Return items of an unknown VR as they are: implicit VR little endian everywhere.
+
+        Source: PS3.5 2026d, 6.2.2.
+        """
+        limits = Limits(max_elements=self.budget, max_depth=self.max_depth)
+        walker = Walker(self.data, limits)
+        holder = Dataset(explicit=False)
+        holder.keys.append(tag)
+        try:
+            stop = walker.items(holder, _swapped_tag(tag), value, None, explicit=False, depth=depth)
+        except HeaderEndsEarly:
+            raise Truncated from None
+        self.budget = walker.budget
+        return self.data[value:stop], stop
 
     def _items(self, position: int, end: int | None, depth: int) -> tuple[bytes, int]:
         if depth >= self.max_depth:
@@ -123,6 +147,11 @@ class _Converter:
         self.budget -= 1
         if self.budget < 0:
             raise LimitExceeded("There are more elements than the bound allows")
+
+
+def _swapped_tag(tag: int) -> int:
+    """Return a tag as the number that its little endian bytes are."""
+    return tag >> 16 | (tag & 0xFFFF) << 16
 
 
 def _swapped(raw: bytes, vr: str) -> bytes:

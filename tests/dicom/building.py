@@ -94,7 +94,7 @@ def _encoded(element: Element, form: Form) -> bytes:
     content = _content(element, form)
     length = UNDEFINED if element.undefined or element.fragments is not None else len(content)
     if element.undefined or element.fragments is not None:
-        content += header(SEQUENCE_END, 0, form)
+        content += header(SEQUENCE_END, 0, Form(explicit=False) if element.vr == "UN" else form)
     if not form.explicit:
         return header(element.tag, length, form) + content
     group = struct.pack(f"{form.order}HH", element.tag >> 16, element.tag & 0xFFFF)

@@ -83,8 +83,6 @@ def _sequence(draw: st.DrawFn, *, explicit: bool, big_endian: bool, depth: int) 
     if private and (vr == "UN" or not explicit):
         # Without a dictionary only an undefined length says that these are items.
         vr, undefined = "UN", True
-    if vr == "UN" and big_endian:
-        vr, private = "SQ", False
     tag = 0x00091040 + depth if private else draw(st.sampled_from(_SEQUENCES))
     inside = explicit and vr != "UN"
     items = draw(

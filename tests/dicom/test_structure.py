@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import MalformedDicom, Truncated
+from app.errors import GatewayError, MalformedDicom, Truncated
 from tests.dicom.building import (
     DEFLATED_LE,
     EXPLICIT_BE,
@@ -356,3 +356,44 @@ def test_an_item_longer_than_its_sequence_is_malformed_in_big_endian():
 
     with pytest.raises(MalformedDicom):
         read(Stream((FIRST,), syntax=EXPLICIT_BE, trailing=undefined).encode())
+
+
+NESTED = Element(0x00081140, "UN", items=(Item((Element(0x00081155, "UI", b"1.2.3\0"),)),))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("tag", [0x00081140, 0x00091040])
+def test_an_unknown_sequence_of_undefined_length_is_little_endian_in_big_endian(tag, inside):
+    # PS3.5, 6.2.2: whatever the transfer syntax, what is inside is implicit VR little endian.
+    inner = (Element(0x00080050, "SH", b"ACC7"), NESTED)
+    unknown = Element(tag, "UN", items=(Item(inner, undefined=inside), Item()), undefined=True)
+    last = Element(0x00200013, "IS", b"7 ")
+    creator = Element(0x00090010, "LO", b"MAKER ")
+    elements = (FIRST, creator, unknown, last) if tag >> 16 & 1 else (FIRST, unknown, last)
+
+    little, big = (read(Stream(elements, syntax=s).encode()) for s in (EXPLICIT_LE, EXPLICIT_BE))
+
+    assert big.root.keys == little.root.keys
+    index = len(big.root.keys) - 2
+    held = [tokens.buffer[slice(*tokens.root.value_span(index))] for tokens in (big, little)]
+    assert held[0] == held[1]
+    items = big.root.sequences[index].datasets
+    assert [len(item.keys) for item in items] == [2, 0]
+    assert len(items[0].sequences[1].datasets) == 1
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_an_unknown_sequence_in_big_endian_that_is_cut_off_is_refused(cut):
+    unknown = Element(0x00091040, "UN", items=(Item((NESTED,)),), undefined=True)
+
+    with pytest.raises(GatewayError):
+        read(Stream((FIRST, unknown), syntax=EXPLICIT_BE).encode()[:-cut])
+
+
+def test_an_unknown_value_of_undefined_length_that_is_big_endian_is_refused():
+    form = Form(big_endian=True)
+    inside = header(0xFFFEE000, 0, form) + header(SEQUENCE_END, 0, form)
+    begin = encode((Element(0x00091040, "UN", b""),), form)[:-4] + b"\xff" * 4
+
+    with pytest.raises(MalformedDicom):
+        read(Stream((FIRST,), syntax=EXPLICIT_BE, trailing=begin + inside).encode())
