@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import pairwise
 
-from app.dicom.codestreams_boxes import jp2_edits, jxl_edits
+from app.dicom.codestreams_boxes import bare_jxl_edits, jp2_edits, jxl_edits
 from app.dicom.codestreams_jpeg import JpegWalk
 from app.dicom.codestreams_jpeg_2000 import JPEG_2000_START, jpeg_2000_edits
+from app.dicom.codestreams_jpeg_xl import JPEG_XL_START
 from app.dicom.codestreams_packed import deflate_edits, rle_edits
 from app.dicom.edits import Edit, Frame
 from app.dicom.frame_sizes import FrameSize
 from app.errors import MalformedDicom, UndecidableElement
 
 _JPEG_START = b"\xff\xd8"
-_JPEG_XL_START = b"\xff\x0a"
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _JXL_SIGNATURE = b"\x00\x00\x00\x0cJXL \r\n\x87\n"
 
@@ -94,7 +94,7 @@ def metadata_edits(
 
 def begins_image(start: bytes) -> bool:
     """Say whether these first bytes (12 are enough) begin a frame of a known image format."""
-    marks = (_JPEG_START, JPEG_2000_START, _JPEG_XL_START, _JP2_SIGNATURE, _JXL_SIGNATURE)
+    marks = (_JPEG_START, JPEG_2000_START, JPEG_XL_START, _JP2_SIGNATURE, _JXL_SIGNATURE)
     return start.startswith(marks)
 
 
@@ -106,8 +106,8 @@ def _image_edits(frame: Frame) -> list[Edit]:
         return jpeg_2000_edits(frame, 0, len(frame), [])
     if start == _JP2_SIGNATURE:
         return jp2_edits(frame)
-    if start.startswith(_JPEG_XL_START):
-        return []
+    if start.startswith(JPEG_XL_START):
+        return bare_jxl_edits(frame)
     if start == _JXL_SIGNATURE:
         return jxl_edits(frame)
     raise MalformedDicom("A compressed frame does not begin like its format")

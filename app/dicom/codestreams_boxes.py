@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.dicom.codestreams_jpeg_2000 import JPEG_2000_START, jpeg_2000_edits
+from app.dicom.codestreams_jpeg_xl import end_of_codestream
 from app.dicom.edits import U32, U64, Edit, Frame, finish, read_number
 from app.errors import MalformedDicom, UndecidableElement
+
+_MAX_BOX = 0xFFFF_FFF0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +66,64 @@ def _is_identity(definitions: bytes) -> bool:
     return all(kind == 0 and index + 1 == colour for index, kind, colour in entries)
 
 
-_JXL_NEEDED = frozenset({b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp"})
+_JXL_WHOLE, _JXL_PART, _JXL_LEVEL, _JXL_TYPE = b"jxlc", b"jxlp", b"jxll", b"ftyp"
+_JXL_FIXED = {_JXL_TYPE: b"jxl \0\0\0\0jxl ", b"JXL ": b"\r\n\x87\n"}
+_PART_NUMBER, _LAST_PART = 4, 1 << 31
 
 
 def jxl_edits(frame: Frame) -> list[Edit]:
-    """Keep only the boxes that carry the codestream. Source: ISO/IEC 18181-2, clause 9."""
+    """Keep only the boxes that carry the codestream. Source: ISO/IEC 18181-2, clause 9.
+
+    Raises:
+        MalformedDicom: there is no codestream, or more than one.
+    """
     edits: list[Edit] = []
-    end, carries = 0, False
+    end, carriers = 0, []
     for box in _boxes(frame, 0, len(frame)):
         end = box.end
-        carries = carries or box.kind in {b"jxlc", b"jxlp"}
-        if box.kind not in _JXL_NEEDED:
-            edits.append(Edit(box.start, box.end))
-    if not carries:
-        raise MalformedDicom("A JPEG XL frame holds no codestream")
-    return finish(edits, end, frame)
+        if box.kind in {_JXL_WHOLE, _JXL_PART}:
+            carriers.append(box)
+        else:
+            edits += _jxl_other(frame, box)
+    edits += _jxl_codestream(frame, carriers)
+    return finish(sorted(edits, key=lambda edit: edit.start), end, frame)
+
+
+def bare_jxl_edits(frame: Frame) -> list[Edit]:
+    """Cut a codestream without boxes behind its end, where that is known."""
+    end = end_of_codestream(frame, 0, len(frame))
+    return [] if end is None else finish([], end, frame)
+
+
+def _jxl_codestream(frame: Frame, boxes: list[_Box]) -> list[Edit]:
+    """Let the last box end with the codestream, which is in one box or in numbered parts."""
+    kinds = [box.kind for box in boxes]
+    if kinds == [_JXL_WHOLE]:
+        before = 0
+    elif kinds and set(kinds) == {_JXL_PART}:
+        before = _PART_NUMBER
+        numbers = [read_number(U32, frame, box.content) for box in boxes]
+        if numbers != [*range(len(boxes) - 1), len(boxes) - 1 | _LAST_PART]:
+            raise MalformedDicom("A JPEG XL frame does not hold one codestream")
+    else:
+        raise MalformedDicom("A JPEG XL frame does not hold one codestream")
+    held = b"".join(bytes(frame[box.content + before : box.end]) for box in boxes)
+    end, last = end_of_codestream(held, 0, len(held)), boxes[-1]
+    surplus = 0 if end is None else len(held) - end
+    size = last.end - last.start - surplus
+    if surplus > last.end - last.content - before or size > _MAX_BOX:
+        raise MalformedDicom("A JPEG XL frame does not hold one codestream")
+    if not surplus:
+        return []
+    header = struct.pack(">I4s", size - (last.content - last.start - 8), last.kind)
+    return [Edit(last.start, last.content, header), Edit(last.end - surplus, last.end)]
+
+
+def _jxl_other(frame: Frame, box: _Box) -> list[Edit]:
+    """Leave what a decoder needs of a box without codestream: nothing, for most."""
+    needed = _JXL_FIXED.get(box.kind, b"")
+    if box.kind == _JXL_LEVEL:
+        needed = bytes(frame[box.content : min(box.content + 1, box.end)])
+    made = struct.pack(">I4s", 8 + len(needed), box.kind) + needed if needed else b""
+    is_same = bytes(frame[box.start : min(box.end, box.start + len(made) + 1)]) == made
+    return [] if made and is_same else [Edit(box.start, box.end, made)]

@@ -165,7 +165,7 @@ SEEDS = [
     (jpeg_like(PLANTED_SEGMENTS), JPEG_BASELINE),
     (codestream_like(tile_parts=segment(0x64, b"\x00\x01" + CANARY)), JPEG_2000),
     (wrap_in_jp2(codestream_like()), JPEG_2000),
-    (jxl_container(box(b"jxlc", bytes(9))), JPEG_XL),
+    (jxl_container(box(b"jxlc", b"\xff\x0a" + bytes(9))), JPEG_XL),
     (encoded(np.arange(256, dtype=np.uint16).reshape(16, 16), RLE), RLE),
     (encoded(np.arange(256, dtype=np.uint16), DEFLATED), DEFLATED),
 ]
