@@ -73,7 +73,7 @@ def metadata_edits(
     Args:
         frame: the whole frame, its fragments joined.
         transfer_syntax_uid: of the SOP Instance.
-        size: of what RLE and deflate unpack to; without it what they hold behind the pixels stays.
+        size: of what RLE and deflate unpack to; other formats say it themselves.
 
     Raises:
         MalformedDicom: the frame contradicts its format, or ends too early.
@@ -83,10 +83,10 @@ def metadata_edits(
     kind = codestream_of(transfer_syntax_uid)
     if kind is Codestream.NATIVE:
         return []
-    if kind is Codestream.RLE:
-        return rle_edits(frame, size)
-    if kind is Codestream.DEFLATE:
-        return deflate_edits(frame, size)
+    if kind in {Codestream.RLE, Codestream.DEFLATE}:
+        if size is None:
+            raise UndecidableElement("The size of a packed frame is not known")
+        return (rle_edits if kind is Codestream.RLE else deflate_edits)(frame, size)
     if kind in {Codestream.VIDEO, Codestream.UNKNOWN}:
         raise UndecidableElement("Metadata inside this kind of compressed frame cannot be found")
     return _image_edits(frame)

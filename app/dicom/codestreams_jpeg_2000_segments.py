@@ -12,6 +12,7 @@ from app.errors import MalformedDicom
 
 SIZ, CAP, COD, COC, RGN, QCD, QCC = 0xFF51, 0xFF50, 0xFF52, 0xFF53, 0xFF5E, 0xFF5C, 0xFF5D
 TLM, PLM, PLT, CPF, CRG, COM = 0xFF55, 0xFF57, 0xFF58, 0xFF59, 0xFF63, 0xFF64
+POC: Final = 0xFF5F
 #: Segments of the main header that decide no sample: texts, pointers, profiles, registration.
 NEEDLESS: Final = frozenset((COM, PLM, CPF, CRG))
 #: Segments that a header has once for all components, or for each of them.
@@ -73,6 +74,9 @@ def content_bytes(marker: int, body: bytes, image: Image) -> int:
         size = 4 + 2 * int.from_bytes(body[:4], "big").bit_count()
     elif marker == RGN:
         size = image.index_bytes + 2
+    elif marker == POC:
+        entry = 5 + 2 * image.index_bytes
+        size = len(body) // entry * entry
     elif marker in {COD, COC}:
         first = _first_level(marker, image)
         has_precincts = len(body) > first and body[0 if marker == COD else first - 1] & _PRECINCTS

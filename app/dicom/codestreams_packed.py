@@ -16,7 +16,7 @@ _MAX_INFLATED = 1 << 32
 _PIECE = 1 << 14  # inflates to 17 MB at most
 
 
-def rle_edits(frame: Frame, size: FrameSize | None) -> list[Edit]:
+def rle_edits(frame: Frame, size: FrameSize) -> list[Edit]:
     """Check the offsets, blank the header's unused part and the gaps. Source: PS3.5 2026d, G."""
     if len(frame) < 64:
         raise MalformedDicom("An RLE frame is too short")
@@ -26,8 +26,6 @@ def rle_edits(frame: Frame, size: FrameSize | None) -> list[Edit]:
     if not 1 <= count <= 15 or bounds[0] != 64 or not rising:
         raise MalformedDicom("An RLE frame has wrong segment offsets")
     edits = [Edit(4 + 4 * count, 64, bytes(60 - 4 * count))] if any(offsets[count:]) else []
-    if size is None:
-        return edits
     unpacked = size.segment_bytes
     if count != size.segments:
         raise MalformedDicom("An RLE frame has other segments than its pixels have bytes")
@@ -76,7 +74,7 @@ def _end_of_segment(segment: bytes, start: int, unpacked: int) -> tuple[int, lis
     return position, [Edit(start + run, start + run + 1, bytes((control,)))]
 
 
-def deflate_edits(frame: Frame, size: FrameSize | None) -> list[Edit]:
+def deflate_edits(frame: Frame, size: FrameSize) -> list[Edit]:
     """Find the end of the deflated stream by inflating it in pieces. Source: PS3.5 2026d, A.4.
 
     What it inflates to is the pixels and nothing else.
@@ -93,7 +91,7 @@ def deflate_edits(frame: Frame, size: FrameSize | None) -> list[Edit]:
         raise MalformedDicom("A deflated frame is damaged") from None
     if not inflate.eof:
         raise MalformedDicom("A deflated frame ends too early")
-    whole = inflated if size is None else size.native_bytes(inflated)
+    whole = size.native_bytes(inflated)
     if inflated - whole > whole % 2:
         raise MalformedDicom("A deflated frame holds more than its pixels")
     return finish([], read - len(inflate.unused_data), frame)

@@ -200,6 +200,13 @@ def test_an_image_without_tiles_is_refused(body: bytes) -> None:
         metadata_edits(frame, JPEG_2000)
 
 
+def test_what_is_no_whole_change_of_progression_is_blanked() -> None:
+    change = segment(0x5F, bytes((0, 0, 0, 1, 2, 1, 0)))
+    whole = codestream_of_parts(COD, segment(0x5F, change[4:] + CANARY[:6]), tile_part())
+
+    assert strip(whole, JPEG_2000) == even(whole.replace(CANARY[:6], bytes(6)))
+
+
 def test_components_of_many_have_longer_numbers() -> None:
     many = segment(0x51, SIZ[4:38] + struct.pack(">H", 300) + b"\x07\x01\x01" * 300)
     region = segment(0x5E, b"\x01\x00\x00\x03")

@@ -7,7 +7,7 @@ import pytest
 
 from app.dicom.codestreams import metadata_edits
 from app.dicom.frame_sizes import FrameSize
-from app.errors import LimitExceeded, MalformedDicom
+from app.errors import LimitExceeded, MalformedDicom, UndecidableElement
 from tests.dicom.compressed import CANARY, DEFLATED, RLE, decoded, encoded, strip
 
 WORDS = FrameSize(64 * 64, 1, 16)
@@ -39,10 +39,12 @@ def test_the_gap_between_rle_segments_and_the_unused_header_are_blanked() -> Non
     assert np.array_equal(decoded(stripped, pixels, RLE), pixels)
 
 
-def test_rle_without_the_size_of_a_frame_is_checked_and_left() -> None:
+@pytest.mark.parametrize("syntax", [RLE, DEFLATED])
+def test_packed_frames_of_unknown_size_are_undecidable(syntax: str) -> None:
     pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
 
-    assert metadata_edits(encoded(pixels, RLE), RLE) == []
+    with pytest.raises(UndecidableElement):
+        metadata_edits(encoded(pixels, syntax), syntax)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +70,11 @@ def test_damaged_or_endless_deflated_frames_are_refused() -> None:
 
     for frame in (b"", whole[:-40], b"\xff" * 32):
         with pytest.raises(MalformedDicom):
-            metadata_edits(frame, DEFLATED)
+            metadata_edits(frame, DEFLATED, WORDS)
 
 
 def test_a_deflated_frame_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.dicom.codestreams_packed._MAX_INFLATED", 1000)
 
     with pytest.raises(LimitExceeded):
-        metadata_edits(encoded(np.zeros(4096, dtype=np.uint16), DEFLATED), DEFLATED)
+        metadata_edits(encoded(np.zeros(4096, dtype=np.uint16), DEFLATED), DEFLATED, WORDS)
