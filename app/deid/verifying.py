@@ -111,6 +111,8 @@ def verify(
         if any(found) or _holds_uid(hidden, originals.uids):
             raise ResidualIdentifier("An identifying value was left in the result, encoded")
     texts = [leaf for leaf in leaves if leaf[3].vr in _TEXTS and not leaf[3].temporal]
+    if not retained:
+        return Texts(joined([data[start:stop] for start, stop, _, _ in texts]), b"")
     return Texts(
         joined([data[start:stop] for start, stop, _, kind in texts if not kind.retained]),
         joined([data[start:stop] for start, stop, _, kind in texts if kind.retained]),
