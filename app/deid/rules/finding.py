@@ -9,6 +9,7 @@ from app.deid.rules.disguises import (
     Span,
     look,
     resembling,
+    reversible,
     spaced_out,
     unescaped,
     without_hyphens,
@@ -135,7 +136,7 @@ class Matcher:
     def _read(self, text: str, pattern: re.Pattern[str]) -> Iterator[Span]:
         plain = folded(text)
         yield from _places(pattern, plain)
-        yield from resembling(text, self._looks)
+        yield from resembling(text, plain, self._looks)
         for six in _SIX_FIGURES.finditer(plain):
             if six.group() in self._days:
                 yield six.span()
@@ -164,12 +165,13 @@ def _whole_words(reading: Reading, pattern: re.Pattern[str], plain: str) -> Iter
 
 
 def _looks(identifiers: frozenset[Identifier]) -> Iterator[str]:
-    """Yield the names of one word as they look; those that are backwards what they were do not."""
+    """Yield the names of one word as they look, and backwards."""
     names = (i.text for i in identifiers if i.kind is Kind.NAME)
     for part in (part for name in names for part in name_parts(composed(name))):
         seen = look("".join(part))
         if len(part) == 1 and not is_wide(seen):
             yield seen
+            yield from (seen[::-1],) if reversible(seen) else ()
 
 
 def _days(identifiers: frozenset[Identifier]) -> Iterator[str]:
