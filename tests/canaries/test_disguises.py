@@ -1,9 +1,12 @@
 """A known name, date or number is found in kept text although somebody disguised it."""
 
+import sys
+import unicodedata
+
 import pytest
 
 from app.deid.rules.identifiers import Identifier as Value
-from app.deid.rules.identifiers import Kind
+from app.deid.rules.identifiers import Kind, composed
 from app.deid.rules.text import DescriptorCleaner, TextCleaner
 from app.deid.searching import SEPARATOR, compile_search
 from app.deid.verifying import joined
@@ -50,6 +53,12 @@ def test_a_name_with_a_sign_in_it_that_nobody_sees_goes(sign: str) -> None:
     written = f"Quillon{UNSEEN[sign]}bury"
 
     assert left_of(written, PatientName=f"{NAME}^Zed") == ["for here", "for here"]
+
+
+def test_no_sign_that_only_lays_out_a_text_is_left_in_it() -> None:
+    signs = [chr(n) for n in range(sys.maxunicode) if unicodedata.category(chr(n)) == "Cf"]
+
+    assert [sign for sign in signs if composed(f"a{sign}\u00fc") != "a\u00fc"] == []
 
 
 BROKEN = {

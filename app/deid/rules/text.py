@@ -167,7 +167,7 @@ class DescriptorCleaner(TextCleaner):
         """Return ``text`` without what identifies; the same text where there is nothing."""
         if vr in _TERM_VRS:
             return super().clean(text, vr=vr)
-        parts = _DELIMITER.split(text) if vr in _SEVERAL else [text]
+        parts = _DELIMITER.split(text) if vr in _SEVERAL and "\\" in text else [text]
         return "\\".join(self._cleaned(part, vr) for part in parts)
 
     def _without_matches(self, text: str) -> str:
