@@ -125,6 +125,18 @@ def test_a_place_called_as_many_does_not_refuse_an_object() -> None:
     assert left_of("Radiology", source) == "at Radiology today"
 
 
+@pytest.mark.parametrize("maker", ["GE Healthcare", "Siemens Healthineers", "Philips", "TrueBeam"])
+def test_a_maker_stays_though_a_machine_or_a_sponsor_is_called_so(maker: str) -> None:
+    source = ct(WHO)
+    source.Manufacturer = source.ManufacturerModelName = maker
+    source.ClinicalTrialSponsorName = source.SourceOfPreviousValues = maker
+    source.StationName = source.TreatmentMachineName = "TrueBeam"
+
+    made = read_back(deidentified(part10(source)))
+
+    assert (made.Manufacturer, made.ManufacturerModelName) == (maker, maker)
+
+
 def test_a_removed_sequence_is_read_in_its_own_character_set() -> None:
     physician = Dataset()
     physician.SpecificCharacterSet = "ISO_IR 144"

@@ -50,16 +50,12 @@ _ORGANISATIONS = frozenset(
     "university ziekenhuis zentrum".split()
 )
 # Manufacturers and their devices, which machines are called after.
-_DEVICES = (
-    "agfa canon carestream clinac cyberknife elekta esaote ethos fuji fujifilm ge halcyon hitachi "
-    "hologic konica linac mindray minolta philips radixact samsung shimadzu siemens synergy "
-    "systems tomotherapy toshiba truebeam varian versa"
+_DEVICES = frozenset(
+    "agfa canon carestream clinac cyberknife elekta esaote ethos fuji fujifilm ge halcyon "  # noqa: SIM905
+    "healthineers hitachi hologic konica linac mindray minolta philips radixact samsung shimadzu "
+    "siemens synergy systems tomotherapy toshiba truebeam varian versa".split()
 )
-_WORDS = (
-    frozenset(f"{_DEPARTMENTS} {_DEVICES}".split())
-    | {term.lower() for term in TERMS}
-    | _ORGANISATIONS
-)
+_WORDS = _DEVICES | _ORGANISATIONS | set(_DEPARTMENTS.split()) | {term.lower() for term in TERMS}
 _ROOMS = frozenset(
     "bay bed bett block building chambre etage floor level op planta room raum saal sala salle "  # noqa: SIM905
     "station suite theatre unit ward wing zimmer".split()
@@ -106,7 +102,11 @@ def _is_particular(text: str) -> bool:
         return False
     parts = words(folded(text))
     organisation = len(parts) > 1 and not _ORGANISATIONS.isdisjoint(parts)
-    return organisation or len(parts) >= _MANY or any(_says_who(part, parts) for part in parts)
+    return (
+        (organisation and _DEVICES.isdisjoint(parts))
+        or len(parts) >= _MANY
+        or any(_says_who(part, parts) for part in parts)
+    )
 
 
 def _says_who(word: str, parts: list[str]) -> bool:
