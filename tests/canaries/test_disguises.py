@@ -207,6 +207,8 @@ FIGURES = {
     "with a time": "193104171011",
     "with seconds": "19310417101112",
     "one by one": "1 9 3 1 0 4 1 7",
+    "colons": "1931:04:17",
+    "colons, year last": "17:04:1931",
 }
 
 

@@ -175,7 +175,7 @@ def date_pattern(day: dt.date) -> str:
     ways = (
         rf"{year}{month}{date}(?:\d\d){{0,3}}|{date}{month}{year}|{month}{date}{year}",
         f"{y}{gap}{m}{gap}{d}|{d}{gap}{m}{gap}{y}|{m}{gap}{d}{gap}{y}",
-        f"{year}:{month}:{date}",
+        f"{year}:{month}:{date}|{date}:{month}:{year}|{month}:{date}:{year}",
         f"{nth}{link}{name}{link}{y}|{name}{any_gap}{nth}{gap}{y}|{y}{link}{name}{link}{nth}",
         f"{d}{gap}(?:{_ROMAN[day.month - 1]}|{foreign}){gap}{year}",
         rf"(?:{'|'.join(_years(day))})\s?[\u5e74\ub144]\W{{0,3}}0?{day.month}\s?[\u6708\uc6d4]\W{{0,3}}{d}\s?[\u65e5\uc77c]",
