@@ -14,7 +14,16 @@ from app.audit.reading import AuditReader, newest
 from app.audit.sealing import Sealer
 from app.bootstrap import Administration
 from app.cli.administration import administer
-from app.cli.audit_output import chosen_events, filtered, output, pieces, recorded, shown, told
+from app.cli.audit_output import (
+    chosen_events,
+    filtered,
+    output,
+    pieces,
+    recorded,
+    require_named,
+    shown,
+    told,
+)
 from app.cli.audit_report import check
 from app.cli.options import Settings, with_settings
 from app.errors import AuditReceiverUnavailable, Misconfigured
@@ -109,6 +118,7 @@ def list_events(settings: Settings, *, limit: int, as_json: bool, **chosen: Any)
     organization, wanted = chosen_events(settings, chosen)
 
     async def read(held: Administration) -> None:
+        await require_named(held, chosen)
         await recorded(held.database, Action.READ_AUDIT, organization, wanted, limit=limit)
         async for line in shown(
             AuditReader(held.database), organization, wanted, limit=limit, as_json=as_json
@@ -137,6 +147,7 @@ def export(settings: Settings, *, form: str, out: Path | None, **chosen: Any) ->
     organization, wanted = chosen_events(settings, chosen)
 
     async def write(held: Administration) -> None:
+        await require_named(held, chosen)
         await recorded(held.database, Action.EXPORT_AUDIT, organization, wanted, format=form)
         with output(out) as file:
             async for piece in pieces(AuditReader(held.database), organization, wanted, form):

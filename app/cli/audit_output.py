@@ -19,6 +19,7 @@ from app.audit.events import AuditEvent
 from app.audit.fhir import Collection
 from app.audit.reading import AuditReader, Filter, StoredEvent
 from app.audit.repository import record_alone
+from app.bootstrap import Administration
 from app.cli.options import Settings, operating_system_user
 from app.db.session import Database
 from app.errors import StorageUnavailable
@@ -68,6 +69,16 @@ def chosen_events(settings: Settings, chosen: dict[str, Any]) -> tuple[str | Non
         request_id=chosen["request_id"],
     )
     return None if of_gateway else organization or settings.organization, wanted
+
+
+async def require_named(held: Administration, chosen: dict[str, Any]) -> None:
+    """Tell a mistyped organisation from one that has no events, before anything is recorded.
+
+    Raises:
+        OrganizationNotFound: one was named, and is not there.
+    """
+    if chosen["organization"] is not None:
+        await held.organizations.require(chosen["organization"])
 
 
 async def recorded(

@@ -133,11 +133,17 @@ def _kind_of(source: str, *, must_exist: bool) -> SourceKind:
     path = Path(source)
     if "://" in source:
         return SourceKind.URL
-    if path.is_file():
+    try:
+        is_file, is_directory = path.is_file(), path.is_dir()
+    except OSError as error:
+        if must_exist:
+            raise click.UsageError(f"SOURCE cannot be looked at: {error.strerror}") from None
+        is_file = is_directory = False  # the gateway sees it otherwise
+    if is_file:
         if not zipfile.is_zipfile(path):
             raise click.UsageError("SOURCE is a file, but no ZIP archive; name its directory")
         return SourceKind.ARCHIVE
-    if must_exist and not path.is_dir():
+    if must_exist and not is_directory:
         raise click.UsageError("SOURCE is neither a directory nor a file")
     return SourceKind.DIRECTORY
 
@@ -156,7 +162,10 @@ def _here(order: Order, concurrency: int | None, data_dir: Path | None) -> int:
 
 
 def _there(order: Order, gateway: str, key: str) -> int:
-    parts = urlsplit(gateway)
+    try:
+        parts = urlsplit(gateway)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise click.UsageError("--gateway is http://host:port or https://host")
     from app.cli.batch_remote import run  # noqa: PLC0415 - as above

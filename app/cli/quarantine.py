@@ -53,7 +53,7 @@ def quarantine() -> None:
     help="Those in this state.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Most of them."
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Most of them."
 )
 @_organization
 @with_settings

@@ -128,6 +128,8 @@ def test_a_checkpoint_of_one_organisation_names_no_other(invoke: Invoke) -> None
     [
         (("audit", "verify"), 2),
         (("audit", "checkpoint"), 1),
+        (("audit", "list"), 1),
+        (("audit", "export", "--format", "jsonl"), 1),
         (("report", "processing"), 1),
         (("api-keys", "list"), 1),
     ],
@@ -140,6 +142,7 @@ def test_a_mistyped_organisation_is_told_from_one_that_has_nothing(
     assert done.exit_code == status
     assert "intact" not in done.output
     assert isinstance(done.exception, OrganizationNotFound) or "(organization" in done.stderr
+    assert done.stdout == ""
 
 
 def test_events_are_listed_and_that_is_recorded(invoke: Invoke) -> None:

@@ -172,12 +172,15 @@ def test_an_interrupted_batch_is_done_by_workers_that_come_later(
         [".", "--gateway", "http://127.0.0.1:1"],
         [".", "--gateway", "http://127.0.0.1:1", "--api-key-file", "scan.dcm"],
         [".", "--gateway", "http://127.0.0.1:1", "--concurrency", "2"],
+        ["x" * 5000],
+        [".", "--gateway", "http://[::1", "--api-key-file", "letter.txt"],
         [".", "--idempotency-key", "a b"],
         [".", "--idempotency-key", "k" * 256],
         [".", "--idempotency-key", "k\u00e9y", "--gateway", "http://127.0.0.1:1"],
     ],
     ids=[
         *("absent", "no-archive", "priority", "no-url", "no-key", "no-key-file", "not-both"),
+        *("name-too-long", "broken-address"),
         *("key-with-a-space", "key-too-long", "key-not-ascii"),
     ],
 )
@@ -185,7 +188,7 @@ def test_wrong_usage_is_told_before_anything_is_done(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "letter.txt").touch()
+    (tmp_path / "letter.txt").write_text("dgw_key")
     (tmp_path / "scan.dcm").write_bytes(b"\xff\x00DICM")
 
     assert invoke("batch", *arguments).exit_code == 2

@@ -58,6 +58,7 @@ def test_what_is_held_is_listed_shown_and_released(invoke: Invoke) -> None:
     assert shown["proposed_marks"][0]["rule"] == "patient-name"
     assert released["state"] == "released"
     assert invoke("quarantine", "list").output == ""
+    assert invoke("quarantine", "list", "--limit", 99_999_999_999_999_999_999).exit_code == 2
     assert object_id in invoke("quarantine", "list", "--state", "released").output
 
 
