@@ -157,6 +157,22 @@ def test_a_name_with_escapes_in_it_goes(name: str, written: str) -> None:
     assert DescriptorCleaner([Value(Kind.NAME, name)]).clean(f"x {written} y", vr="LO") == "x y"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Quillon<b>bury</b>",
+        "Quill<span class='x'>onbury</span>",
+        "Qu&#8203;illonbury",
+        "Q<br/>uillonbury",
+    ],
+    ids=["bold", "span", "zero-width", "break"],
+)
+def test_a_name_with_markup_in_it_goes(written: str) -> None:
+    left = left_of(written, PatientName=f"{NAME}^Zed")
+
+    assert [text for text in left if "Qu" in text or "bury" in text] == []
+
+
 def test_a_name_as_a_program_prints_it_goes() -> None:
     written = "M\\xfcllers \\ud835\\udc0cullers M\\'fcllers"
     left = left_of(written, PatientName="M\u00fcllers^Zed")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.deid.rules.identifiers import WORD, folded
+from app.deid.rules.identifiers import WORD, composed, folded
 
 Span = tuple[int, int]
 
@@ -39,9 +39,11 @@ _WINDOWS = (
     "\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
 )
 _BEHIND = f"[\u0080-\u00bf{_WINDOWS}]"
-# Escapes of addresses, of mail, of HTML and XML, of JSON and programs, and of RTF.
+# Escapes of addresses, of mail, of HTML and XML, of JSON and programs, and of RTF; tags that stand
+# inside of words.
 _ESCAPES = re.compile(
     r"(?P<percent>(?:%[0-9a-fA-F]{2})+)|(?P<quoted>(?:=[0-9A-F]{2})+)|(?P<soft>=\r?\n)"
+    r"|(?P<tag></?(?:a|b|br|em|font|i|mark|small|span|strong|sub|sup|u|wbr)(?:\s[^<>]{0,80})?/?>)"
     r"|(?P<entity>&(?:amp;)?(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8}[0-9]{0,2});)"
     r"|(?P<units>(?:\\u[0-9a-fA-F]{4})+)|(?P<bytes>(?:\\[x'][0-9a-fA-F]{2})+)"
     rf"|(?P<misread>(?:[\u00c2-\u00df]{_BEHIND}|[\u00e0-\u00ef]{_BEHIND}{{2}})+)"
@@ -51,18 +53,18 @@ _ESCAPES = re.compile(
 def may_be_escaped(data: bytes) -> bool:
     """Say whether text in bytes holds what can be an escape: a quick look, wrong at times."""
     # Every object is asked: to look for these signs takes next to no time.
-    may = b"%" in data or b"=" in data or b"&" in data or b"\\u0" in data
+    may = b"%" in data or b"=" in data or b"&" in data or b"<" in data or b"\\u0" in data
     return may and _ESCAPES_IN_BYTES.search(data) is not None
 
 
 _ESCAPES_IN_BYTES = re.compile(
-    rb"%[0-9a-fA-F]{2}|=(?:[0-9A-F]{2}|\r?\n)|&[#a-zA-Z][0-9a-zA-Z]{1,9};|\\u[0-9a-fA-F]{4}"
+    rb"%[0-9a-fA-F]{2}|=(?:[0-9A-F]{2}|\r?\n)|&[#a-zA-Z][0-9a-zA-Z]{1,9};|</?[a-z]|\\u[0-9a-fA-F]{4}"
 )
 
 
 def unescaped(text: str) -> Reading | None:
     """Return a text with its escapes undone; None where it has none."""
-    if text.isascii() and not any(sign in text for sign in "%=&\\"):
+    if text.isascii() and not any(sign in text for sign in "%=&<\\"):
         return None
     if _ESCAPES.search(text) is None:
         return None
@@ -72,7 +74,7 @@ def unescaped(text: str) -> Reading | None:
     at = 0
     for found in _ESCAPES.finditer(text):
         kept = range(at, found.start())
-        read = list(_undone(found))
+        read = [one for one in _undone(found) if composed(one[0])]
         letters += (text[at : found.start()], *(letter for letter, _, _ in read))
         starts += (*kept, *(begin for _, begin, _ in read))
         stops += (*(place + 1 for place in kept), *(end for _, _, end in read))
@@ -98,7 +100,7 @@ def _undone(found: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     elif kind == "misread":
         raw = b"".join(map(_as_byte, found.group()))
         yield from _of_bytes(raw, start, 1)
-    elif kind != "soft":
+    elif kind not in {"soft", "tag"}:
         width = 4 if kind == "bytes" else 3
         raw = bytes(
             int(found.group()[i - 2 : i], 16) for i in range(width, found.end() - start + 1, width)
