@@ -109,6 +109,9 @@ def test_a_part_of_an_address_and_a_number_grouped_otherwise_go(
         "Emergency Dept.",
         "Institut",
         "Scanner 12",
+        "FMRI",
+        "Cath Lab",
+        "Tomographie",
     ],
 )
 def test_what_stands_in_many_texts_is_nobodys_place(value: str) -> None:
