@@ -43,15 +43,16 @@ def status(settings: Settings) -> None:
 def grant(settings: Settings, pairs: tuple[str, ...]) -> None:
     """Give database users exactly the rights of their roles.
 
-    A role is one of anonymize, batch, worker, reidentify, audit, auditor, admin, scale. A user
-    that is not there is made, without a password. Run it as the owner of the tables, after every
-    upgrade.
+    A role is one of anonymize, batch, worker, reidentify, review, audit, auditor, admin, scale. A
+    user that is not there is made, without a password. Run it as the owner of the tables, after
+    every upgrade.
     """
     named = [_role_and_user(pair) for pair in pairs]
     with bootstrap.database(settings) as url:
         for role, user in named:
-            ensure_user(url, role, name=user, password=None)
-            click.echo(f"{user} has the rights of {role}.")
+            is_new = ensure_user(url, role, name=user, password=None)
+            made = "was made, without a password, and " if is_new else ""
+            click.echo(f"{user} {made}has the rights of {role}.")
 
 
 @db.command()

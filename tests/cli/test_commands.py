@@ -249,7 +249,10 @@ def test_database_users_are_given_the_rights_of_their_roles(
         owner.execute(f"DROP OWNED BY {user}")
         owner.execute(f"DROP ROLE {user}")
     assert done.exit_code == 0
-    assert done.output.splitlines()[-1] == f"{user} has the rights of scale."
+    assert done.output.splitlines() == [
+        f"{user} was made, without a password, and has the rights of anonymize.",
+        f"{user} has the rights of scale.",
+    ]
     assert rights == [False, False]
 
 
