@@ -9,7 +9,6 @@ from starlette.types import Scope
 
 from app import errors
 from app.access.principals import Principal
-from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     Services,
     authorise,
@@ -19,6 +18,7 @@ from app.api.dependencies import (
     require_role,
     services_of,
 )
+from app.api.queries import require_declared
 from app.audit.events import SUCCESS, AuditEvent
 from app.batches.records import Batch
 

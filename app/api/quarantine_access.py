@@ -10,7 +10,6 @@ from fastapi import Request
 from app import errors
 from app.access.principals import Principal
 from app.access.scopes import Scope
-from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     Services,
     authorise,
@@ -20,6 +19,7 @@ from app.api.dependencies import (
     require_role,
     services_of,
 )
+from app.api.queries import require_declared
 from app.audit.events import SUCCESS, AuditEvent
 from app.quarantine.review import Review
 

@@ -31,7 +31,7 @@ _PASSED = {"pass", "mask"}
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write one frame with the marks drawn on it; it shows what the image shows.",
 )
-@click.option("--frame", default=1, show_default=True, type=click.IntRange(1), help="From 1.")
+@click.option("--frame", type=click.IntRange(1), help="Which one, from 1, which is the default.")
 @click.option("--fill", is_flag=True, help="Fill the marks in the PNG instead of outlining them.")
 @click.option("--json", "as_json", is_flag=True, help="Print it for programs.")
 @with_settings
@@ -41,7 +41,7 @@ def explain(  # noqa: PLR0913 - click hands every option over by itself
     *,
     profile: str,
     png: Path | None,
-    frame: int,
+    frame: int | None,
     fill: bool,
     as_json: bool,
 ) -> None:
@@ -52,12 +52,14 @@ def explain(  # noqa: PLR0913 - click hands every option over by itself
 
     Exit code: 0 the pixels pass, perhaps masked; 1 they would be held back or refused.
     """
+    if png is None and (frame is not None or fill):
+        raise click.UsageError("--frame and --fill say how --png is drawn")
     with file.open("rb") as opened:
         source = FileSource(opened.fileno())
         wanted = _with_option(chosen_profile(settings, profile))
         with bootstrap.passing_contexts(settings, [wanted]) as (context,):
             told, drawn = asyncio.run(
-                _judged(source, context, frame=frame - 1 if png else None, fill=fill)
+                _judged(source, context, frame=(frame or 1) - 1 if png else None, fill=fill)
             )
     if png is not None and drawn is not None:
         _write(png, drawn)

@@ -68,17 +68,20 @@ def read_template(text: str, *, name: str, options: Iterable[str] = ("basic",)) 
         options: by any of their names; the template's option columns count for these.
 
     Raises:
-        InvalidProfile: the text is no template, or an option is none.
+        InvalidProfile: the text is no template or has no row, or an option is none.
     """
     chosen = combined(options)
     overrides: list[dict[str, str]] = []
     notes: list[str] = []
+    row = None
     for row in _rows(text):
         made = _override(row, chosen)
         if isinstance(made, str):
             notes.append(f"row {row.number}: {made}")
         elif made:
             overrides.append(made)
+    if row is None:
+        raise InvalidProfile("The template names no tag")
     content: dict[str, object] = {"name": name, "options": [str(option) for option in chosen]}
     if overrides:
         content["overrides"] = overrides

@@ -14,12 +14,11 @@ import pytest
 
 from app import pipeline
 from app.batches import writing
-from app.batches.staging import StagingFull, StagingUnavailable
 from app.batches.writing import BUFFER_BYTES, LEAST_DIRECT_BYTES, Writers
 from app.deid.profile import BUILT_IN
 from app.dicom.frames import Range
 from app.dicom.source import FileSource, MemorySource, Source
-from app.errors import Truncated
+from app.errors import StagingFull, StagingUnavailable, Truncated
 from app.vault.pseudonyms import Pseudonyms
 from tests import builders
 

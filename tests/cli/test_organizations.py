@@ -67,7 +67,7 @@ def test_an_organisation_that_is_not_there_is_named_as_such(invoke: Invoke) -> N
 @pytest.mark.parametrize(
     "command",
     [
-        ("reidentify", "7QM2X-9THV4-CBK8", "--purpose", "TREAT", "--reference", "T-1"),
+        ("reidentify", "2X4JR-NM8Z2-85X3", "--purpose", "TREAT", "--reference", "T-1"),
         ("approvals", "list"),
         ("quarantine", "list"),
     ],

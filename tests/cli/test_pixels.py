@@ -96,6 +96,16 @@ def test_a_frame_that_is_not_there_is_named_as_the_fault(invoke: Invoke, site: P
     assert not (site / "x.png").exists()
 
 
+@pytest.mark.parametrize("asked", [("--frame", 1), ("--fill",)])
+def test_how_a_picture_is_drawn_is_not_said_without_a_picture(
+    invoke: Invoke, site: Path, asked: tuple[object, ...]
+) -> None:
+    told = invoke("pixels", "explain", site / "known.dcm", *asked)
+
+    assert told.exit_code == 2
+    assert "--png" in told.stderr
+
+
 def test_an_explanation_shows_what_was_decided_about_the_pixels(invoke: Invoke, site: Path) -> None:
     told = invoke("explain", site / "known.dcm", "--profile", site / "pixels.yaml")
 

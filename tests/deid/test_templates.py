@@ -99,6 +99,10 @@ def test_a_row_that_makes_no_rule_is_noted_by_its_number_only(row: str, why: str
 @pytest.mark.parametrize(
     "text",
     [
+        "",
+        "\n# nothing\n",
+        "Tag;Action\n",
+        "[]",
         "[1, 2]",
         '{"Tag": "0008,1030"}',
         "[{]",

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from app import errors
 from app.access.principals import Principal
 from app.api.batch_answers import NO_STORE, next_page, page
-from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     Services,
     authorise,
@@ -20,6 +19,7 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.openapi import problem_responses
+from app.api.queries import require_declared
 from app.api.schemas import STUDY_EXAMPLE
 from app.audit import checkpoints, fhir
 from app.audit.events import SUCCESS, Action, AuditEvent

@@ -12,7 +12,6 @@ from app.access.principals import Principal
 from app.api import batch_openapi
 from app.api.batch_access import NAME, located
 from app.api.batch_answers import next_page, original_fields, page
-from app.api.batch_fields import require_declared
 from app.api.batch_schemas import BATCH_EXAMPLE, BatchOriginals
 from app.api.dependencies import (
     Services,
@@ -23,6 +22,7 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.openapi import problem_responses
+from app.api.queries import require_declared
 from app.api.reidentify_access import stated_purpose
 from app.api.reidentify_schemas import PurposeHeaders, Purposes
 from app.api.routes import reidentify

@@ -13,7 +13,6 @@ from app.access.principals import Principal
 from app.api import batch_openapi
 from app.api.batch_access import NAME
 from app.api.batch_answers import accepted
-from app.api.batch_fields import query_fields
 from app.api.batch_intake import (
     Terms,
     archive_name,
@@ -46,6 +45,7 @@ from app.api.dependencies import (
 )
 from app.api.multipart import boundary_of
 from app.api.openapi import problem_responses
+from app.api.queries import query_fields
 from app.audit.events import AuditEvent
 from app.batches.records import Batch, NewBatch
 from app.batches.service import SUBMIT

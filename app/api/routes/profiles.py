@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from app import errors, pipeline
 from app.access import scopes
 from app.access.principals import Principal
-from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     ANY,
     Services,
@@ -31,6 +30,7 @@ from app.api.instance_intake import Head, check_size, read_head, receive_instanc
 from app.api.openapi import problem_responses
 from app.api.places import Places
 from app.api.profile_schemas import MethodCode, ProfileContent, ProfileList, ProfileSummary
+from app.api.queries import require_declared
 from app.api.sending import send_from_thread
 from app.api.spool import Body, in_thread
 from app.audit.events import Action, AuditEvent

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app import errors
 from app.access.scopes import Scope
-from app.api.batch_fields import require_declared
 from app.api.dependencies import require_role, services_of
 from app.api.openapi import problem_responses
+from app.api.queries import require_declared
 from app.api.reidentify_access import (
     NO_STORE,
     admitted,

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from app import errors
 from app.access.principals import Principal
 from app.access.scopes import Scope
-from app.api.batch_fields import require_declared
 from app.api.dependencies import Services, require_role, services_of
 from app.api.openapi import problem_responses
+from app.api.queries import require_declared
 from app.api.reidentify_access import (
     NO_STORE,
     admitted,

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import errors
-from app.api.batch_fields import require_declared
 from app.api.dependencies import (
     authorise,
     described,
@@ -17,6 +16,7 @@ from app.api.dependencies import (
     services_of,
 )
 from app.api.openapi import problem_responses
+from app.api.queries import require_declared
 from app.api.reidentify_access import stated_purpose
 from app.api.reidentify_schemas import PurposeHeaders, Purposes
 from app.audit.events import SUCCESS, AuditEvent
