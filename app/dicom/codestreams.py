@@ -92,10 +92,19 @@ def metadata_edits(
     return _image_edits(frame)
 
 
-def begins_image(start: bytes) -> bool:
-    """Say whether these first bytes (12 are enough) begin a frame of a known image format."""
-    marks = (_JPEG_START, JPEG_2000_START, JPEG_XL_START, _JP2_SIGNATURE, _JXL_SIGNATURE)
-    return start.startswith(marks)
+_MARKS = {
+    _JPEG_START: Codestream.JPEG,
+    JPEG_2000_START: Codestream.JPEG_2000,
+    _JP2_SIGNATURE: Codestream.JPEG_2000,
+    JPEG_XL_START: Codestream.JPEG_XL,
+    _JXL_SIGNATURE: Codestream.JPEG_XL,
+}
+
+
+def image_kind(start: bytes) -> Codestream:
+    """Name the image format of a frame with these first bytes, of which 12 are enough."""
+    kinds = (kind for mark, kind in _MARKS.items() if start.startswith(mark))
+    return next(kinds, Codestream.UNKNOWN)
 
 
 def _image_edits(frame: Frame) -> list[Edit]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from app.dicom.codestreams import (
     Codestream,
-    begins_image,
     codestream_of,
     frame_fragments,
+    image_kind,
     metadata_edits,
 )
 from app.dicom.edits import Edit, edited_size
@@ -268,9 +268,15 @@ def _divide(
     offsets: Sequence[int],
     frame_count: int,
 ) -> list[range]:
-    def begins_frame(index: int) -> bool:
+    def kind_of(index: int) -> Codestream:
         offset, size = fragments[index]
-        return source is not None and begins_image(source.read(offset, min(size, 12)))
+        return image_kind(source.read(offset, min(size, 12))) if source else Codestream.UNKNOWN
+
+    first = kind_of(0)
+
+    # Inside of a frame of one format, two bytes may look like the beginning of another by chance.
+    def begins_frame(index: int) -> bool:
+        return first is not Codestream.UNKNOWN and kind_of(index) is first
 
     def images() -> int:
         return sum(map(begins_frame, range(len(fragments))))

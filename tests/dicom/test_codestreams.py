@@ -10,9 +10,9 @@ from pydicom.encaps import generate_fragments
 
 from app.dicom.codestreams import (
     Codestream,
-    begins_image,
     codestream_of,
     frame_fragments,
+    image_kind,
     metadata_edits,
 )
 from app.dicom.frame_sizes import FrameSize
@@ -238,7 +238,8 @@ def test_the_offset_table_of_a_real_multi_frame_file_is_followed() -> None:
 
 
 def test_the_first_bytes_tell_an_image_format() -> None:
-    assert begins_image(jpeg_like()[:12])
-    assert begins_image(codestream_like()[:12])
-    assert begins_image(wrap_in_jp2(b"")[:12])
-    assert not begins_image(b"\x00\x00\x00\x00")
+    assert image_kind(jpeg_like()[:12]) is Codestream.JPEG
+    assert image_kind(codestream_like()[:12]) is Codestream.JPEG_2000
+    assert image_kind(wrap_in_jp2(b"")[:12]) is Codestream.JPEG_2000
+    assert image_kind(b"\xff\x0a") is image_kind(jxl_container()[:12]) is Codestream.JPEG_XL
+    assert image_kind(b"\x00\x00\x00\x00") is Codestream.UNKNOWN

@@ -17,7 +17,7 @@ from app.pixels.placing import frames_of, has_unused_bits
 from app.pixels.wire import picture_from_json, picture_to_json
 
 _EXPLICIT = "1.2.840.10008.1.2.1"
-_RLE = "1.2.840.10008.1.2.5"
+_RLE, _J2K = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90"
 _PIXELS = 0x7FE00010
 _WORDS = Picture("", _EXPLICIT, rows=2, columns=2, bits_allocated=16, bits_stored=12, high_bit=11)
 
@@ -112,6 +112,31 @@ def test_a_fragment_a_frame_needs_no_offset_table():
     frames = frames_of(source, pixels, replace(_WORDS, transfer_syntax=_RLE, frames=2))
 
     assert [source.read(*piece) for (piece,) in frames] == [b"ab", b"cd"]
+
+
+@pytest.mark.parametrize(
+    ("start", "inside"),
+    [
+        (b"\xff\x4f\xff\x51", b"\xff\x0a"),
+        (b"\xff\x0a", b"\xff\xd8"),
+        (b"\xed\xc1", b"\xff\xd8"),
+        (b"\xed\xc1", b"\xff\x0a"),
+    ],
+)
+def test_a_fragment_that_looks_like_another_format_begins_no_frame(start, inside):
+    source, pixels = _encapsulated([b"", start + b"ab", inside + b"cd", inside + b"ef"])
+
+    frames = frames_of(source, pixels, replace(_WORDS, transfer_syntax=_J2K))
+
+    assert [len(frame) for frame in frames] == [3]
+
+
+def test_fragments_that_look_like_the_first_begin_frames():
+    source, pixels = _encapsulated([b"", b"\xff\xd8ab", b"cd", b"\xff\xd8ef"])
+
+    frames = frames_of(source, pixels, replace(_WORDS, transfer_syntax=_J2K))
+
+    assert [len(frame) for frame in frames] == [2, 1]
 
 
 def test_encapsulated_pixels_without_fragments_are_refused():
