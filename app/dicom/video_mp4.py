@@ -35,7 +35,13 @@ _KEPT = frozenset(
         *(b"co64", b"sdtp", b"elst"),
     )
 )
-_BLANKED = frozenset((b"udta", b"meta", b"uuid", b"free", b"skip", b"wide", b"iods", b"pdin"))
+# Blanked as well: groups, priorities and parts of samples, which players seek by or do not read.
+_BLANKED = frozenset(
+    (
+        *(b"udta", b"meta", b"uuid", b"free", b"skip", b"wide", b"iods", b"pdin"),
+        *(b"sgpd", b"sbgp", b"subs", b"stdp", b"padb", b"prft", b"tapt", b"load"),
+    )
+)
 _TIMED = frozenset((b"mvhd", b"tkhd", b"mdhd"))
 _ENTRIES = {b"avc1": b"avcC", b"avc3": b"avcC", b"hvc1": b"hvcC", b"hev1": b"hvcC"}
 _MAX_COLOUR = 11

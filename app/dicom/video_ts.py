@@ -22,8 +22,8 @@ _NOTHING = b"\x47\x1f\xff\x10" + b"\xff" * (PACKET - 4)
 _PACKETS_AT_ONCE = 4096
 _MAX_PACKETS = 1_000_000
 _VIDEO_TYPES = frozenset((0x01, 0x02, 0x1B, 0x20, 0x24))
-# Descriptors that say how video is coded; each is short.
-_DESCRIPTORS = frozenset((0x02, 0x05, 0x06, 0x28, 0x2A, 0x38, 0x52))
+# Descriptors that say how video is coded, clocked and buffered; each is short.
+_DESCRIPTORS = frozenset((0x02, 0x05, 0x06, 0x0B, 0x0C, 0x0E, 0x10, 0x11, 0x28, 0x2A, 0x38, 0x52))
 _MAX_DESCRIPTOR = 8
 _VIDEO_STREAMS = range(0xE0, 0xF0)
 # Flags of an adaptation field: splicing, private data, extension.

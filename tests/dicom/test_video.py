@@ -225,6 +225,13 @@ def test_text_among_the_parameters_of_h_265_is_blanked() -> None:
     assert cleaned.count(SLICE_265) == 2
 
 
+@pytest.mark.parametrize("kind", [b"sgpd", b"sbgp", b"subs", b"stdp", b"tapt", b"load"])
+def test_boxes_that_decide_no_picture_become_free_space(kind: bytes) -> None:
+    cleaned = blanked(mp4(extra=full(kind, CANARY)), H_264)
+
+    assert cleaned.endswith(full(b"free", bytes(len(CANARY))))
+
+
 def test_what_no_sample_holds_is_blanked() -> None:
     assert CANARY not in blanked(mp4(surplus=b"behind " + CANARY), H_264)
 
@@ -368,6 +375,23 @@ def test_mpeg_2_in_a_transport_stream_decodes_to_the_same_pictures(
     after = pictures(inside_of(cleaned)[16:], directory)
     assert len(before) == len(after) >= 5
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        b"\x0b\x02\x80\x3f",
+        b"\x0c\x04\x80\xb4\x81\x68",
+        b"\x0e\x03\xc0\x01\x02",
+        b"\x10\x06\xc0\x01\x02\xc0\x01\x02",
+        b"\x11\x01\xfe",
+    ],
+    ids=["clock", "multiplex", "bit-rate", "smoothing", "leak"],
+)
+def test_what_a_table_says_of_buffers_stays(descriptor: bytes) -> None:
+    streams = pmt(descriptors=descriptor)
+
+    assert streams in blanked(ts(streams=streams), H_264)
 
 
 AUDIO = b"\x0f" + struct.pack(">HH", 0xE101, 0xF000)
