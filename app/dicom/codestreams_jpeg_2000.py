@@ -33,7 +33,7 @@ from app.errors import MalformedDicom
 JPEG_2000_START = b"\xff\x4f\xff\x51"
 _SOT, _SOD, _EOC = 0xFF90, 0xFF93, 0xFFD9
 _SEGMENTS = frozenset(
-    {*range(0xFF50, 0xFF54), 0xFF55, *range(0xFF57, 0xFF5A), *range(0xFF5C, 0xFF62), 0xFF63}
+    {*range(0xFF50, 0xFF54), *range(0xFF55, 0xFF5A), *range(0xFF5C, 0xFF62), 0xFF63}
     | {COM, *range(0xFF72, 0xFF7A)}
 )
 _EOC_BYTES = re.compile(rb"\xff\xd9")

@@ -11,10 +11,11 @@ from app.dicom.edits import U16, U32
 from app.errors import MalformedDicom
 
 SIZ, CAP, COD, COC, RGN, QCD, QCC = 0xFF51, 0xFF50, 0xFF52, 0xFF53, 0xFF5E, 0xFF5C, 0xFF5D
-TLM, PLM, PLT, CPF, CRG, COM = 0xFF55, 0xFF57, 0xFF58, 0xFF59, 0xFF63, 0xFF64
+TLM, PRF, PLM, PLT, CPF = 0xFF55, 0xFF56, 0xFF57, 0xFF58, 0xFF59
+CRG, COM = 0xFF63, 0xFF64
 POC: Final = 0xFF5F
 #: Segments of the main header that decide no sample: texts, pointers, profiles, registration.
-NEEDLESS: Final = frozenset((COM, PLM, CPF, CRG))
+NEEDLESS: Final = frozenset((COM, PRF, PLM, CPF, CRG))
 #: Segments that a header has once for all components, or for each of them.
 _OF_ALL, _OF_ONE = frozenset((SIZ, CAP, COD, QCD)), frozenset((COC, QCC, RGN))
 _SIZ_BYTES, _MOST_SHORT = 36, 256

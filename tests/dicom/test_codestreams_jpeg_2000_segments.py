@@ -60,7 +60,7 @@ def test_pointers_and_registration_of_components_go(name: str) -> None:
     syntax = original.file_meta.TransferSyntaxUID
     frame = frames_of(original)[0]
     first = frame.index(b"\xff\x90\x00\x0a")
-    extra = b"".join(segment(marker, CANARY) for marker in (TLM_MARK, 0x57, 0x59, 0x63, 0x64))
+    extra = b"".join(segment(marker, CANARY) for marker in (TLM_MARK, 0x56, 0x57, 0x59, 0x63, 0x64))
     planted = [frame[:first] + extra + frame[first:], *frames_of(original)[1:]]
 
     stripped = [strip(one, syntax) for one in planted]
@@ -175,7 +175,7 @@ def test_tile_parts_follow_each_other() -> None:
         [tile_part(numbers=(0, 1, 2))],
         [tile_part(numbers=(0, 0, 1)), tile_part(numbers=(0, 0, 1))],
         [tile_part(numbers=(0, number, 1)) for number in range(3)],
-        [segment(0x56, CANARY), tile_part()],
+        [segment(0x54, CANARY), tile_part()],
         [SIZ, tile_part()],
         [COD, COD, tile_part()],
         [QCD, QCD, tile_part()],
