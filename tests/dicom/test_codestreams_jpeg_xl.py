@@ -3,6 +3,7 @@
 import struct
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,8 +12,6 @@ from app.dicom.codestreams import metadata_edits
 from app.dicom.codestreams_jpeg_xl import end_of_codestream
 from app.errors import MalformedDicom, UndecidableElement
 from tests.dicom.compressed import CANARY, JPEG_XL, box, even, jxl_container, strip
-
-imagecodecs = pytest.importorskip("imagecodecs")
 
 Image = NDArray[Any]
 LOSSY = {"distance": 1.0}
