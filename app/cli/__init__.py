@@ -4,6 +4,7 @@ Nothing but click is imported here, so that ``deid-gateway --help`` answers at o
 """
 
 import importlib
+import re
 import sys
 from collections.abc import Collection, Mapping
 from importlib.abc import MetaPathFinder
@@ -62,6 +63,15 @@ class LeftOut(MetaPathFinder):
             raise ModuleNotFoundError(name=fullname)
 
 
+# Whatever else is typed may be the number of a patient, and is not repeated.
+_OPTION: Final = re.compile(r"-[a-z]|--[a-z]+(?:-[a-z]+)*")
+
+
+def _name_of(typed: str) -> str:
+    """Name what was left empty: an option, or no more than that it is an argument."""
+    return typed if _OPTION.fullmatch(typed) else "An argument"
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -71,12 +81,11 @@ class LazyGroup(click.Group):
         An empty path would be the working directory, an empty name the default.
         """
         for before, value in pairwise(["", *args]):
-            name, _, given = value.partition("=")
+            name, equals, given = value.partition("=")
             if not value:
-                empty = before if before.startswith("-") else "An argument"
-                raise click.UsageError(f"{empty} is empty", ctx)
-            if value.startswith("--") and "=" in value and not given:
-                raise click.UsageError(f"{name} is empty", ctx)
+                raise click.UsageError(f"{_name_of(before)} is empty", ctx)
+            if value.startswith("--") and equals and not given:
+                raise click.UsageError(f"{_name_of(name)} is empty", ctx)
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

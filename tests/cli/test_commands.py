@@ -361,6 +361,10 @@ def test_a_directory_of_profiles_that_is_not_there_is_told(
         (("batch", ".", "--idempotency-key", ""), "--idempotency-key is empty"),
         (("keys", "status", "--data-dir", ""), "--data-dir is empty"),
         (("",), "argument is empty"),
+        (("reidentify", "--patient-id=PLANTED-1", ""), "An argument is empty"),
+        (("reidentify", "--patient-id", "-PLANTED-1", ""), "An argument is empty"),
+        (("reidentify", "--patient-id", "-77410093", ""), "An argument is empty"),
+        (("reidentify", "--PLANTED-1="), "An argument is empty"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
